@@ -1,0 +1,83 @@
+"""Bounds that must hold, and quantities to be improved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeloop_foundation.errors import InvalidInputError
+
+__all__ = ["QUANTITIES", "Constraint", "Objective", "Quantity"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """Something candidates are judged by."""
+
+    #: Name as the user writes it.
+    name: str
+    #: SI unit of its values; "ratio" for a share.
+    unit: str
+    #: Whether less is better.
+    lower_is_better: bool
+    #: One line for people.
+    meaning: str
+
+
+QUANTITIES: dict[str, Quantity] = {
+    q.name: q
+    for q in (
+        Quantity(name="latency_p50", unit="s", lower_is_better=True, meaning="median steady latency"),
+        Quantity(name="latency_p90", unit="s", lower_is_better=True, meaning="90th percentile of steady latency"),
+        Quantity(name="latency_p95", unit="s", lower_is_better=True, meaning="95th percentile of steady latency"),
+        Quantity(name="latency_p99", unit="s", lower_is_better=True, meaning="99th percentile of steady latency"),
+        Quantity(name="first_inference", unit="s", lower_is_better=True, meaning="first inference after load"),
+        Quantity(name="load_time", unit="s", lower_is_better=True, meaning="session creation, model in the page cache"),
+        Quantity(name="size", unit="B", lower_is_better=True, meaning="bytes that the runtime opens"),
+        Quantity(name="memory", unit="B", lower_is_better=True, meaning="peak resident set of the inferences"),
+        Quantity(name="energy", unit="J", lower_is_better=True, meaning="energy per inference, idle included"),
+        Quantity(name="quality", unit="ratio", lower_is_better=False, meaning="the metric the data is judged by"),
+        Quantity(name="quality_drop", unit="ratio", lower_is_better=True, meaning="how much worse than the original"),
+    )
+}
+"""Every quantity; ``accuracy`` and ``accuracy_drop`` are read as ``quality`` and ``quality_drop``, ``latency`` as p50."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """``quantity operator bound``; the bound is in the quantity's SI unit."""
+
+    quantity: str
+    #: "<", "<=", ">" or ">=".
+    operator: str
+    bound: float
+    #: As the user wrote it.
+    text: str
+
+    def __post_init__(self) -> None:
+        if self.quantity not in QUANTITIES:
+            raise InvalidInputError(f"unknown quantity {self.quantity!r}; known are {', '.join(QUANTITIES)}.")
+        if self.operator not in ("<", "<=", ">", ">="):
+            raise InvalidInputError(f"unknown operator {self.operator!r} in {self.text!r}; use <, <=, > or >=.")
+
+    def holds(self, value: float) -> bool:
+        """Return whether ``value`` satisfies the bound."""
+        return {
+            "<": value < self.bound,
+            "<=": value <= self.bound,
+            ">": value > self.bound,
+            ">=": value >= self.bound,
+        }[self.operator]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """A quantity to be improved, with its weight where several are."""
+
+    quantity: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.quantity not in QUANTITIES:
+            raise InvalidInputError(f"unknown quantity {self.quantity!r}; known are {', '.join(QUANTITIES)}.")
+        if self.weight <= 0:
+            raise InvalidInputError(f"the weight of {self.quantity} is positive, not {self.weight}.")

@@ -1,0 +1,1 @@
+"""Generated stubs of the wire, committed; regenerate with scripts/generate_protos."""
