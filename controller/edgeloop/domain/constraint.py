@@ -27,16 +27,40 @@ QUANTITIES: dict[str, Quantity] = {
     q.name: q
     for q in (
         Quantity(name="latency_p50", unit="s", lower_is_better=True, meaning="median steady latency"),
-        Quantity(name="latency_p90", unit="s", lower_is_better=True, meaning="90th percentile of steady latency"),
-        Quantity(name="latency_p95", unit="s", lower_is_better=True, meaning="95th percentile of steady latency"),
-        Quantity(name="latency_p99", unit="s", lower_is_better=True, meaning="99th percentile of steady latency"),
-        Quantity(name="first_inference", unit="s", lower_is_better=True, meaning="first inference after load"),
-        Quantity(name="load_time", unit="s", lower_is_better=True, meaning="session creation, model in the page cache"),
+        Quantity(
+            name="latency_p90", unit="s", lower_is_better=True, meaning="90th percentile of steady latency"
+        ),
+        Quantity(
+            name="latency_p95", unit="s", lower_is_better=True, meaning="95th percentile of steady latency"
+        ),
+        Quantity(
+            name="latency_p99", unit="s", lower_is_better=True, meaning="99th percentile of steady latency"
+        ),
+        Quantity(
+            name="first_inference", unit="s", lower_is_better=True, meaning="first inference after load"
+        ),
+        Quantity(
+            name="load_time",
+            unit="s",
+            lower_is_better=True,
+            meaning="session creation, model in the page cache",
+        ),
         Quantity(name="size", unit="B", lower_is_better=True, meaning="bytes that the runtime opens"),
-        Quantity(name="memory", unit="B", lower_is_better=True, meaning="peak resident set of the inferences"),
-        Quantity(name="energy", unit="J", lower_is_better=True, meaning="energy per inference, idle included"),
-        Quantity(name="quality", unit="ratio", lower_is_better=False, meaning="the metric the data is judged by"),
-        Quantity(name="quality_drop", unit="ratio", lower_is_better=True, meaning="how much worse than the original"),
+        Quantity(
+            name="memory", unit="B", lower_is_better=True, meaning="peak resident set of the inferences"
+        ),
+        Quantity(
+            name="energy", unit="J", lower_is_better=True, meaning="energy per inference, idle included"
+        ),
+        Quantity(
+            name="quality", unit="ratio", lower_is_better=False, meaning="the metric the data is judged by"
+        ),
+        Quantity(
+            name="quality_drop",
+            unit="ratio",
+            lower_is_better=True,
+            meaning="how much worse than the original",
+        ),
     )
 }
 """Every quantity; ``accuracy`` and ``accuracy_drop`` are read as ``quality`` and ``quality_drop``, ``latency`` as p50."""
@@ -57,7 +81,9 @@ class Constraint:
         if self.quantity not in QUANTITIES:
             raise InvalidInputError(f"unknown quantity {self.quantity!r}; known are {', '.join(QUANTITIES)}.")
         if self.operator not in ("<", "<=", ">", ">="):
-            raise InvalidInputError(f"unknown operator {self.operator!r} in {self.text!r}; use <, <=, > or >=.")
+            raise InvalidInputError(
+                f"unknown operator {self.operator!r} in {self.text!r}; use <, <=, > or >=."
+            )
 
     def holds(self, value: float) -> bool:
         """Return whether ``value`` satisfies the bound."""

@@ -84,8 +84,14 @@ class Dataset:
     @property
     def digest(self) -> str:
         """SHA-256 over every array and setting."""
-        digest = hashlib.sha256(repr((self.state, self.task, self.metric, self.output, self.calibration_indices)).encode())
-        arrays = {**{f"input/{k}": v for k, v in self.inputs.items()}, "labels": self.labels, "groups": self.groups}
+        digest = hashlib.sha256(
+            repr((self.state, self.task, self.metric, self.output, self.calibration_indices)).encode()
+        )
+        arrays = {
+            **{f"input/{k}": v for k, v in self.inputs.items()},
+            "labels": self.labels,
+            "groups": self.groups,
+        }
         for name, array in sorted(arrays.items()):
             if array is not None:
                 digest.update(f"{name} {array.dtype} {array.shape}".encode())

@@ -31,7 +31,10 @@ class ParityCheck(Protocol):
     """Compares two sets of outputs on the host."""
 
     def __call__(
-        self, expected: Mapping[str, NDArray[np.generic]], actual: Mapping[str, NDArray[np.generic]], precision: str
+        self,
+        expected: Mapping[str, NDArray[np.generic]],
+        actual: Mapping[str, NDArray[np.generic]],
+        precision: str,
     ) -> str:
         """Return an empty string when they agree within the precision's tolerance, else one sentence."""
         ...

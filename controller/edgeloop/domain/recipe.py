@@ -62,7 +62,9 @@ class Recipe:
         passes = []
         for entry in tree:
             if not isinstance(entry, Mapping) or not isinstance(entry.get("pass"), str):
-                raise InvalidInputError(f'recipe {label!r}: each step is an object with a "pass", found {entry!r}.')
+                raise InvalidInputError(
+                    f'recipe {label!r}: each step is an object with a "pass", found {entry!r}.'
+                )
             passes.append(PassSpec.of(entry["pass"], **{k: v for k, v in entry.items() if k != "pass"}))
         return cls(label=label, passes=tuple(passes))
 

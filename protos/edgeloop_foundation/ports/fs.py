@@ -150,7 +150,9 @@ class OsFileSystem:
 
     def create(self, path: Path) -> WritableFile:
         """Create with O_EXCL and O_NOFOLLOW."""
-        return _OsFile(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        return _OsFile(
+            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        )
 
     def append(self, path: Path) -> WritableFile:
         """Open with O_APPEND and O_NOFOLLOW."""
@@ -173,7 +175,10 @@ class OsFileSystem:
             found = list(os.scandir(path))
         except FileNotFoundError:
             return []
-        return sorted((e.name, -1 if e.is_dir(follow_symlinks=False) else e.stat(follow_symlinks=False).st_size) for e in found)
+        return sorted(
+            (e.name, -1 if e.is_dir(follow_symlinks=False) else e.stat(follow_symlinks=False).st_size)
+            for e in found
+        )
 
     def exists(self, path: Path) -> bool:
         """Return whether there is something, a broken link included."""

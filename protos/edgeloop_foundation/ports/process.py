@@ -52,7 +52,9 @@ class ChildProcess(Protocol):
 class ProcessPort(Protocol):
     """Starts children."""
 
-    async def spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: str | None = None) -> ChildProcess:
+    async def spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str | None = None
+    ) -> ChildProcess:
         """Start a program in a process group of its own with exactly this environment."""
         ...
 
@@ -109,10 +111,19 @@ class _Child:
 class SystemProcesses:
     """Children of this machine."""
 
-    async def spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: str | None = None) -> ChildProcess:
+    async def spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str | None = None
+    ) -> ChildProcess:
         """Start a program with pipes on all three streams."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *argv, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(env), cwd=cwd, start_new_session=True, limit=1 << 20
+            *argv,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            limit=1 << 20,
         )
         return _Child(process)

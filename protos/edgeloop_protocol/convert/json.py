@@ -44,7 +44,9 @@ def _dump_element(field: FieldShape, item: Any) -> Any:
 def to_canonical_json(value: Any) -> bytes:
     """Return the one byte string that stands for ``value``: sorted keys, no spaces, UTF-8."""
     tree = value if isinstance(value, dict | list) else to_json(value)
-    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def digest_of(value: Any) -> str:

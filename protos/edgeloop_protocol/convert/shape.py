@@ -48,7 +48,9 @@ def _shape(field: dataclasses.Field[Any], annotation: Any) -> FieldShape:
     if typing.get_origin(annotation) is tuple:
         element = typing.get_args(annotation)[0]
         if typing.get_origin(element) is tuple:
-            return FieldShape(name=field.name, kind=typing.get_args(element)[1], mapping=True, required=required)
+            return FieldShape(
+                name=field.name, kind=typing.get_args(element)[1], mapping=True, required=required
+            )
         return FieldShape(name=field.name, kind=element, repeated=True, required=required)
     return FieldShape(name=field.name, kind=annotation, required=required)
 

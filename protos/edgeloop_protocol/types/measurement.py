@@ -31,7 +31,12 @@ class Estimate:
     def __post_init__(self) -> None:
         if (self.value is None) == (not self.reason):
             raise ValueError("an estimate has either a value or a reason why it has none")
-        if self.value is not None and self.low is not None and self.high is not None and not self.low <= self.value <= self.high:
+        if (
+            self.value is not None
+            and self.low is not None
+            and self.high is not None
+            and not self.low <= self.value <= self.high
+        ):
             raise ValueError(f"estimate {self.value} lies outside its interval [{self.low}, {self.high}]")
 
     @classmethod

@@ -30,7 +30,9 @@ class RuntimeSettings:
         if self.intra_op_threads < 1 or self.inter_op_threads < 1:
             raise ValueError("thread counts start at 1")
         if self.graph_optimization not in ("none", "basic", "extended", "all"):
-            raise ValueError(f"graph_optimization is none, basic, extended or all, not {self.graph_optimization!r}")
+            raise ValueError(
+                f"graph_optimization is none, basic, extended or all, not {self.graph_optimization!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
