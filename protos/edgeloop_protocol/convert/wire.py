@@ -40,9 +40,20 @@ def _enum_member(message: Message, field: str, kind: type, number: int) -> enum.
 
 
 def to_wire(value: Any, message: M) -> M:
-    """Fill ``message`` from ``value`` and return it."""
+    """Fill ``message`` from ``value`` and return it.
+
+    Raises:
+        InvalidInputError: a field holds what the wire cannot carry, for example an integer beyond 64 bits.
+    """
     for field in fields_of(type(value)):
-        _put(message, field, getattr(value, field.name))
+        try:
+            _put(message, field, getattr(value, field.name))
+        except (ValueError, TypeError) as error:
+            if isinstance(error, InvalidInputError):
+                raise
+            raise InvalidInputError(
+                f"{message.DESCRIPTOR.name}.{field.name} cannot travel: {error}."
+            ) from error
     return message
 
 
