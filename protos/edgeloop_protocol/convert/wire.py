@@ -46,18 +46,20 @@ def to_wire(value: Any, message: M) -> M:
         InvalidInputError: a field holds what the wire cannot carry, for example an integer beyond 64 bits.
     """
     for field in fields_of(type(value)):
-        try:
-            _put(message, field, getattr(value, field.name))
-        except (ValueError, TypeError) as error:
-            if isinstance(error, InvalidInputError):
-                raise
-            raise InvalidInputError(
-                f"{message.DESCRIPTOR.name}.{field.name} cannot travel: {error}."
-            ) from error
+        _put(message, field, getattr(value, field.name))
     return message
 
 
 def _put(message: Message, field: FieldShape, item: Any) -> None:
+    try:
+        _put_unchecked(message, field, item)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        raise InvalidInputError(f"{message.DESCRIPTOR.name}.{field.name} cannot travel: {error}.") from error
+
+
+def _put_unchecked(message: Message, field: FieldShape, item: Any) -> None:
     if item is None:
         return
     if field.mapping:

@@ -8,7 +8,7 @@ from edgeloop_protocol.convert.shape import FieldShape, fields_of
 from edgeloop_protocol.types import artifact, job, lease, measurement, run, trial
 from hypothesis import strategies as st
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _SCALARS: dict[type, st.SearchStrategy[Any]] = {
     str: TEXT,
     int: st.integers(-(2**63), 2**63 - 1),
@@ -84,7 +84,7 @@ def values(cls: type) -> st.SearchStrategy[Any]:
         return _built(cls, intra_op_threads=_POSITIVE, inter_op_threads=_POSITIVE, graph_optimization=levels)
     if cls is trial.Benchmark:
         share = st.floats(0.001, 0.999)
-        counts = {name: _POSITIVE for name in ("rounds", "batch_size", "sample_count_min")}
+        counts = dict.fromkeys(("rounds", "batch_size", "sample_count_min"), _POSITIVE)
         return _built(cls, median_half_width=share, **counts)
     if cls is trial.JobSpec:
         trials = st.lists(values(trial.Trial), min_size=1, max_size=2, unique_by=lambda t: t.trial_id)

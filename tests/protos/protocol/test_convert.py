@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
@@ -21,6 +22,7 @@ from edgeloop_protocol.types.run import Isolation, Placement
 from edgeloop_protocol.types.trial import Benchmark, JobSpec, RuntimeSettings, Trial
 from edgeloop_protocol.v1 import device_pb2, job_pb2, lease_pb2, measurement_pb2, run_pb2, trial_pb2
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +51,7 @@ def names(classes: list[type]) -> list[str]:
 
 
 def test_every_value_class_is_covered() -> None:
-    assert _BY_FILE_ONLY < set(names(_CLASSES))
+    assert set(names(_CLASSES)) > _BY_FILE_ONLY
     assert len(_TRAVELLING) > 30
 
 
@@ -202,10 +204,8 @@ _JSON = st.recursive(
 @given(st.sampled_from(_CLASSES), st.data())
 def test_any_json_in_any_field_is_a_value_or_invalid_input(cls: type, data: st.DataObject) -> None:
     tree = {field.name: data.draw(_JSON) for field in fields_of(cls) if data.draw(st.booleans())}
-    try:
+    with contextlib.suppress(InvalidInputError):
         assert isinstance(from_json(tree, cls), cls)
-    except InvalidInputError:
-        pass
 
 
 @settings(max_examples=300, deadline=None)
@@ -214,12 +214,10 @@ def test_any_message_is_a_value_or_invalid_input(cls: type, data: bytes) -> None
     message = message_class(cls)()
     try:
         message.ParseFromString(data)
-    except Exception:
+    except DecodeError:
         return
-    try:
+    with contextlib.suppress(InvalidInputError):
         assert isinstance(from_wire(message, cls), cls)
-    except InvalidInputError:
-        pass
 
 
 def test_unknown_and_unset_enumerators_are_refused() -> None:

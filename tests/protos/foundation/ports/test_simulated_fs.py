@@ -127,14 +127,22 @@ def test_faults_hit_once_or_for_ever() -> None:
     fs = SimulatedFileSystem()
     fs.fail_at(1, OSError(errno.EIO, "once"))
     fs.fail_at(3, OSError(errno.ENOSPC, "for ever"), forever=True)
-    results = []
-    for number in range(6):
+
+    def outcome(number: int) -> int:
         try:
             fs.create(Path(f"/{number}"))
-            results.append(0)
         except OSError as error:
-            results.append(error.errno or -1)
-    assert results == [0, errno.EIO, 0, errno.ENOSPC, errno.ENOSPC, errno.ENOSPC]
+            return error.errno or -1
+        return 0
+
+    assert [outcome(number) for number in range(6)] == [
+        0,
+        errno.EIO,
+        0,
+        errno.ENOSPC,
+        errno.ENOSPC,
+        errno.ENOSPC,
+    ]
 
 
 def test_nothing_happens_after_a_power_cut() -> None:
