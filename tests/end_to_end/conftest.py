@@ -48,7 +48,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     directory = tmp_path_factory.mktemp("tiny")
     rng = np.random.default_rng(7)
     labels = np.arange(ITEMS) % CLASSES
-    points = (rng.standard_normal((CLASSES, FEATURES))[labels] + rng.standard_normal((ITEMS, FEATURES))).astype(np.float32)
+    points = (
+        rng.standard_normal((CLASSES, FEATURES))[labels] + rng.standard_normal((ITEMS, FEATURES))
+    ).astype(np.float32)
     first = (rng.standard_normal((FEATURES, HIDDEN)) / 4).astype(np.float32)
     hidden = np.maximum(points @ first, 0)
     second = np.linalg.lstsq(hidden, np.eye(CLASSES)[labels] * 8, rcond=None)[0].astype(np.float32)

@@ -66,7 +66,19 @@ def test_another_seed_gives_other_samples(cli: Cli, tiny: Tiny) -> None:
 
 @pytest.mark.timeout(180)
 def test_this_machine_is_a_real_device_and_decisions_can_be_taken_again(cli: Cli, tiny: Tiny) -> None:
-    outcome = cli("run", tiny.model, "--data", tiny.data, "--on", "local", "--prefer", "size", "--budget", "60s", "--json")
+    outcome = cli(
+        "run",
+        tiny.model,
+        "--data",
+        tiny.data,
+        "--on",
+        "local",
+        "--prefer",
+        "size",
+        "--budget",
+        "60s",
+        "--json",
+    )
     assert outcome.code == 0, outcome.err
     (device,) = outcome.json()["devices"]
     assert {r["source"] for r in device["runs"]} == {"measured"}
@@ -78,9 +90,16 @@ def test_this_machine_is_a_real_device_and_decisions_can_be_taken_again(cli: Cli
     again = cli("select", "latest", "--require", "size < 1B", "--json")
     assert again.code == 0, again.err
     assert again.json()["devices"][0]["strategy"]["decision"] == "none_feasible"
-    gate = cli("validate", "latest", "--thresholds", _thresholds(tiny.directory, 'require = ["latency_p95 < 1ns"]'))
+    gate = cli(
+        "validate", "latest", "--thresholds", _thresholds(tiny.directory, 'require = ["latency_p95 < 1ns"]')
+    )
     assert gate.code == 1, gate.out
-    assert cli("validate", "latest", "--thresholds", _thresholds(tiny.directory, 'require = ["size < 1MB"]')).code == 0
+    assert (
+        cli(
+            "validate", "latest", "--thresholds", _thresholds(tiny.directory, 'require = ["size < 1MB"]')
+        ).code
+        == 0
+    )
 
 
 def _thresholds(directory: Path, text: str) -> Path:

@@ -29,7 +29,9 @@ def test_missing_model(cli: Cli, tiny: Tiny) -> None:
 def test_not_a_model(cli: Cli, tiny: Tiny, tmp_path: Path) -> None:
     path = tmp_path / "letter.onnx"
     path.write_text("Dear model,")
-    assert_sentence(cli("run", path, "--on", "sim:raspberry_pi_5"), WRONG_USE, "letter.onnx", "not an ONNX model")
+    assert_sentence(
+        cli("run", path, "--on", "sim:raspberry_pi_5"), WRONG_USE, "letter.onnx", "not an ONNX model"
+    )
 
 
 def test_missing_data(cli: Cli, tiny: Tiny) -> None:
@@ -68,7 +70,12 @@ def test_unreachable_device(cli: Cli, tiny: Tiny) -> None:
 
 @pytest.mark.parametrize(
     ("expression", "word"),
-    [("latency_p95 < -3ms", "latency_p95"), ("speed > 3", "speed"), ("size < 3 parsecs", "parsecs"), ("size", "size")],
+    [
+        ("latency_p95 < -3ms", "latency_p95"),
+        ("speed > 3", "speed"),
+        ("size < 3 parsecs", "parsecs"),
+        ("size", "size"),
+    ],
 )
 def test_impossible_constraint(cli: Cli, tiny: Tiny, expression: str, word: str) -> None:
     outcome = cli("run", tiny.model, "--on", "sim:raspberry_pi_5", "--require", expression)
@@ -77,7 +84,9 @@ def test_impossible_constraint(cli: Cli, tiny: Tiny, expression: str, word: str)
 
 def test_opset_too_new_for_the_device(cli: Cli, tiny: Tiny, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    model = two_layer_model(rng.standard_normal((16, 64), np.float32), rng.standard_normal((64, 4), np.float32), 99)
+    model = two_layer_model(
+        rng.standard_normal((16, 64), np.float32), rng.standard_normal((64, 4), np.float32), 99
+    )
     onnx.save(model, tmp_path / "future.onnx")
     outcome = cli("run", tmp_path / "future.onnx", "--on", "sim:raspberry_pi_5")
     assert outcome.code in (WRONG_USE, DEVICE)

@@ -73,11 +73,15 @@ def _runtimes(found: Facts) -> list[DoctorFinding]:
         reasons = "; ".join(f"{r.name}: {r.reason}" for r in found.runtimes) or "none is known"
         return [
             DoctorFinding(
-                level="error", what=f"no runtime can be used ({reasons})", next_step="Install onnxruntime there."
+                level="error",
+                what=f"no runtime can be used ({reasons})",
+                next_step="Install onnxruntime there.",
             )
         ]
     return [
-        DoctorFinding(level="ok", what=f"{r.name} {r.version} with {', '.join(r.providers) or 'no provider named'}")
+        DoctorFinding(
+            level="ok", what=f"{r.name} {r.version} with {', '.join(r.providers) or 'no provider named'}"
+        )
         for r in usable
     ]
 

@@ -94,7 +94,9 @@ def _report_fleet(fleet: Fleet, listener: Listener) -> None:
             listener.note(f"{spec.name}: {device}")
         else:
             kind = "simulated, predicted figures" if device.facts.simulated else "real"
-            listener.note(f"{spec.name}: {device.facts.hardware.cpu_model or device.facts.hardware.architecture}, {kind}")
+            listener.note(
+                f"{spec.name}: {device.facts.hardware.cpu_model or device.facts.hardware.architecture}, {kind}"
+            )
     if all(isinstance(device, EdgeloopError) for _, device in fleet):
         first = next(str(device) for _, device in fleet)
         raise UnavailableError(f"none of the {len(fleet)} devices can be reached: {first}")
@@ -140,7 +142,7 @@ def _measure_request(
 
 
 def _budgeted(benchmark: Benchmark, count: int, request: ExperimentRequest, spent_s: float) -> Benchmark:
-    assert request.budget_s is not None  # noqa: S101 - the caller looked
+    assert request.budget_s is not None
     local = sum(device.transport == "local" for device in request.devices)
     turns = max(1, local + (local < len(request.devices)))
     return fit_to_budget(benchmark, count, (request.budget_s - spent_s) / turns)
@@ -205,7 +207,9 @@ def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) 
     stored = app.records.result(experiment_id)
     constraints, objectives = _rules(require or stored.request.require, prefer or stored.request.prefer)
     request = replace(
-        stored.request, require=tuple(require or stored.request.require), prefer=prefer or stored.request.prefer
+        stored.request,
+        require=tuple(require or stored.request.require),
+        prefer=prefer or stored.request.prefer,
     )
     devices = tuple(_decide(device, stored.candidates, constraints, objectives) for device in stored.devices)
     result = replace(stored, request=request, devices=devices)

@@ -30,7 +30,9 @@ def require_unique_names(devices: Sequence[DeviceSpec]) -> None:
     """
     names = [device.name for device in devices]
     if not names:
-        raise InvalidInputError("no device is named.", next_step="Use --on local, or --on sim:raspberry_pi_5.")
+        raise InvalidInputError(
+            "no device is named.", next_step="Use --on local, or --on sim:raspberry_pi_5."
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InvalidInputError(
@@ -52,7 +54,9 @@ async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> Asyn
                 client = await transport.__aenter__()
                 async with lock:
                     stack.push_async_exit(transport)
-                return OpenDevice(spec=spec, transport=transport, client=client, facts=await client.describe())
+                return OpenDevice(
+                    spec=spec, transport=transport, client=client, facts=await client.describe()
+                )
             except EdgeloopError as error:
                 return error
 
@@ -60,7 +64,9 @@ async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> Asyn
         yield tuple(zip(devices, opened, strict=True))
 
 
-async def measure_fleet(app: App, fleet: Fleet, request: MeasureRequest, listener: Listener) -> tuple[DeviceResult, ...]:
+async def measure_fleet(
+    app: App, fleet: Fleet, request: MeasureRequest, listener: Listener
+) -> tuple[DeviceResult, ...]:
     """Measure on every open device.
 
     This machine is measured last and alone: simulated boards check parity on this machine's processors, and their work

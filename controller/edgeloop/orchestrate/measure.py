@@ -76,7 +76,9 @@ class OpenDevice:
     facts: Facts
 
 
-async def measure_device(app: App, device: OpenDevice, request: MeasureRequest, listener: Listener) -> DeviceResult:
+async def measure_device(
+    app: App, device: OpenDevice, request: MeasureRequest, listener: Listener
+) -> DeviceResult:
     """Push, lease, benchmark, collect; an error of the device is a result too."""
     started = time.monotonic()
     sent = present = 0
@@ -84,7 +86,9 @@ async def measure_device(app: App, device: OpenDevice, request: MeasureRequest, 
     error = ""
     try:
         for label, digest in request.artifacts:
-            pushed = await device.client.push_artifact(digest, app.artifacts, _push_progress(device, label, listener))
+            pushed = await device.client.push_artifact(
+                digest, app.artifacts, _push_progress(device, label, listener)
+            )
             sent, present = sent + pushed.sent_bytes, present + pushed.present_bytes
         runs = await _run_leased(app, device, request, listener)
     except EdgeloopError as failure:
@@ -116,7 +120,9 @@ class _Push:
         self.listener.progress(self.what, done, total, "B")
 
 
-async def _run_leased(app: App, device: OpenDevice, request: MeasureRequest, listener: Listener) -> tuple[Run, ...]:
+async def _run_leased(
+    app: App, device: OpenDevice, request: MeasureRequest, listener: Listener
+) -> tuple[Run, ...]:
     from edgeloop.transport.collect import run_job
 
     name = device.spec.name
@@ -137,7 +143,9 @@ async def _run_leased(app: App, device: OpenDevice, request: MeasureRequest, lis
     async def ingest(spooled: SpooledRun) -> bool:
         return await asyncio.to_thread(app.records.ingest, spooled, name)
 
-    async with device.client.lease(holder_name(), wait_timeout_s=request.lease_wait_s, on_wait=waiting) as lease:
+    async with device.client.lease(
+        holder_name(), wait_timeout_s=request.lease_wait_s, on_wait=waiting
+    ) as lease:
         spec = JobSpec(
             request_id=str(uuid.uuid4()),
             lease_id=lease.lease_id,

@@ -38,7 +38,9 @@ class Prepared:
         return self.source.description
 
 
-def prepare(app: App, model: str, data: str, state: Sequence[StateBinding], seed: int, listener: Listener) -> Prepared:
+def prepare(
+    app: App, model: str, data: str, state: Sequence[StateBinding], seed: int, listener: Listener
+) -> Prepared:
     """Load and divide; without data the golden inputs are random and the experiment is parity-only.
 
     Raises:
@@ -54,7 +56,11 @@ def prepare(app: App, model: str, data: str, state: Sequence[StateBinding], seed
         listener.note("No data was given: inputs are random, quality is not judged, only parity is.")
         golden = random_inputs(source.description, seed=seed)
         return Prepared(
-            source=source, calibration=None, evaluation=None, golden=golden, summary=_summary(golden, None, None, golden)
+            source=source,
+            calibration=None,
+            evaluation=None,
+            golden=golden,
+            summary=_summary(golden, None, None, golden),
         )
     loaded = load_data(data, source.description, seed=seed)
     if loaded.state and not source.description.state:

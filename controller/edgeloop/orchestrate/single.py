@@ -148,7 +148,9 @@ async def parity(
     state: Sequence[StateBinding] = (),
 ) -> tuple[DeviceResult, ...]:
     """Check parity alone on every device; raises what ``bench`` raises."""
-    only = replace(benchmark, measure_latency=False, measure_memory=False, measure_nodes=False, check_parity=True)
+    only = replace(
+        benchmark, measure_latency=False, measure_memory=False, measure_nodes=False, check_parity=True
+    )
     return await bench(app, model_or_digest, devices, only, settings, listener, data=data, state=state)
 
 

@@ -50,7 +50,10 @@ def validate(result: ExperimentResult, thresholds: Mapping[str, Any]) -> tuple[G
 
 
 def _refuse_unknown(thresholds: Mapping[str, Any], result: ExperimentResult) -> None:
-    tables = {"thresholds": thresholds, **{f"devices.{k}": v for k, v in thresholds.get("devices", {}).items()}}
+    tables = {
+        "thresholds": thresholds,
+        **{f"devices.{k}": v for k, v in thresholds.get("devices", {}).items()},
+    }
     for where, table in tables.items():
         unknown = sorted(set(table) - set(_KEYS))
         if unknown:
@@ -58,7 +61,9 @@ def _refuse_unknown(thresholds: Mapping[str, Any], result: ExperimentResult) -> 
     known = [device.device.name for device in result.devices]
     for name in thresholds.get("devices", {}):
         if name not in known:
-            raise InvalidInputError(f"thresholds name the device {name!r}; the experiment has {', '.join(known)}.")
+            raise InvalidInputError(
+                f"thresholds name the device {name!r}; the experiment has {', '.join(known)}."
+            )
 
 
 def _device_gates(device: DeviceResult, merged: Mapping[str, Any]) -> list[GateResult]:
@@ -68,7 +73,9 @@ def _device_gates(device: DeviceResult, merged: Mapping[str, Any]) -> list[GateR
     label = merged.get("candidate") or (device.strategy.candidate if device.strategy else "") or "original"
     evidence = next((e for e in device.evidence if e.candidate == label), None)
     if evidence is None:
-        return [GateResult(name=f"{name}: {label}", passed=False, reason=f"no figures of {label!r} on {name}.")]
+        return [
+            GateResult(name=f"{name}: {label}", passed=False, reason=f"no figures of {label!r} on {name}.")
+        ]
     if evidence.exclusion:
         return [GateResult(name=f"{name}: {label}", passed=False, reason=evidence.exclusion)]
     return [_parity_gate(name, evidence), *_constraint_gates(name, evidence, merged)]

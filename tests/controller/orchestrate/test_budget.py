@@ -1,10 +1,9 @@
 """A budget shortens the benchmark, and is refused when nothing usable fits."""
 
 import pytest
+from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.trial import Benchmark
-
-from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s
 
 
 def test_a_large_budget_changes_nothing() -> None:
