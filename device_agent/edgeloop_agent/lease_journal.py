@@ -84,11 +84,14 @@ class LeaseJournal:
         )
 
     def _read_heartbeat(self, lease_id: str) -> int | None:
-        """Return when the last heartbeat runs out, or None when that was not in this boot or cannot be
-        read.""" try: tree = unseal_object(self._fs.read(self._heartbeat_path)) if tree["lease_id"] ==
-        lease_id and tree["boot_id"] == self._boot_id: return int(tree["until_ns"]) except (CorruptDataError,
-        OSError, ValueError, KeyError, TypeError) as error: _log.warning("the last heartbeat is unknown: %s",
-        error) return None
+        """Return when the last heartbeat runs out; None when it was in another boot or cannot be read."""
+        try:
+            tree = unseal_object(self._fs.read(self._heartbeat_path))
+            if tree["lease_id"] == lease_id and tree["boot_id"] == self._boot_id:
+                return int(tree["until_ns"])
+        except (CorruptDataError, OSError, ValueError, KeyError, TypeError) as error:
+            _log.warning("the last heartbeat is unknown: %s", error)
+        return None
 
     def store(self, lease_id: str, request: LeaseRequest, token: int) -> None:
         """Keep a grant durably."""

@@ -147,8 +147,8 @@ class Leases:
             self._current.until_ns = stored.until_ns
 
     def on_end(self, callback: Callable[[str, str], Awaitable[None]]) -> None:
-        """Call ``callback(lease_id, reason)`` when a granted lease ends; the device is free when it
-        returns.""" self._on_end = callback
+        """Call ``callback(lease_id, reason)`` when a granted lease ends; when it returns, the device is free."""
+        self._on_end = callback
 
     async def acquire(self, request: LeaseRequest) -> AsyncGenerator[Lease, None]:
         """Yield the lease whenever its place changes; end when it is granted, refused or over.
@@ -190,7 +190,7 @@ class Leases:
                 )
             return known
         if len(self._queue) >= _QUEUE_MAX:
-            raise BusyError(f"{_QUEUE_MAX} clients wait for the device already.", next_step="Try again later.")
+            raise BusyError(f"{_QUEUE_MAX} clients wait for the device.", next_step="Try again later.")
         entry = _Entry(lease_id=str(uuid.uuid4()), request=request)
         entry.until_ns = self._clock.monotonic_ns() + _ns(request.wait_timeout_s)
         self._queue.append(entry)

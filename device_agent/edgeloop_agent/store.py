@@ -105,8 +105,8 @@ class ContentStore:
             self.fs.rename(temporary, self._recency_path)
 
     def add_pin_source(self, source: Callable[[], Collection[str]]) -> None:
-        """Ask ``source`` for blobs that must stay whenever room is needed; it may be called from any
-        thread.""" self._pin_sources.append(source)
+        """Ask ``source`` which blobs must stay whenever room is needed; any thread may call it."""
+        self._pin_sources.append(source)
 
     def missing(self, wanted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
         """Return those (digest, size) that are not here, and mark the others as used."""

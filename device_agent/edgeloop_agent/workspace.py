@@ -57,8 +57,8 @@ class Workspace:
             absent = self._store.missing((entry.digest, entry.size_bytes) for entry in artifact.files)
             if absent:
                 raise StateError(
-                    f"{len(absent)} of {len(artifact.files)} files of artifact {digest} are not on the device, "
-                    f"among them {absent[0][0]} with {absent[0][1]} bytes.",
+                    f"{len(absent)} of {len(artifact.files)} files of artifact {digest} are not on the "
+                    f"device, among them {absent[0][0]} with {absent[0][1]} bytes.",
                     next_step="Upload what FindMissingBlobs names, then submit again.",
                 )
 
