@@ -1,8 +1,8 @@
 """The on-device daemon: leases, blobs, jobs and results of one board.
 
-Law: imports the standard library, grpcio, protobuf and floor 0; never ``edgeloop``. The daemon's rooms (everything but
-``runner``) never import NumPy, ONNX, ONNX Runtime, cryptography or SQLite: what needs them runs in a process of its own.
-Disk work happens in threads, everything else on one asyncio loop.
+Law: imports the standard library, grpcio, protobuf and floor 0; never ``edgeloop``. The daemon's rooms
+(everything but ``runner``) never import NumPy, ONNX, ONNX Runtime, cryptography or SQLite: what needs them
+runs in a process of its own. Disk work happens in threads, everything else on one asyncio loop.
 """
 
 from __future__ import annotations

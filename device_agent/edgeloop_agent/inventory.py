@@ -1,7 +1,7 @@
 """What the agent can read about its board from files alone, below an injected root.
 
-Every reader takes the root (``/`` on a board, a recorded tree in a test) and returns what stands there; an absent file is
-an absent fact, never a guess.
+Every reader takes the root (``/`` on a board, a recorded tree in a test) and returns what stands there; an
+absent file is an absent fact, never a guess.
 """
 
 from __future__ import annotations
@@ -31,11 +31,16 @@ __all__ = [
     "simulated_device_id",
 ]
 
-_X86_FLAGS = frozenset(
-    "sse4_1 sse4_2 avx avx2 fma f16c avx_vnni avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 "
-    "avx512_fp16 amx_tile amx_int8 amx_bf16".split()
+_KERNEL_FLAGS = frozenset(
+    {
+        # x86: what int8 and float kernels are chosen by.
+        *("sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512dq"),
+        *("avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"),
+        # Arm, 32 and 64 bit.
+        *("neon", "vfpv4", "asimd", "asimddp", "asimdhp", "fphp", "i8mm", "bf16", "sve", "sve2"),
+        *("svei8mm", "svebf16", "sme"),
+    }
 )
-_ARM_FLAGS = frozenset("neon vfpv4 asimd asimddp asimdhp fphp i8mm bf16 sve sve2 svei8mm svebf16 sme".split())
 
 _ARM_PARTS = {
     "0xd03": "Cortex-A53",
@@ -92,7 +97,7 @@ def _cpu_model(lines: dict[str, str]) -> str:
 
 def _isa_flags(lines: dict[str, str]) -> tuple[str, ...]:
     words = set((lines.get("flags", "") + " " + lines.get("Features", "")).split())
-    return tuple(sorted(words & (_X86_FLAGS | _ARM_FLAGS)))
+    return tuple(sorted(words & _KERNEL_FLAGS))
 
 
 def _processors(root: Path) -> list[Path]:
@@ -124,7 +129,7 @@ def _limits(directory: Path, below: Path, name: str) -> Iterable[int]:
 def _memory_limits(root: Path) -> Iterable[int]:
     mount = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         relative = path.strip().lstrip("/")
         if not controllers:
             yield from _limits(mount / relative, mount, "memory.max")
@@ -197,8 +202,8 @@ def boot_id(root: Path) -> str:
 def device_id(fs: FileSystem, root: Path, state_directory: Path) -> str:
     """Return the stable identifier of this device: 32 hexadecimal digits.
 
-    A random part is kept in the state directory; the machine's identifier and the board's serial number enter too, so
-    that a copied memory card does not carry one device's name to another.
+    A random part is kept in the state directory; the machine's identifier and the board's serial number enter
+    too, so that a copied memory card does not carry one device's name to another.
     """
     path = state_directory / "device_id"
     if not fs.exists(path):
@@ -210,7 +215,7 @@ def device_id(fs: FileSystem, root: Path, state_directory: Path) -> str:
             f"{path} is empty but holds the identifier of this device.",
             next_step="Delete it to enrol as a new device.",
         )
-    serial = _text(root / "proc/device-tree/serial-number") or _text(root / "sys/class/dmi/id/product_uuid")
+    serial = _text(root / "proc/device-tree/serial-number")
     machine = _text(root / "etc/machine-id")
     return hashlib.sha256("\n".join((stored, machine, serial)).encode()).hexdigest()[:32]
 
@@ -229,8 +234,8 @@ def runner_environment() -> dict[str, str]:
 async def runtime_facts(processes: ProcessPort) -> tuple[RuntimeFacts, ...]:
     """Ask the runner which runtimes it has; takes as long as importing them.
 
-    The runner prints one line of JSON: a list of RuntimeFacts. A runner that cannot start is a runtime that is absent
-    with the reason.
+    The runner prints one line of JSON: a list of RuntimeFacts. A runner that cannot start is a runtime that
+    is absent with the reason.
     """
     argv = (sys.executable, "-I", "-m", "edgeloop_agent.runner", "--describe")
     child = await processes.spawn(argv, runner_environment())
