@@ -76,7 +76,7 @@ class JobRecord:
 def run_without_measurement(
     record: JobRecord, trial: Trial, outcome: Outcome, failure_kind: FailureKind, reason: str
 ) -> Run:
-    """Return the row of a trial that was not measured; its identifier is the one that a measured row had got."""
+    """Return the row of a trial that was not measured, under the identifier of a measured one."""
     spec = record.spec
     if spec is None:
         raise CorruptDataError(f"job {record.job_id} lost its spec before its results were kept.")

@@ -12,12 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import enum
+import functools
 import hashlib
 import logging
 import math
 import uuid
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,8 +38,10 @@ from edgeloop_protocol.types.run import FailureKind, Outcome, Run
 from edgeloop_protocol.types.trial import JobSpec
 
 from edgeloop_agent import __version__
-from edgeloop_agent.execution import Execute, ExecutionContext, Progress, StopSignal
+from edgeloop_agent.active_job import ActiveJob
+from edgeloop_agent.execution import Execute, ExecutionContext, Progress
 from edgeloop_agent.job_journal import JobJournal, JobRecord, run_without_measurement
+from edgeloop_agent.job_table import ROW_WITHOUT, JobTransition, next_state
 from edgeloop_agent.leases import Leases
 from edgeloop_agent.spool import Spool
 from edgeloop_agent.store import ContentStore
@@ -49,10 +50,9 @@ from edgeloop_agent.workspace import Workspace
 if TYPE_CHECKING:
     from edgeloop_agent.board import Board
 
-__all__ = ["TRANSITIONS", "JobTransition", "Jobs", "next_state"]
+__all__ = ["Jobs"]
 
 _KEPT_COUNT = 200
-_EVENTS_KEPT = 1024
 _TRIALS_MAX = 100
 _DEADLINE_S_MAX = 24 * 3600.0
 _STOP_GRACE_S = 5.0
@@ -60,97 +60,6 @@ _RETRY_S = 1.0
 _SPOOL_ROOM_BYTES = 16 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
-
-
-class JobTransition(enum.Enum):
-    """What happens to a job."""
-
-    START = "start"
-    CANCEL = "cancel"
-    SUCCEED = "succeed"
-    FAIL = "fail"
-    STOPPED = "stopped"
-    TIME_OUT = "time_out"
-    INTERRUPT = "interrupt"
-
-
-TRANSITIONS: dict[tuple[JobState, JobTransition], JobState] = {
-    (JobState.ACCEPTED, JobTransition.START): JobState.RUNNING,
-    (JobState.ACCEPTED, JobTransition.CANCEL): JobState.CANCELLING,
-    (JobState.ACCEPTED, JobTransition.FAIL): JobState.FAILED,
-    (JobState.ACCEPTED, JobTransition.TIME_OUT): JobState.TIMED_OUT,
-    (JobState.ACCEPTED, JobTransition.INTERRUPT): JobState.INTERRUPTED,
-    (JobState.RUNNING, JobTransition.CANCEL): JobState.CANCELLING,
-    (JobState.RUNNING, JobTransition.SUCCEED): JobState.SUCCEEDED,
-    (JobState.RUNNING, JobTransition.FAIL): JobState.FAILED,
-    (JobState.RUNNING, JobTransition.TIME_OUT): JobState.TIMED_OUT,
-    (JobState.RUNNING, JobTransition.INTERRUPT): JobState.INTERRUPTED,
-    (JobState.CANCELLING, JobTransition.CANCEL): JobState.CANCELLING,
-    (JobState.CANCELLING, JobTransition.STOPPED): JobState.CANCELLED,
-    (JobState.CANCELLING, JobTransition.FAIL): JobState.FAILED,
-    (JobState.CANCELLING, JobTransition.TIME_OUT): JobState.TIMED_OUT,
-    (JobState.CANCELLING, JobTransition.INTERRUPT): JobState.INTERRUPTED,
-    # Asking for what is over to stop is no error and has no effect.
-    **{(state, JobTransition.CANCEL): state for state in TERMINAL},
-}
-"""The whole table; what is not in it is refused."""
-
-_ROW_WITHOUT: dict[JobTransition, tuple[Outcome, FailureKind]] = {
-    JobTransition.SUCCEED: (Outcome.HARNESS_ERROR, FailureKind.INTERRUPTED),
-    JobTransition.FAIL: (Outcome.HARNESS_ERROR, FailureKind.INTERRUPTED),
-    JobTransition.STOPPED: (Outcome.CANCELLED, FailureKind.CANCELLED),
-    JobTransition.TIME_OUT: (Outcome.TIMEOUT, FailureKind.DEADLINE),
-    JobTransition.INTERRUPT: (Outcome.DEVICE_ERROR, FailureKind.INTERRUPTED),
-}
-"""What a trial without a run is recorded as."""
-
-
-def next_state(state: JobState, event: JobTransition) -> JobState:
-    """Return the state after an event.
-
-    Raises:
-        StateError: the table does not allow it.
-    """
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        raise StateError(f"a job that is {state.value} cannot {event.value.replace('_', ' ')}.") from None
-
-
-class _ActiveJob:
-    """The one job that is not over, with all that lives in memory only."""
-
-    def __init__(self, record: JobRecord, spec: JobSpec) -> None:
-        self.record = record
-        self.spec = spec
-        self.stop = StopSignal()
-        self.events: deque[JobEvent] = deque(maxlen=_EVENTS_KEPT)
-        self.changed = asyncio.Event()
-        self.lock = asyncio.Lock()
-        self.pins: frozenset[str] = frozenset()
-        self.finishing = False
-        self.stop_reason = ""
-        self.over = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
-
-    def report(self, progress: Progress) -> None:
-        """Add an event; watchers see it in their next turn."""
-        sequence = self.record.last_sequence + 1
-        self.record = dataclasses.replace(self.record, last_sequence=sequence)
-        self.events.append(
-            JobEvent(
-                job_id=self.record.job_id,
-                sequence=sequence,
-                state=self.record.state,
-                trial_id=progress.trial_id,
-                phase=progress.phase,
-                done_count=progress.done_count,
-                total_count=progress.total_count,
-                sample_count=progress.sample_count,
-                message=progress.message,
-            )
-        )
-        self.changed.set()
 
 
 def _check_spec(spec: JobSpec) -> None:
@@ -161,6 +70,14 @@ def _check_spec(spec: JobSpec) -> None:
     for name, seconds in (("deadline_s", spec.deadline_s), ("runner_deadline_s", spec.runner_deadline_s)):
         if not (math.isfinite(seconds) and seconds <= _DEADLINE_S_MAX):
             raise InvalidInputError(f"{name} is at most {_DEADLINE_S_MAX:.0f} seconds, not {seconds}.")
+
+
+def _refusal(operation: Callable[[], object]) -> OSError | None:
+    try:
+        operation()
+    except OSError as error:
+        return error
+    return None
 
 
 class Jobs:
@@ -187,7 +104,7 @@ class Jobs:
         self._leases = leases
         self._execute = execute
         self._records: dict[str, JobRecord] = {}
-        self._active: _ActiveJob | None = None
+        self._active: ActiveJob | None = None
         self._submitting = asyncio.Lock()
         self._stopping = False
         store.add_pin_source(self._pinned)
@@ -259,7 +176,7 @@ class Jobs:
                     next_step="Wait for its end or cancel it.",
                 )
             record = await self._accept(spec, body_digest)
-            active = self._active = _ActiveJob(record, spec)
+            active = self._active = ActiveJob(record, spec)
         active.report(Progress(message="accepted"))
         try:
             self._leases.check(spec.lease_id, spec.fencing_token)
@@ -358,7 +275,7 @@ class Jobs:
         await self._cancel(active, "somebody cancelled it")
         return active.record.job()
 
-    async def _cancel(self, active: _ActiveJob, reason: str) -> None:
+    async def _cancel(self, active: ActiveJob, reason: str) -> None:
         async with active.lock:
             if active.finishing or active.record.state is JobState.CANCELLING:
                 return
@@ -384,7 +301,7 @@ class Jobs:
                 active.task.cancel()
             await active.over.wait()
 
-    async def _move(self, active: _ActiveJob, event: JobTransition) -> None:
+    async def _move(self, active: ActiveJob, event: JobTransition) -> None:
         state = next_state(active.record.state, event)
         record = dataclasses.replace(active.record, state=state)
         await asyncio.to_thread(self._journal.write, record)
@@ -392,7 +309,7 @@ class Jobs:
         active.record = dataclasses.replace(active.record, state=state)
         active.report(Progress(message=state.value))
 
-    async def _run(self, active: _ActiveJob) -> None:
+    async def _run(self, active: ActiveJob) -> None:
         rows: dict[str, Run] = {}
         deadline = asyncio.create_task(self._enforce_deadline(active))
         event, reason = JobTransition.SUCCEED, ""
@@ -408,19 +325,19 @@ class Jobs:
             deadline.cancel()
         await self._finish(active, rows, event, reason)
 
-    async def _enforce_deadline(self, active: _ActiveJob) -> None:
+    async def _enforce_deadline(self, active: ActiveJob) -> None:
         await self._clock.sleep(active.spec.deadline_s)
         active.stop_reason = active.stop_reason or f"its deadline of {active.spec.deadline_s:g} s passed"
         active.stop.set(Outcome.TIMEOUT)
 
-    def _ending(self, active: _ActiveJob) -> tuple[JobTransition, str]:
+    def _ending(self, active: ActiveJob) -> tuple[JobTransition, str]:
         if active.stop.reason is None:
             return JobTransition.SUCCEED, ""
         if active.stop.reason is Outcome.TIMEOUT:
             return JobTransition.TIME_OUT, active.stop_reason
         return JobTransition.STOPPED, active.stop_reason
 
-    async def _measure(self, active: _ActiveJob, rows: dict[str, Run]) -> None:
+    async def _measure(self, active: ActiveJob, rows: dict[str, Run]) -> None:
         directories = await self._lay_out(active, rows)
         async with active.lock:
             if active.stop.reason is None:
@@ -432,7 +349,7 @@ class Jobs:
         for run in await self._execute_until_stopped(active, spec, directories):
             rows[run.trial.trial_id] = run
 
-    async def _lay_out(self, active: _ActiveJob, rows: dict[str, Run]) -> dict[str, Path]:
+    async def _lay_out(self, active: ActiveJob, rows: dict[str, Run]) -> dict[str, Path]:
         """Lay out every artifact; a trial whose artifact cannot be laid out gets its row here."""
         digests = sorted({trial.artifact_digest for trial in active.spec.trials})
         active.pins = frozenset(await asyncio.to_thread(self._workspace.blobs_of, digests))
@@ -454,7 +371,7 @@ class Jobs:
         return directories
 
     async def _execute_until_stopped(
-        self, active: _ActiveJob, spec: JobSpec, directories: Mapping[str, Path]
+        self, active: ActiveJob, spec: JobSpec, directories: Mapping[str, Path]
     ) -> tuple[Run, ...]:
         """Run the benchmark; one that does not stop when asked is abandoned after a grace."""
         context = self._context(active, spec, directories)
@@ -472,13 +389,11 @@ class Jobs:
                 execution.cancel()
                 await asyncio.wait({execution}, timeout=_STOP_GRACE_S)
 
-    async def _grace(self, active: _ActiveJob) -> None:
+    async def _grace(self, active: ActiveJob) -> None:
         await active.stop.wait()
         await self._clock.sleep(_STOP_GRACE_S)
 
-    def _context(
-        self, active: _ActiveJob, spec: JobSpec, directories: Mapping[str, Path]
-    ) -> ExecutionContext:
+    def _context(self, active: ActiveJob, spec: JobSpec, directories: Mapping[str, Path]) -> ExecutionContext:
         record = active.record
 
         def keep(data: bytes) -> str:
@@ -504,7 +419,7 @@ class Jobs:
         )
 
     async def _finish(
-        self, active: _ActiveJob, rows: Mapping[str, Run], event: JobTransition, reason: str
+        self, active: ActiveJob, rows: Mapping[str, Run], event: JobTransition, reason: str
     ) -> None:
         """Keep every run, then say that the job is over."""
         async with active.lock:
@@ -518,9 +433,9 @@ class Jobs:
             reason=reason,
         )
         try:
-            await self._insist(lambda: self._journal.write(intent))
+            await self._insist(functools.partial(self._journal.write, intent))
             for run in complete:
-                await self._insist(lambda run=run: self._spool.append(run))  # type: ignore[misc]
+                await self._insist(functools.partial(self._spool.append, run))
             await self._close(active, intent)
         except OSError as error:
             _log.error("job %s is left for the next start: %s", active.record.job_id, error)
@@ -529,10 +444,10 @@ class Jobs:
             active.over.set()
             active.changed.set()
 
-    async def _close(self, active: _ActiveJob, intent: JobRecord) -> None:
+    async def _close(self, active: ActiveJob, intent: JobRecord) -> None:
         final = intent.final_state or JobState.FAILED
         closed = dataclasses.replace(intent, state=final, last_sequence=active.record.last_sequence + 1)
-        await self._insist(lambda: self._journal.write(closed))
+        await self._insist(functools.partial(self._journal.write, closed))
         active.record = dataclasses.replace(closed, last_sequence=active.record.last_sequence)
         await asyncio.to_thread(self._workspace.remove, closed.job_id)
         active.report(Progress(phase="done", message=closed.reason or final.value))
@@ -540,9 +455,9 @@ class Jobs:
         await asyncio.to_thread(self._prune)
 
     def _complete(
-        self, active: _ActiveJob, rows: Mapping[str, Run], event: JobTransition, reason: str
+        self, active: ActiveJob, rows: Mapping[str, Run], event: JobTransition, reason: str
     ) -> list[Run]:
-        outcome, kind = _ROW_WITHOUT[event]
+        outcome, kind = ROW_WITHOUT[event]
         text = f"{reason or 'the benchmark returned no row for this trial'}."
         return [
             rows.get(trial.trial_id) or run_without_measurement(active.record, trial, outcome, kind, text)
@@ -555,17 +470,13 @@ class Jobs:
         Raises:
             OSError: the agent is stopping and the disk refuses.
         """
-        while True:
-            try:
-                await asyncio.to_thread(operation)
-                return
-            except OSError as error:
-                _log.error("results wait for the disk: %s", error)
-                if self._stopping:
-                    raise
-                with contextlib.suppress(OSError):
-                    await asyncio.to_thread(self._store.evict_for, _SPOOL_ROOM_BYTES)
-                await self._clock.sleep(_RETRY_S)
+        while (error := await asyncio.to_thread(_refusal, operation)) is not None:
+            _log.error("results wait for the disk: %s", error)
+            if self._stopping:
+                raise error
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._store.evict_for, _SPOOL_ROOM_BYTES)
+            await self._clock.sleep(_RETRY_S)
 
     def _prune(self) -> None:
         ordered = sorted(self._records.values(), key=lambda record: record.order)
