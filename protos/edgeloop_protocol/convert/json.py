@@ -81,7 +81,8 @@ def _load(field: FieldShape, item: Any) -> Any:
     if item is None and field.optional:
         return None
     if field.mapping:
-        return tuple(sorted((str(name), _load_element(field, element)) for name, element in item.items()))
+        # In the order given: canonical JSON is sorted anyway, and elsewhere the order carries a meaning.
+        return tuple((str(name), _load_element(field, element)) for name, element in item.items())
     if field.repeated:
         if not isinstance(item, list):
             raise InvalidInputError(f"{field.name} is a list, not {type(item).__name__}.")
@@ -96,6 +97,8 @@ def _load_element(field: FieldShape, item: Any) -> Any:
         return field.kind(item)
     if field.kind is float and isinstance(item, int | str) and not isinstance(item, bool):
         return float(item)
+    if field.kind is Any:
+        return item
     if not isinstance(item, field.kind):
         raise InvalidInputError(f"{field.name} is {field.kind.__name__}, not {type(item).__name__}.")
     return item

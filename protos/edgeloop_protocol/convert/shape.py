@@ -18,8 +18,8 @@ class FieldShape:
     """One field of a value."""
 
     name: str
-    #: Element type: a scalar, an enum or another value.
-    kind: type
+    #: Element type: a scalar, an enum, another value, or ``Any`` for a plain JSON tree.
+    kind: Any
     #: Whether the field may be absent.
     optional: bool = False
     #: Whether it holds a tuple of elements.
@@ -32,12 +32,12 @@ class FieldShape:
     @property
     def is_value(self) -> bool:
         """Whether the element is another value."""
-        return dataclasses.is_dataclass(self.kind)
+        return isinstance(self.kind, type) and dataclasses.is_dataclass(self.kind)
 
     @property
     def is_enum(self) -> bool:
         """Whether the element is an enumeration."""
-        return issubclass(self.kind, enum.Enum)
+        return isinstance(self.kind, type) and issubclass(self.kind, enum.Enum)
 
 
 def _shape(field: dataclasses.Field[Any], annotation: Any) -> FieldShape:
