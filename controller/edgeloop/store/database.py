@@ -1,9 +1,9 @@
 """Opens the SQLite file of the records: settings by version, explicit transactions, forward-only migrations.
 
-Decisions: WAL needs SQLite 3.51.3 or newer (older ones can lose a checkpoint when two processes reset the log
-at once), else the rollback journal with ``synchronous=EXTRA``. ``synchronous`` is never below FULL, because a run
-that was acknowledged to its device exists nowhere else any more. One connection a process, so that writers queue
-in Python and not on SQLite's lock.
+Decisions: WAL needs SQLite 3.51.3 or newer (older ones can lose a checkpoint when two processes reset the
+log at once), else the rollback journal with ``synchronous=EXTRA``. ``synchronous`` is never below FULL,
+because a run that was acknowledged to its device exists nowhere else any more. One connection a process, so
+that writers queue in Python and not on SQLite's lock.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ runs = Table(
     Index("runs_of_experiment", "experiment_id", "id"),
     Index("runs_of_device", "device_id", "started_wall_s"),
 )
-"""One row a run, whatever its outcome. No foreign key: it is kept even when its experiment is unknown here."""
+"""One row a run, whatever its outcome. No foreign key: kept even when its experiment is unknown here."""
 
 device_results = Table(
     "device_results",
