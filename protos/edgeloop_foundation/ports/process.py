@@ -72,7 +72,7 @@ class _Child:
 
     async def _drain(self) -> None:
         stream = self._process.stderr
-        assert stream is not None  # noqa: S101 - spawned with a pipe
+        assert stream is not None  # spawned with a pipe
         while chunk := await stream.read(4096):
             self._log += chunk
             del self._log[:-_LOG_BYTES]
@@ -83,13 +83,13 @@ class _Child:
 
     async def write(self, data: bytes) -> None:
         stdin = self._process.stdin
-        assert stdin is not None  # noqa: S101 - spawned with a pipe
+        assert stdin is not None  # spawned with a pipe
         stdin.write(data)
         await stdin.drain()
 
     async def read_exactly(self, count: int) -> bytes:
         stdout = self._process.stdout
-        assert stdout is not None  # noqa: S101 - spawned with a pipe
+        assert stdout is not None  # spawned with a pipe
         return await stdout.readexactly(count)
 
     def log_tail(self) -> str:

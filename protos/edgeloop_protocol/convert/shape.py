@@ -55,8 +55,12 @@ def _shape(field: dataclasses.Field[Any], annotation: Any) -> FieldShape:
     return FieldShape(name=field.name, kind=annotation, required=required)
 
 
-@functools.cache
 def fields_of(cls: type) -> tuple[FieldShape, ...]:
     """Return the fields of a value's class in order."""
+    return _fields_of(cls)
+
+
+@functools.cache
+def _fields_of(cls: Any) -> tuple[FieldShape, ...]:
     hints = typing.get_type_hints(cls)
     return tuple(_shape(field, hints[field.name]) for field in dataclasses.fields(cls))
