@@ -320,12 +320,14 @@ class RecordStore:
 
 def _append_run(connection: Connection, row: Mapping[str, Any]) -> bool:
     table = schema.runs
-    place = (
-        (table.c.device_id == row["device_id"])
-        & (table.c.epoch == row["epoch"])
-        & (table.c.sequence == row["sequence"])
-    )
-    query = select(table.c.run_id, table.c.record).where((table.c.run_id == row["run_id"]) | place)
+    taken = table.c.run_id == row["run_id"]
+    if row["epoch"] is not None:
+        taken |= (
+            (table.c.device_id == row["device_id"])
+            & (table.c.epoch == row["epoch"])
+            & (table.c.sequence == row["sequence"])
+        )
+    query = select(table.c.run_id, table.c.record).where(taken)
     known = connection.execute(query).first()
     if known is None:
         connection.execute(table.insert().values(row))
