@@ -53,8 +53,8 @@ async def run_job(
 
     The job survives a restart of the agent: it is then interrupted and its records say so. Called again with
     the same request id after a restart of the controller it goes on with the same job; records that were
-    acknowledged before that are in the store and are not returned again. Records of other jobs that still wait
-    on the device are stored as well. When the caller is cancelled, the job is cancelled on the device.
+    acknowledged before that are in the store and are not returned again. Records of other jobs that still
+    wait on the device are stored as well. When the caller is cancelled, so is the job on the device.
 
     Args:
         client: of the device.

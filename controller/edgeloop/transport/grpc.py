@@ -57,7 +57,7 @@ class GrpcTransport(Transport):
         if len(given) < len(names):
             missing = next(name for name in names if name not in given)
             raise InvalidInputError(
-                f"device {self.spec.name}: {given[0]} without {missing}; mutual TLS needs all of {', '.join(names)}."
+                f"device {self.spec.name}: {given[0]} without {missing}; mutual TLS needs {', '.join(names)}."
             )
         ca, certificate, key = (Path(self.option(name)).expanduser() for name in names)
         return TlsFiles(ca=ca, certificate=certificate, key=key, server_name=self.option("tls_server_name"))

@@ -48,8 +48,8 @@ _ENVIRONMENT = {
 class LocalTransport(Transport):
     """Starts ``edgeloop-agent`` on this machine and ends it at the end.
 
-    The agent's state (its store above all) stays under the controller's home by device name and is used again. One
-    controller at a time: a second one is refused with the number of the process that is there.
+    The agent's state (its store above all) stays under the controller's home by device name.
+    One controller at a time: a second one is refused with the number of the process that is there.
     """
 
     name: ClassVar[str] = "local"
@@ -117,7 +117,7 @@ class LocalTransport(Transport):
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
                 env={**os.environ, **_ENVIRONMENT},
-                # Ctrl-C is for the controller: it cancels the job and gives the lease back before it stops the agent.
+                # Ctrl-C is for the controller: it cancels the job and gives the lease back first.
                 start_new_session=True,
             )
 
@@ -181,7 +181,7 @@ def _take_lock(path: Path, device: str) -> IO[str]:
             file.close()
             raise BusyError(
                 f"device {device} is in use by another edgeloop process (number {holder}).",
-                next_step="Wait for it, or let both use one agent: edgeloop-agent serve --socket PATH, unix:PATH.",
+                next_step="Wait for it, or start one agent for both and name it unix:PATH.",
             ) from error
         break
     file.truncate(0)

@@ -22,7 +22,7 @@ from edgeloop_protocol.convert import from_wire
 from edgeloop_protocol.errors import error_for
 from google.protobuf.message import Message
 
-__all__ = ["Caller", "RetryPolicy", "decoded"]
+__all__ = ["Caller", "RetryPolicy", "decoded", "is_break"]
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ class Caller:
         if not isinstance(error, grpc.aio.AioRpcError):
             return StateError(f"{self.device}: the connection is closed, {what} is not possible.")
         code, details = error.code(), (error.details() or "").strip()
-        if code is grpc.StatusCode.UNAVAILABLE:
+        if code is grpc.StatusCode.UNAVAILABLE or is_break(error):
             return self._unreachable(what, details)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineError(
@@ -158,7 +158,23 @@ _PLAIN = (
     ("DNS resolution failed", "the host name is not known"),
     ("keepalive watchdog timeout", "it stopped answering"),
     ("GOAWAY", "the agent is going down"),
+    ("Internal error from Core", "the connection broke"),
+    ("Stream removed", "the connection broke"),
+    ("RST_STREAM", "the connection broke"),
 )
+
+# What gRPC itself says, under a status of its own choice, when a connection breaks in the middle of a call.
+_BREAKS = ("Internal error from Core", "Stream removed", "RST_STREAM")
+
+
+def is_break(error: BaseException) -> bool:
+    """Return whether a failed call means that the connection broke, not that the agent answered."""
+    if not isinstance(error, grpc.aio.AioRpcError):
+        return False
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return True
+    own_words = error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+    return own_words and any(text in (error.details() or "") for text in _BREAKS)
 
 
 def _plain(details: str) -> str:

@@ -8,7 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgeloop_foundation.errors import (
@@ -74,7 +74,7 @@ def new_request(holder: str, ttl_s: float, wait_timeout_s: float) -> LeaseReques
     """
     if not 0 < ttl_s <= 600 or wait_timeout_s < 0:
         raise InvalidInputError(
-            f"a lease lives at most 600 s and its wait is not negative, not {ttl_s:g} and {wait_timeout_s:g} s."
+            f"a lease lives at most 600 s and its wait is not negative: {ttl_s:g}, {wait_timeout_s:g}."
         )
     return LeaseRequest(
         request_id=str(uuid.uuid4()), holder=holder, ttl_s=ttl_s, wait_timeout_s=wait_timeout_s
@@ -89,12 +89,17 @@ async def _acquire(
     while True:
         try:
             return await _wait_in_queue(caller, stub, request, on_wait)
-        except UnavailableError:
+        except UnavailableError:  # noqa: PERF203 - trying again is the point
             failure_count += 1
-            out_of_time = failure_count >= caller.policy.attempt_count and time.monotonic() >= give_up
-            if out_of_time or caller.hopeless():
+            if failure_count >= caller.policy.attempt_count or caller.hopeless():
                 raise
-        await caller.pause(failure_count)
+            await caller.pause(failure_count)
+        except LeaseError:
+            # The break cost us our place: the agent took it for giving up. A grant it would tell again.
+            left_s = give_up - time.monotonic()
+            if not failure_count or left_s <= 0:
+                raise
+            request = replace(request, request_id=str(uuid.uuid4()), wait_timeout_s=left_s)
 
 
 async def _wait_in_queue(

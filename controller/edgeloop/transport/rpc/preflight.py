@@ -1,7 +1,7 @@
 """One TLS handshake of our own before gRPC's, because gRPC calls every refusal a closed socket.
 
-What can be wrong is told apart: nobody listens, no TLS there, a certificate that ran out or is not valid yet (or a
-clock that is off), a certificate of another authority, a name that does not match, and our own being refused.
+What can be wrong is told apart: nobody listens, no TLS there, a certificate that ran out or is not valid yet
+(or a clock that is off), one of another authority, a name that does not match, and our own being refused.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from edgeloop.transport.rpc.channel import TlsFiles
 __all__ = ["check_tls"]
 
 _CONNECT_S = 10.0
-# Under TLS 1.3 a server refuses our certificate after our side of the handshake is done; a server that took it
-# sends its HTTP/2 settings at once.
+# Under TLS 1.3 a server refuses our certificate after our side of the handshake is done; a server that took
+# it sends its HTTP/2 settings at once.
 _VERDICT_S = 5.0
 
 # Verification results of OpenSSL (x509_vfy.h).
@@ -55,8 +55,7 @@ def check_tls(device: str, host: str, port: int, tls: TlsFiles) -> None:
             context.wrap_socket(plain, server_hostname=tls.server_name or host) as secured,
         ):
             secured.settimeout(_VERDICT_S)
-            if not secured.recv(1):
-                raise _about_ours(device, tls, ours)
+            taken = bool(secured.recv(1))
     except ssl.SSLCertVerificationError as error:
         raise _about_theirs(device, error) from error
     except ssl.SSLError as error:
@@ -73,6 +72,8 @@ def check_tls(device: str, host: str, port: int, tls: TlsFiles) -> None:
             f"{device} cannot be reached at {host}:{port}: {error.strerror or error}.",
             next_step="See whether the device is on and its agent listens there.",
         ) from error
+    if not taken:
+        raise _about_ours(device, tls, ours)
 
 
 def _context(protocol: int, tls: TlsFiles) -> ssl.SSLContext:
@@ -102,16 +103,17 @@ def _flaw_of_ours(tls: TlsFiles) -> int:
     client.verify_mode = ssl.CERT_NONE
     upward, downward = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (server.wrap_bio(upward, downward, server_side=True), client.wrap_bio(downward, upward))
-    for _ in range(4):
-        for end in ends:
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            except ssl.SSLCertVerificationError as error:
-                return int(error.verify_code)
-            except ssl.SSLError:
-                return 0
+    flaws = (_step(end) for _ in range(4) for end in ends)
+    return next((flaw for flaw in flaws if flaw), 0)
+
+
+def _step(end: ssl.SSLObject) -> int:
+    try:
+        end.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        return int(error.verify_code)
+    except ssl.SSLError:
+        return 0  # it waits for the other end, or this is not about the certificate
     return 0
 
 
@@ -173,7 +175,7 @@ def _from_alert(device: str, tls: TlsFiles, flaw: int, error: ssl.SSLError) -> E
         if "ALERT" in reason and part in reason:
             return UnauthenticatedError(
                 f"{device}: our certificate {tls.certificate} {found}.",
-                next_step="Have a certificate issued by the device's authority; see that both clocks are right.",
+                next_step="Have one issued by the device's authority; see that both clocks are right.",
             )
     if "EOF" in reason:
         return _about_ours(device, tls, flaw)

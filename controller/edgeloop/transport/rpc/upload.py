@@ -22,7 +22,7 @@ from edgeloop_foundation.errors import (
 )
 from edgeloop_protocol.v1 import bytestream_pb2
 
-from edgeloop.transport.rpc.call import Caller
+from edgeloop.transport.rpc.call import Caller, is_break
 
 __all__ = ["CHUNK_BYTES", "Upload", "blob_name", "send_blob"]
 
@@ -32,11 +32,8 @@ CHUNK_BYTES = 1 << 20
 # Statuses after which the device is asked how far it got; after the others trying again changes nothing.
 _BROKEN = frozenset(
     {
-        grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.INTERNAL,
         # Another writer, perhaps our own broken connection that the device has not noticed yet.
         grpc.StatusCode.ABORTED,
         grpc.StatusCode.FAILED_PRECONDITION,
@@ -155,7 +152,7 @@ def _is_broken(error: BaseException) -> bool:
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         # The server's own cap on concurrent calls passes; a full disk does not.
         return "Concurrent RPC limit" in (error.details() or "")
-    return error.code() in _BROKEN
+    return is_break(error) or error.code() in _BROKEN
 
 
 async def send_blob(
