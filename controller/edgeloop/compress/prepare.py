@@ -9,12 +9,12 @@ from typing import Any
 from edgeloop_foundation.errors import EdgeloopError, InternalError, UnsupportedError
 
 from edgeloop.compress.compare import answers, inequivalence
-from edgeloop.compress.graph import graphs_in, load_model, opsets_of, prune_opset_imports, save_model
+from edgeloop.compress.graph import attribute, graphs_in, load_model, opsets_of, prune_opset_imports, save_model
 from edgeloop.compress.runtime import first_line, open_session, session_options
 from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.model import ModelDescription
 
-__all__ = ["hoist_constants", "name_nodes", "prepare", "upgrade"]
+__all__ = ["copy_of", "drop_unused", "flatten_biases", "hoist_constants", "name_nodes", "prepare", "upgrade"]
 
 _MIN_OPSET = 13
 """Quantisation per channel exists since operator set 13."""
@@ -59,14 +59,17 @@ def prepare(
     for graph in graphs_in(folded):
         hoist_constants(graph)
     name_nodes(folded)
+    flatten_biases(folded.graph)
+    drop_unused(folded)
     prune_opset_imports(folded)
+    _mark_as_prepared(folded)
     folded = _with_shapes(folded, note)
     save_model(folded, target)
     _verify(source, target, model, data, note, seed)
 
 
 def _folded(source: Path, target: Path) -> Any:
-    options = session_options("basic")
+    options = session_options("basic", portable=True)
     options.optimized_model_filepath = str(target)
     open_session(source, options)
     return load_model(target, external=True)
@@ -154,16 +157,53 @@ def hoist_constants(graph: Any) -> None:
         graph.initializer.append(onnx.numpy_helper.from_array(_dense(sparse), sparse.values.name))
     del graph.sparse_initializer[:]
     if len(kept) != len(graph.node):
-        copies = [_copy(node) for node in kept]
+        copies = [copy_of(node) for node in kept]
         del graph.node[:]
         graph.node.extend(copies)
 
 
-def _copy(node: Any) -> Any:
+def flatten_biases(graph: Any) -> None:
+    """Give every Gemm with constant weight and bias a bias of one value a column.
+
+    The standard lets the bias broadcast in other ways; the static quantiser reads it as one-dimensional.
+    """
+    import numpy as np
     import onnx
 
-    twin = onnx.NodeProto()
-    twin.CopyFrom(node)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Gemm" or len(node.input) < 3 or not {node.input[1], node.input[2]} <= set(constants):
+            continue
+        columns = constants[node.input[1]].dims[0 if attribute(node, "transB", 0) else 1]
+        bias = onnx.numpy_helper.to_array(constants[node.input[2]])
+        if bias.shape == (columns,) or (bias.ndim == 2 and bias.shape[0] != 1):
+            continue
+        flat = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), (columns,)))
+        name = f"{node.output[0]}_bias"
+        graph.initializer.append(onnx.numpy_helper.from_array(flat, name))
+        node.input[2] = name
+
+
+def _mark_as_prepared(proto: Any) -> None:
+    """Say what quant_pre_process says, because the quantiser logs advice to the terminal without it."""
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = "onnx.quant.pre_process", "onnxruntime.quant"
+
+
+def drop_unused(proto: Any) -> None:
+    """Drop initializers of the main graph that nothing reads any more, so that replaced weights leave the file."""
+    used = {name for graph in graphs_in(proto) for node in graph.node for name in node.input}
+    used |= {value.name for graph in graphs_in(proto) for value in graph.output}
+    kept = [copy_of(tensor) for tensor in proto.graph.initializer if tensor.name in used]
+    if len(kept) != len(proto.graph.initializer):
+        del proto.graph.initializer[:]
+        proto.graph.initializer.extend(kept)
+
+
+def copy_of(message: Any) -> Any:
+    """Return a protobuf message of the same content that outlives the list it stands in."""
+    twin = type(message)()
+    twin.CopyFrom(message)
     return twin
 
 
@@ -175,21 +215,13 @@ def _constant_tensor(node: Any) -> Any:
     (entry,) = node.attribute
     value = onnx.helper.get_attribute_value(entry)
     if entry.name == "value":
-        return _copy_tensor(value)
+        return copy_of(value)
     if entry.name == "sparse_value":
         return onnx.numpy_helper.from_array(_dense(value))
     kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
     if entry.name in kinds:
         return onnx.numpy_helper.from_array(np.asarray(value, kinds[entry.name]))
     return None
-
-
-def _copy_tensor(tensor: Any) -> Any:
-    import onnx
-
-    twin = onnx.TensorProto()
-    twin.CopyFrom(tensor)
-    return twin
 
 
 def _dense(sparse: Any) -> Any:

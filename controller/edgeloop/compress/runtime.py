@@ -20,6 +20,10 @@ LEVELS = {
 """Graph optimisation levels by the names that settings use."""
 
 _FATAL = 4
+_ERROR = 3
+
+_PORTABLE = {"session.qdqisint8allowed": "1"}
+"""On x86 the runtime rewrites signed activations to unsigned by default, which would hide what a board executes."""
 
 
 def onnxruntime() -> Any:
@@ -28,18 +32,27 @@ def onnxruntime() -> Any:
     os.environ["ORT_TELEMETRY_DISABLED"] = "1"
     import onnxruntime as module
 
+    module.set_default_logger_severity(_ERROR)
     return module
 
 
-def session_options(level: str = "all", entries: Mapping[str, str] | None = None) -> Any:
-    """Return options for one thread at graph optimisation ``level`` with further configuration ``entries``."""
+def session_options(
+    level: str = "all", entries: Mapping[str, str] | None = None, *, portable: bool = False
+) -> Any:
+    """Return options for one thread.
+
+    Args:
+        level: Graph optimisation, one of :data:`LEVELS`.
+        entries: Further configuration entries.
+        portable: Leave out rewrites that this machine's instruction set asks for; for graphs that are kept.
+    """
     module = onnxruntime()
     options = module.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL
     options.graph_optimization_level = getattr(module.GraphOptimizationLevel, LEVELS[level])
-    for key, value in (entries or {}).items():
+    for key, value in ({**(_PORTABLE if portable else {}), **(entries or {})}).items():
         options.add_session_config_entry(key, value)
     return options
 

@@ -101,7 +101,7 @@ def _optimised(model_path: Path, directory: Path) -> tuple[Any, dict[str, str]]:
         "session.optimized_model_external_initializers_file_name": "optimised.data",
         "session.optimized_model_external_initializers_min_size_in_bytes": str(1 << 20),
     }
-    options = session_options("extended", entries)
+    options = session_options("extended", entries, portable=True)
     options.optimized_model_filepath = str(directory / "optimised.onnx")
     open_session(model_path, options)
     model = load_model(directory / "optimised.onnx")

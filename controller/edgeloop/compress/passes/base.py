@@ -13,6 +13,7 @@ from edgeloop_foundation.errors import EdgeloopError, InternalError, InvalidInpu
 from edgeloop.compress.describe import MAX_OPSET, describe
 from edgeloop.compress.graph import integer_elements, load_model
 from edgeloop.compress.passes.settings import parse_settings
+from edgeloop.compress.quiet import quiet
 from edgeloop.compress.runtime import first_line, open_session
 from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.model import ModelDescription
@@ -137,7 +138,8 @@ class Pass(ABC, Generic[S]):
         self.check(source_model, context)
         notes: list[str] = []
         try:
-            self._run(source, target, context, source_model, notes.append)
+            with quiet():
+                self._run(source, target, context, source_model, notes.append)
         except EdgeloopError:
             raise
         except Exception as error:  # libraries raise anything; the promise is one family of errors

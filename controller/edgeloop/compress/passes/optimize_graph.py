@@ -69,7 +69,7 @@ class OptimizeGraph(Pass[Settings]):
         self._verify(source, target, context, source_model, note)
 
     def _by_onnxruntime(self, source: Path, directory: Path) -> Any:
-        options = session_options(self.settings.level)
+        options = session_options(self.settings.level, portable=True)
         path = directory / "optimised.onnx"
         options.optimized_model_filepath = str(path)
         open_session(source, options)

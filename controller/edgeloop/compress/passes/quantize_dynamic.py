@@ -13,7 +13,7 @@ from edgeloop.compress.graph import attribute, load_model, prune_opset_imports, 
 from edgeloop.compress.passes.base import Condition, Ensures, Pass, PassContext
 from edgeloop.compress.passes.conditions import FULL_PRECISION, NOT_A_TREE, NOT_QUANTIZED
 from edgeloop.compress.passes.settings import one_of
-from edgeloop.compress.prepare import prepare
+from edgeloop.compress.prepare import copy_of, drop_unused, prepare
 from edgeloop.domain.model import ModelDescription
 
 __all__ = ["CONV_REASON", "QUANTIZABLE", "QuantizeDynamic", "Settings"]
@@ -158,10 +158,11 @@ def _as_products(proto: Any, names: list[str]) -> Any:
             nodes.append(onnx.helper.make_node("Transpose", [left], [f"{node.output[0]}_left"], perm=[1, 0]))
             left = f"{node.output[0]}_left"
         nodes += _with_bias(proto, node, left, held.name)
-    copies = [_copy(node) for node in nodes]
+    copies = [copy_of(node) for node in nodes]
     del proto.graph.node[:]
     proto.graph.node.extend(copies)
-    return _without_unused(proto)
+    drop_unused(proto)
+    return proto
 
 
 def _with_bias(proto: Any, node: Any, left: str, weight: str) -> list[Any]:
@@ -178,31 +179,3 @@ def _with_bias(proto: Any, node: Any, left: str, weight: str) -> list[Any]:
         extra = [onnx.helper.make_node("Mul", [bias, f"{output}_beta"], [f"{output}_bias"])]
         bias = f"{output}_bias"
     return [product, *extra, onnx.helper.make_node("Add", [f"{output}_product", bias], [output])]
-
-
-def _copy(node: Any) -> Any:
-    import onnx
-
-    twin = onnx.NodeProto()
-    twin.CopyFrom(node)
-    return twin
-
-
-def _without_unused(proto: Any) -> Any:
-    """Drop initializers that no node reads any more, so that replaced weights do not stay in the file."""
-    from edgeloop.compress.graph import graphs_in
-
-    used = {name for graph in graphs_in(proto) for node in graph.node for name in node.input}
-    used |= {value.name for graph in graphs_in(proto) for value in graph.output}
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name in used]
-    if len(kept) != len(proto.graph.initializer):
-        import onnx
-
-        copies = []
-        for tensor in kept:
-            twin = onnx.TensorProto()
-            twin.CopyFrom(tensor)
-            copies.append(twin)
-        del proto.graph.initializer[:]
-        proto.graph.initializer.extend(copies)
-    return proto

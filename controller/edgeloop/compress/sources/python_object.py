@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import importlib.util
-import io
-import logging
 import re
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, MissingDependencyError, NotFoundError
 
+from edgeloop.compress.quiet import quiet
 from edgeloop.compress.sources.base import Source
 
 __all__ = ["PythonObject"]
@@ -140,7 +137,7 @@ def _exported(module: Any, example: Any, spec: str, target: Path) -> Path:
     # The first axis is free where all tensor inputs agree on it; anything else stays as in the example.
     axes = tuple({0: "batch"} if isinstance(a, torch.Tensor) and a.dim() else None for a in arguments)
     lengths = {a.shape[0] for a in arguments if isinstance(a, torch.Tensor) and a.dim()}
-    with _quiet():
+    with quiet():
         try:
             _export(torch, module.eval(), arguments, target, axes if len(lengths) == 1 else None)
         except Exception as first:  # torch raises a family of its own; a fixed batch is the one retry
@@ -164,20 +161,3 @@ def _export(torch: Any, module: Any, arguments: tuple[Any, ...], target: Path, a
         external_data=False,
         verbose=False,
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress lines and warnings away from the user's terminal."""
-    level = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
