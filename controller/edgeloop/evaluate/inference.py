@@ -25,7 +25,7 @@ above the rounding of another summation order (1e-6), below what one activation 
 
 
 def run_model(model_path: Path, data: Dataset, *, batch_size: int = 0, threads: int = 0) -> dict[str, Array]:
-    """Return output name -> ``[items, ...]``, or ``[items, steps, ...]`` with state.
+    """Return output name -> ``[items, ...]``, or ``[items, steps, ...]`` with state; outputs that are state are left out.
 
     An item is fed at batch 1: an array with the input's rank gives a slice ``[i:i+1]``, an array with one axis more gives
     ``[i]``. State starts at zero with each item and is carried from step to step.
@@ -48,11 +48,16 @@ def run_model(model_path: Path, data: Dataset, *, batch_size: int = 0, threads: 
         return runner.run(count, 1)
     if batch_size:
         return runner.run(count, batch_size)
-    probe = min(_BATCH, count)
-    return runner.run(count, _BATCH if _alike(runner.run(probe, probe), runner.run(probe, 1)) else 1)
+    return runner.run(count, _BATCH if _stacks_alike(runner, min(_BATCH, count)) else 1)
 
 
-def _alike(stacked: dict[str, Array], single: dict[str, Array]) -> bool:
+def _stacks_alike(runner: _Runner, count: int) -> bool:
+    single = runner.run(count, 1)
+    try:
+        stacked = runner.run(count, count)
+    except (InvalidInputError, UnsupportedError):
+        # A free batch axis is a promise that many exported models do not keep.
+        return False
     return all(_alike_output(stacked[name], single[name]) for name in single)
 
 
@@ -98,7 +103,9 @@ class _Runner:
     def __init__(self, session: Any, name: str, inputs: Sequence[_Input], states: Sequence[_State]) -> None:
         self._session, self._name = session, name
         self._inputs, self._states = inputs, states
-        self._outputs = [output.name for output in session.get_outputs()]
+        self._carried = [state.output for state in states]
+        known = [output.name for output in session.get_outputs()]
+        self._outputs = [output for output in known if output not in self._carried]
 
     @classmethod
     def open(cls, model_path: Path, data: Dataset, threads: int) -> _Runner:
@@ -125,12 +132,17 @@ class _Runner:
         pieces: dict[str, list[Array]] = {name: [] for name in self._outputs}
         for start in range(0, count, batch):
             stop = min(start + batch, count)
-            answers = self._sequence(start, stop) if self._states else self._call(start, stop, None, {})
+            answers = self._sequence(start, stop) if self._states else self._call(start, stop, None, {})[0]
             for name, answer in zip(self._outputs, answers, strict=True):
                 pieces[name].append(answer)
-        return {name: self._joined(name, parts) for name, parts in pieces.items()}
+        return {name: self._joined(name, parts, count) for name, parts in pieces.items()}
 
-    def _joined(self, name: str, parts: list[Array]) -> Array:
+    def _joined(self, name: str, parts: list[Array], count: int) -> Array:
+        if sum(len(part) for part in parts) != count:
+            raise UnsupportedError(
+                f"{self._name}: output {name!r} holds no answer per item when items are stacked.",
+                next_step="Run it with batch_size=1.",
+            )
         if len({part.shape[1:] for part in parts}) != 1:
             raise UnsupportedError(
                 f"{self._name}: output {name!r} has another shape for each item, so items cannot be compared.",
@@ -145,30 +157,25 @@ class _Runner:
         state = {s.input: s.zero(stop - start) for s in self._states}
         record: list[list[Array]] = []
         for step in range(steps.pop()):
-            answers = self._call(start, stop, step, state, raw := {})
-            state = {s.input: raw[s.output] for s in self._states}
+            answers, carried = self._call(start, stop, step, state)
+            state = {s.input: value for s, value in zip(self._states, carried, strict=True)}
             record.append(answers)
         return [np.stack(answers, axis=1) for answers in zip(*record, strict=True)]
 
     def _call(
-        self,
-        start: int,
-        stop: int,
-        step: int | None,
-        state: dict[str, Array],
-        raw: dict[str, Array] | None = None,
-    ) -> list[Array]:
+        self, start: int, stop: int, step: int | None, state: dict[str, Array]
+    ) -> tuple[list[Array], list[Array]]:
+        """Return the outputs per item, and the next state in the order of the states."""
         feeds = {i.name: _feed(i, start, stop, step) for i in self._inputs} | state
         try:
-            answers = self._session.run(self._outputs, feeds)
+            answers = self._session.run([*self._outputs, *self._carried], feeds)
         # onnxruntime's exceptions share no base class of their own.
         except Exception as error:
             raise InvalidInputError(
                 f"{self._name} fails on item {start} of the data: {str(error).strip().splitlines()[-1]}."
             ) from error
-        if raw is not None:
-            raw.update(zip(self._outputs, answers, strict=True))
-        return [self._per_item(np.asarray(answer), stop - start) for answer in answers]
+        plain = answers[: len(self._outputs)]
+        return [self._per_item(np.asarray(a), stop - start) for a in plain], answers[len(self._outputs) :]
 
     def _per_item(self, answer: Array, count: int) -> Array:
         """Return ``[count, ...]``: the batch axis where the answer has one, else a new axis for the single item."""
