@@ -226,5 +226,5 @@ def _dims(node: Any) -> tuple[int | None, ...]:
 
 
 def _dtype(node: Any) -> str:
-    inner = node.type.removeprefix("tensor(").removesuffix(")")
+    inner = str(node.type).removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64"}.get(inner, inner)

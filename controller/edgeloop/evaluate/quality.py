@@ -118,7 +118,8 @@ def _groups(data: Dataset, rows: int) -> _Groups:
 def _changed(before: Judged, after: Judged) -> NDArray[np.bool_] | None:
     if before.decisions is None or after.decisions is None:
         return None
-    return before.decisions != after.decisions
+    changed: NDArray[np.bool_] = before.decisions != after.decisions
+    return changed
 
 
 def _bootstrap(

@@ -84,10 +84,10 @@ def decision_rule(outputs: Outputs, data: Dataset) -> DecisionRule:
             return _scores_beside(outputs, data)
         return task.rule
     output = _output_name(outputs, data)
-    scores = outputs[output].reshape(-1, _width(outputs[output], data))
-    if scores.dtype.kind != "f" or scores.shape[1] < 2:
+    if outputs[output].dtype.kind != "f" or _width(outputs[output], data) < 2:
         return DecisionRule()
-    sums = scores.astype(np.float64).sum(axis=1)
+    scores = outputs[output].reshape(-1, _width(outputs[output], data)).astype(np.float64)
+    sums = scores.sum(axis=1)
     if (scores >= 0).all() and np.allclose(sums, 1.0, atol=1e-3):
         return DecisionRule(output=output, rule="argmax")
     return DecisionRule()

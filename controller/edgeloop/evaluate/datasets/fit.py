@@ -105,7 +105,7 @@ def _cast(name: str, spec: TensorSpec, array: Array) -> Array:
         )
     if kinds[0] == "integer":
         limits = np.iinfo(wanted)
-        low, high = int(array.min(initial=0)), int(array.max(initial=0))  # type: ignore[call-overload]
+        low, high = int(array.min(initial=0)), int(array.max(initial=0))
         if low < limits.min or high > limits.max:
             raise InvalidInputError(
                 f"data {name!r}: input {spec.name!r} has values from {low} to {high}, "
@@ -186,7 +186,7 @@ def _output(data: Dataset, description: ModelDescription) -> TensorSpec:
 def _check_range(data: Dataset, labels: Array, spec: TensorSpec, count: int | None) -> None:
     if labels.dtype.kind not in "iu" or data.task == "regression" or labels.ndim > 1 + bool(data.state):
         return
-    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))  # type: ignore[call-overload]
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     top = 1 if data.task == "binary" else (count - 1 if count is not None and count >= 2 else None)
     if top is not None and (low < 0 or high > top):
         raise InvalidInputError(
