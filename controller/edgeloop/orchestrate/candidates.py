@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeloop.app import App
-    from edgeloop.compress.build import BuildRequest, BuildResult, Decision
+    from edgeloop.compress.build import BuildRequest, BuildResult
+    from edgeloop.compress.packaging import Decision
 
     Outputs = Mapping[str, NDArray[np.generic]]
 
@@ -100,7 +101,7 @@ async def _build_rest(app: App, requests: Sequence[BuildRequest], listener: List
 
 
 def _share(app: App, prepared: Prepared) -> tuple[_Shared, Decision]:
-    from edgeloop.compress.build import Decision
+    from edgeloop.compress.packaging import Decision
     from edgeloop.compress.items import write_arrays, write_items
     from edgeloop.evaluate.inference import run_model
     from edgeloop.evaluate.task import decision_rule
