@@ -186,6 +186,8 @@ class Rate(Figures):
     #: Work per output element beside its own multiply-accumulates, counted in them: loading, packing and
     #: writing back. It is what makes layers with few input channels slow.
     macs_per_output: NotNegative = 0.0
+    #: Time per kernel beside that of any kernel: layouts to convert, scales to prepare.
+    overhead_s: NotNegative = 0.0
     #: Channels are processed in groups of this many.
     channel_block: Count = 1
     #: Share of the rate that is left when the channels do not fill their last group.

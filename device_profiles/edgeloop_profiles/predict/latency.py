@@ -149,7 +149,7 @@ def _kernel_s(machine: _Machine, kernel: Kernel) -> float:
     )
     oversubscribed = machine.threads > machine.profile.processor.logical_cores
     best = split if machine.threads > 1 and (split < alone or oversubscribed) else alone
-    return best + machine.runtime.overheads.kernel_s * machine.slowdown
+    return best + (machine.runtime.overheads.kernel_s + rate.overhead_s) * machine.slowdown
 
 
 def _compute_s(machine: _Machine, kernel: Kernel, rate: Rate) -> float:

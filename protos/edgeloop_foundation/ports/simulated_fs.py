@@ -97,7 +97,7 @@ class SimulatedFileSystem:
         return self._count
 
     def fail_at(self, index: int, error: OSError | PowerCut, *, forever: bool = False) -> None:
-        """Let the call with this ``operation_count`` raise ``error``, with ``forever`` every later one too."""
+        """Let the call with this ``operation_count`` raise ``error``; with ``forever`` all later ones."""
         self._faults.append((index, error, forever))
 
     def settle(self) -> None:

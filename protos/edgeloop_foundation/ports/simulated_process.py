@@ -39,7 +39,7 @@ class ChildStreams:
 
 
 Program = Callable[[Sequence[str], Mapping[str, str], ChildStreams], Awaitable[int]]
-"""``await program(argv, env, streams)`` returns the exit status; an exception is status 1, its text on the log."""
+"""``await program(argv, env, streams)`` returns the exit status; an exception is status 1, with a log."""
 
 
 class _SimulatedChild:

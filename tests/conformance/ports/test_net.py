@@ -86,9 +86,13 @@ async def test_a_closed_stream_takes_nothing(network: Network, address: str) -> 
 async def test_writing_to_a_gone_peer_fails_sooner_or_later(network: Network, address: str) -> None:
     acceptor, here, there = await pair(network, address)
     await there.close()
-    with pytest.raises(ConnectionError):
+
+    async def keep_writing() -> None:
         for _ in range(200):
             await here.write(b"x" * 65536)
+
+    with pytest.raises(ConnectionError):
+        await keep_writing()
     await here.close()
     await acceptor.close()
 

@@ -14,7 +14,7 @@ from edgeloop_foundation.ports.simulated_process import ChildStreams, SimulatedP
 
 _SCRIPTS = {
     "echo": "import sys\nd = sys.stdin.buffer.read(4)\nsys.stdout.buffer.write(d * 2)\n",
-    "environment": "import os, sys\nsys.stdout.write(os.environ.get('WORD', '?') + str('PATH' in os.environ))\n",
+    "environment": "import os, sys\ne = os.environ\nsys.stdout.write(e.get('WORD', '?') + str('PATH' in e))\n",
     "fails": "import sys\nsys.stderr.write('bad \\x1b[31mthing\\x00\\n')\nsys.exit(7)\n",
     "raises": "raise ValueError('no such luck')\n",
     "hangs": "import sys, time\nsys.stdout.write('up')\nsys.stdout.flush()\ntime.sleep(60)\n",
@@ -126,9 +126,13 @@ async def test_a_killed_child_says_so_and_dies_once(start: Starter) -> None:
 async def test_a_dead_child_reads_no_more(start: Starter) -> None:
     child = await start("fails")
     await child.wait()
-    with pytest.raises(ConnectionError):
+
+    async def keep_writing() -> None:
         for _ in range(20):
             await child.write(b"x" * 65536)
+
+    with pytest.raises(ConnectionError):
+        await keep_writing()
 
 
 async def test_the_log_keeps_its_end(start: Starter) -> None:
