@@ -1,7 +1,7 @@
 """Length-prefixed frames between the agent and a runner: a JSON header, then raw bytes.
 
-Layout: ``<II`` header length and payload length, the header as a UTF-8 JSON object, the payload. Both limits are checked
-before anything is read, because what a runner sends is as hostile as the model inside it.
+Layout: ``<II`` header length and payload length, the header as a UTF-8 JSON object, the payload. Both limits
+are checked before anything is read, because what a runner sends is as hostile as the model inside it.
 """
 
 from __future__ import annotations

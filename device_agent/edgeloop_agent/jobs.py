@@ -29,7 +29,6 @@ from edgeloop_foundation.errors import (
     InvalidInputError,
     LeaseError,
     NotFoundError,
-    StateError,
 )
 from edgeloop_foundation.ports.clock import Clock
 from edgeloop_protocol.convert import digest_of
