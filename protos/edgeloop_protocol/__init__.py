@@ -1,6 +1,7 @@
 """What controller and agent say to each other: frozen values, their wire form and the status table.
 
-Law: imports the foundation, grpcio and protobuf only; no decisions, no I/O. Only ``convert`` sees a pb2 message.
+Law: imports the foundation, grpcio and protobuf only; no decisions, no I/O. Only ``convert`` sees a pb2
+message.
 """
 
 PROTOCOL_VERSION = 1

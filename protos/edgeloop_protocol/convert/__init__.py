@@ -1,7 +1,7 @@
 """Values to and from their wire and JSON forms; the only room that touches a pb2 message's fields.
 
-Law: imports ``types`` and the stubs. One generic walk over dataclass fields serves every value, because a message
-has exactly the fields of its value (a test holds them against each other).
+Law: imports ``types`` and the stubs. One generic walk over dataclass fields serves every value, because a
+message has exactly the fields of its value (a test holds them against each other).
 """
 
 from edgeloop_protocol.convert.json import digest_of, from_json, to_canonical_json, to_json

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from edgeloop_foundation.errors import InvalidInputError
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
 from edgeloop_protocol.convert.shape import FieldShape, fields_of
@@ -21,13 +22,17 @@ def _enum_prefix(kind: type) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).upper() + "_"
 
 
+def _enum_type(message: Message, field: str) -> EnumDescriptor:
+    return cast("EnumDescriptor", message.DESCRIPTOR.fields_by_name[field].enum_type)
+
+
 def _enum_number(message: Message, field: str, member: enum.Enum) -> int:
-    descriptor = message.DESCRIPTOR.fields_by_name[field].enum_type
+    descriptor = _enum_type(message, field)
     return int(descriptor.values_by_name[_enum_prefix(type(member)) + member.name].number)
 
 
 def _enum_member(message: Message, field: str, kind: type, number: int) -> enum.Enum:
-    value = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number.get(number)
+    value = _enum_type(message, field).values_by_number.get(number)
     if value is None or number == 0:
         raise InvalidInputError(f"{message.DESCRIPTOR.name}.{field} has the unknown value {number}.")
     member: enum.Enum = getattr(kind, value.name[len(_enum_prefix(kind)) :])
@@ -35,13 +40,26 @@ def _enum_member(message: Message, field: str, kind: type, number: int) -> enum.
 
 
 def to_wire(value: Any, message: M) -> M:
-    """Fill ``message`` from ``value`` and return it."""
+    """Fill ``message`` from ``value`` and return it.
+
+    Raises:
+        InvalidInputError: a field holds what the wire cannot carry, for example an integer beyond 64 bits.
+    """
     for field in fields_of(type(value)):
         _put(message, field, getattr(value, field.name))
     return message
 
 
 def _put(message: Message, field: FieldShape, item: Any) -> None:
+    try:
+        _put_unchecked(message, field, item)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        raise InvalidInputError(f"{message.DESCRIPTOR.name}.{field.name} cannot travel: {error}.") from error
+
+
+def _put_unchecked(message: Message, field: FieldShape, item: Any) -> None:
     if item is None:
         return
     if field.mapping:

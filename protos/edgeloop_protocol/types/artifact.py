@@ -98,7 +98,7 @@ class Kernel:
     output_channels: int = 0
     #: Spatial positions of the output, 0 where it has no meaning.
     output_positions: int = 0
-    #: Integer encoding of an int8 kernel as activation and weight type: "U8S8", "S8S8", "U8U8"; empty otherwise.
+    #: Activation and weight type of an int8 kernel: "U8S8", "S8S8", "U8U8"; empty otherwise.
     encoding: str = ""
 
 

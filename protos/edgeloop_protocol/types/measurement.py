@@ -15,7 +15,8 @@ class Estimate:
         ValueError: a value together with a reason, or neither, or an interval that does not hold the value.
     """
 
-    #: Point estimate in the unit that the field's name ends in; absent when it was not or could not be measured.
+    #: Point estimate in the unit that the field's name ends in; absent when it was not or could not be
+    #: measured.
     value: float | None = None
     #: Lower end of the two-sided interval.
     low: float | None = None
@@ -47,7 +48,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """Summary of raw samples of one quantity; quantiles below their sample floor are absent with the reason."""
+    """Summary of raw samples of one quantity; quantiles below their floor are absent with the reason."""
 
     #: Unit of every figure in here, for example "s".
     unit: str
@@ -59,11 +60,11 @@ class Distribution:
     maximum: float
     #: Arithmetic mean.
     mean: float
-    #: Sample standard deviation.
-    standard_deviation: float
+    #: Sample standard deviation; absent for a single sample.
+    standard_deviation: float | None
     #: Median absolute deviation from the median, not scaled.
     median_absolute_deviation: float
-    #: Median.
+    #: Median; has an interval from 6 samples on.
     p50: Estimate
     #: 90th percentile; needs 64 samples (MLPerf LoadGen early stopping).
     p90: Estimate
@@ -71,7 +72,7 @@ class Distribution:
     p95: Estimate
     #: 99th percentile; needs 662 samples.
     p99: Estimate
-    #: Samples beyond 1.5 interquartile ranges from the quartiles (Tukey); counted, never dropped.
+    #: Samples between 1.5 and 3 interquartile ranges from the quartiles (Tukey); counted, never dropped.
     mild_outlier_count: int = 0
     #: Samples beyond 3 interquartile ranges from the quartiles; counted, never dropped.
     severe_outlier_count: int = 0

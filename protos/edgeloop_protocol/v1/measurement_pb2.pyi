@@ -91,16 +91,18 @@ class Distribution(google.protobuf.message.Message):
     mean: builtins.float
     """Arithmetic mean."""
     standard_deviation: builtins.float
-    """Sample standard deviation."""
+    """Sample standard deviation; absent for a single sample."""
     median_absolute_deviation: builtins.float
     """Median absolute deviation from the median, not scaled."""
     mild_outlier_count: builtins.int
-    """Samples beyond 1.5 interquartile ranges from the quartiles (Tukey); counted, never dropped."""
+    """Samples between 1.5 and 3 interquartile ranges from the quartiles (Tukey); counted, never
+    dropped.
+    """
     severe_outlier_count: builtins.int
     """Samples beyond 3 interquartile ranges from the quartiles; counted, never dropped."""
     @property
     def p50(self) -> global___Estimate:
-        """Median."""
+        """Median; has an interval from 6 samples on."""
 
     @property
     def p90(self) -> global___Estimate:
@@ -122,7 +124,7 @@ class Distribution(google.protobuf.message.Message):
         minimum: builtins.float = ...,
         maximum: builtins.float = ...,
         mean: builtins.float = ...,
-        standard_deviation: builtins.float = ...,
+        standard_deviation: builtins.float | None = ...,
         median_absolute_deviation: builtins.float = ...,
         p50: global___Estimate | None = ...,
         p90: global___Estimate | None = ...,
@@ -131,8 +133,9 @@ class Distribution(google.protobuf.message.Message):
         mild_outlier_count: builtins.int = ...,
         severe_outlier_count: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["p50", b"p50", "p90", b"p90", "p95", b"p95", "p99", b"p99"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["maximum", b"maximum", "mean", b"mean", "median_absolute_deviation", b"median_absolute_deviation", "mild_outlier_count", b"mild_outlier_count", "minimum", b"minimum", "p50", b"p50", "p90", b"p90", "p95", b"p95", "p99", b"p99", "sample_count", b"sample_count", "severe_outlier_count", b"severe_outlier_count", "standard_deviation", b"standard_deviation", "unit", b"unit"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_standard_deviation", b"_standard_deviation", "p50", b"p50", "p90", b"p90", "p95", b"p95", "p99", b"p99", "standard_deviation", b"standard_deviation"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_standard_deviation", b"_standard_deviation", "maximum", b"maximum", "mean", b"mean", "median_absolute_deviation", b"median_absolute_deviation", "mild_outlier_count", b"mild_outlier_count", "minimum", b"minimum", "p50", b"p50", "p90", b"p90", "p95", b"p95", "p99", b"p99", "sample_count", b"sample_count", "severe_outlier_count", b"severe_outlier_count", "standard_deviation", b"standard_deviation", "unit", b"unit"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_standard_deviation", b"_standard_deviation"]) -> typing.Literal["standard_deviation"] | None: ...
 
 global___Distribution = Distribution
 
