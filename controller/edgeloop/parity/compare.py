@@ -1,4 +1,4 @@
-"""Holds one set of outputs against another on the host, and sums up what a device reported."""
+"""Holds one set of outputs against another on the host; the verdict on a device's report is the domain's rule."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edgeloop_protocol.types.artifact import Tolerance
-from edgeloop_protocol.types.run import Parity, Verdict
 
+from edgeloop.domain.parity import overall_verdict
 from edgeloop.parity.tolerance import tolerances_for
 
 if TYPE_CHECKING:
@@ -77,21 +77,3 @@ def _noise(name: str, error: NDArray[np.float64], reference: NDArray[np.float64]
         return ""
     ratio = noise / signal if signal else float("inf")
     return f"output {name!r} is destroyed: its error is {ratio:.2g} of its magnitude, {_NOISE_MAX} is allowed."
-
-
-def overall_verdict(parity: Parity | None) -> tuple[Verdict | None, str]:
-    """Return the verdict over all comparisons of a run with its reason, None when parity was not checked.
-
-    FAILED if any comparison failed; PASSED if "host" passed and "original" did not fail; else UNDECIDED.
-    """
-    if parity is None:
-        return None, "parity was not checked"
-    failed = [c for c in parity.comparisons if c.verdict is Verdict.FAILED]
-    if failed:
-        return Verdict.FAILED, "; ".join(f"against {c.against}: {c.reason}" for c in failed)
-    host = next((c for c in parity.comparisons if c.against == "host"), None)
-    if host is None:
-        return Verdict.UNDECIDED, "the device's outputs were not compared with the host's"
-    if host.verdict is Verdict.PASSED:
-        return Verdict.PASSED, host.reason or "the device reproduces the host's outputs"
-    return Verdict.UNDECIDED, f"against host: {host.reason or 'undecided'}"
