@@ -1,4 +1,4 @@
-"""A whole experiment as it comes out of a real one: a machine, two simulated boards, one that was not reached."""
+"""A whole experiment as it comes out of a real one: a machine, two simulated boards, one not reached."""
 
 from __future__ import annotations
 
@@ -359,7 +359,10 @@ def crashed(device: str) -> Run:
 
 def evidence(device: str, kind: Kind) -> Evidence:
     record = run(device, kind)
-    assert record.timing and record.timing.steady and record.memory and record.energy
+    assert record.timing is not None
+    assert record.timing.steady is not None
+    assert record.memory is not None
+    assert record.energy is not None
     steady = record.timing.steady
     spread = 0.012 if device == "this-machine" else 0.2
     values = (

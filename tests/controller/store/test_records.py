@@ -101,7 +101,7 @@ def test_a_record_of_an_older_version_is_still_the_same_run(
 
 def test_another_run_in_the_same_place_is_refused(store: RecordStore, result: ExperimentResult) -> None:
     store.ingest(SpooledRun(epoch="e", sequence=1, run=small(result, "run-1")), "desk")
-    with pytest.raises(CorruptDataError, match="run-2.*run-1"):
+    with pytest.raises(CorruptDataError, match=r"run-2.*run-1"):
         store.ingest(SpooledRun(epoch="e", sequence=1, run=small(result, "run-2")), "desk")
     with pytest.raises(CorruptDataError):
         store.ingest(
@@ -257,7 +257,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 kept = 0
 try:
     for sequence in range(1, 10000):
-        store.ingest(SpooledRun(epoch="e", sequence=sequence, run=replace(run, run_id=f"r{sequence}")), "desk")
+        spooled = SpooledRun(epoch="e", sequence=sequence, run=replace(run, run_id=f"r{sequence}"))
+        store.ingest(spooled, "desk")
         kept = sequence
 except BusyError as error:
     print(kept, error)
