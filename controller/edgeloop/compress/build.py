@@ -1,4 +1,5 @@
-"""Builds one candidate in a process of its own: recipe, host outputs, package; cached by everything it depends on."""
+"""Builds one candidate in a process of its own: recipe, host outputs, package; cached by everything it depends
+on."""
 
 from __future__ import annotations
 
@@ -12,13 +13,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, MissingDependencyError, UnsupportedError
+from edgeloop_foundation.errors import (
+    EdgeloopError,
+    InvalidInputError,
+    MissingDependencyError,
+    UnsupportedError,
+)
 from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact
 
 from edgeloop.compress.items import read_arrays, read_items
 from edgeloop.compress.libraries import library_versions
-from edgeloop.compress.packaging import Decision, package
+from edgeloop.compress.packaging import NO_DECISION, Decision, package
 from edgeloop.compress.passes.base import PassContext
 from edgeloop.compress.recipe_runner import RecipeResult, RecipeRunner
 from edgeloop.compress.sources.base import SourceModel
@@ -59,7 +65,7 @@ class BuildRequest:
     #: Where stages and finished candidates are kept.
     cache_directory: Path
     #: How decisions are read from the outputs.
-    decision: Decision = Decision()
+    decision: Decision = NO_DECISION
     #: Seed of everything random.
     seed: int = 0
     #: Import path of the :class:`edgeloop.domain.ports.Evaluator`.

@@ -29,7 +29,9 @@ def finite_items(data: Dataset | None, model: ModelDescription, limit: int) -> D
     import numpy as np
 
     if data is None:
-        raise InvalidInputError("there is no calibration data.", next_step="Give data, or leave static int8 out.")
+        raise InvalidInputError(
+            "there is no calibration data.", next_step="Give data, or leave static int8 out."
+        )
     check_items(data, model.inputs)
     good = np.ones(len(data), bool)
     for array in data.inputs.values():
@@ -47,7 +49,8 @@ def finite_items(data: Dataset | None, model: ModelDescription, limit: int) -> D
 def reader_of(path: Path, data: Dataset, model: ModelDescription) -> Any:
     """Return a calibration reader over complete feeds at batch 1.
 
-    A stateful model's state is carried by running the unquantised model itself, so that calibration sees the states
+    A stateful model's state is carried by running the unquantised model itself, so that calibration sees
+    the states
     of real sequences and not zeros alone.
     """
     from onnxruntime.quantization import CalibrationDataReader

@@ -101,7 +101,10 @@ def inequivalence(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> str
         with np.errstate(invalid="ignore"):
             error = np.where(alike, 0.0, np.abs(left - right))
         if not np.all(error <= _ABSOLUTE + _RELATIVE * scale):
-            return f"output {name!r} is off by up to {np.nanmax(error):.3g} at a largest magnitude of {scale:.3g}"
+            return (
+                f"output {name!r} is off by up to {np.nanmax(error):.3g} at a largest magnitude "
+                f"of {scale:.3g}"
+            )
     return ""
 
 

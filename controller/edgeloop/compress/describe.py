@@ -71,7 +71,8 @@ def describe(path: Path, name: str = "", state: tuple[StateBinding, ...] = ()) -
 
 
 def is_quantized_operator(op_type: str) -> bool:
-    """Return whether an operator computes in, or converts to or from, integers that stand for real numbers."""
+    """Return whether an operator computes in, or converts to or from, integers that stand for real
+    numbers."""
     return (
         op_type in ("QuantizeLinear", "DequantizeLinear", "QGemm", "QAttention", "DynamicQuantizeLinear")
         or op_type.startswith(("QLinear", "DynamicQuantize", "MatMulNBits", "MatMulInteger"))
@@ -80,7 +81,8 @@ def is_quantized_operator(op_type: str) -> bool:
 
 
 def precision_of(parameters: Iterable[Parameter]) -> str:
-    """Return "fp32", "fp16", "int8" or "mixed" by where most parameters are; indices and scalars do not count."""
+    """Return "fp32", "fp16", "int8" or "mixed" by where most parameters are; indices and scalars do not
+    count."""
     counts = {"fp32": 0, "fp16": 0, "int8": 0}
     for parameter in parameters:
         if parameter.element_count < 2:
@@ -141,6 +143,7 @@ def _check_state(
             )
         if dtype_in[binding.input] != dtype_out[binding.output]:
             raise InvalidInputError(
-                f"state {binding.output!r} ({dtype_out[binding.output]}) cannot be fed back as {binding.input!r} "
+                f"state {binding.output!r} ({dtype_out[binding.output]}) cannot be fed back as "
+                f"{binding.input!r} "
                 f"({dtype_in[binding.input]})."
             )

@@ -120,7 +120,8 @@ def _with_subgraphs(graph: Any) -> Iterator[Any]:
 
 
 def graphs_in(model: Any) -> Iterator[Any]:
-    """Yield the main graph, then every subgraph of If, Loop and Scan at any depth, functions' bodies included."""
+    """Yield the main graph, then every subgraph of If, Loop and Scan at any depth, functions' bodies
+    included."""
     yield from _with_subgraphs(model.graph)
     for function in model.functions:
         yield from _subgraphs(function.node)
@@ -202,7 +203,11 @@ def _attribute_arrays(node: Any) -> Iterator[Parameter]:
         if entry.HasField("t"):
             yield _parameter(f"{node.name}/{entry.name}", entry.t)
         elif len(entry.floats) or len(entry.ints):
-            value = np.asarray(entry.floats, np.float32) if len(entry.floats) else np.asarray(entry.ints, np.int64)
+            value = (
+                np.asarray(entry.floats, np.float32)
+                if len(entry.floats)
+                else np.asarray(entry.ints, np.int64)
+            )
             yield _parameter(f"{node.name}/{entry.name}", onnx.numpy_helper.from_array(value))
 
 
@@ -252,7 +257,8 @@ def external_locations(model: Any, path: Path) -> tuple[str, ...]:
 
 
 def digest_of_files(path: Path, names: tuple[str, ...]) -> str:
-    """Return the SHA-256 over a model's bytes: of the file alone, or of the file and its external data by name."""
+    """Return the SHA-256 over a model's bytes: of the file alone, or of the file and its external data by
+    name."""
     if not names:
         return _file_digest(path)
     total = hashlib.sha256(f"model {_file_digest(path)}\n".encode())
@@ -270,12 +276,16 @@ def _file_digest(path: Path) -> str:
 
 
 def opsets_of(model: Any) -> tuple[tuple[str, int], ...]:
-    """Return the imported operator sets by domain, "" for the standard one, sorted; the last entry of a domain wins."""
-    return tuple(sorted({("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}.items()))
+    """Return the imported operator sets by domain, "" for the standard one, sorted; the last entry of a
+    domain wins."""
+    return tuple(
+        sorted({("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}.items())
+    )
 
 
 def prune_opset_imports(model: Any) -> None:
-    """Drop operator sets that no node uses: older runtimes refuse versions of domains they would never need."""
+    """Drop operator sets that no node uses: older runtimes refuse versions of domains they would never
+    need."""
     used = {"" if node.domain == "ai.onnx" else node.domain for node in nodes_in(model)} | {""}
     seen: dict[str, Any] = {}
     for entry in model.opset_import:
@@ -302,7 +312,9 @@ def specs_of(model: Any, file_name: str) -> tuple[tuple[TensorSpec, ...], tuple[
     Raises:
         UnsupportedError: one is not a tensor of numbers.
     """
-    given = {t.name for t in model.graph.initializer} | {s.values.name for s in model.graph.sparse_initializer}
+    given = {t.name for t in model.graph.initializer} | {
+        s.values.name for s in model.graph.sparse_initializer
+    }
     inputs = [value for value in model.graph.input if value.name not in given]
     return (
         tuple(_spec(value, "input", file_name) for value in inputs),
@@ -325,5 +337,7 @@ def _spec(value: Any, role: str, file_name: str) -> TensorSpec:
             f"{role} {value.name!r} of {file_name} holds text, not numbers.",
             next_step="Cut the text handling off the model and feed it numbers.",
         )
-    shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else -1 for d in tensor.shape.dim)
+    shape = tuple(
+        d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else -1 for d in tensor.shape.dim
+    )
     return TensorSpec(name=value.name, dtype=dtype, shape=shape)

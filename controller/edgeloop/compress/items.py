@@ -89,21 +89,28 @@ def check_items(data: Dataset, inputs: tuple[TensorSpec, ...]) -> None:
     for name, spec in expected.items():
         array = data.inputs[name]
         if str(array.dtype) != spec.dtype:
-            raise InvalidInputError(f"input {name!r}: data {data.name!r} holds {array.dtype}, the model takes {spec.dtype}.")
+            raise InvalidInputError(
+                f"input {name!r}: data {data.name!r} holds {array.dtype}, the model takes {spec.dtype}."
+            )
         item = _pick(array, 0, spec, 0 if data.state else None)
         fits = not spec.shape or (
-            item.ndim == len(spec.shape) and all(want in (-1, got) for want, got in zip(spec.shape, item.shape, strict=True))
+            item.ndim == len(spec.shape)
+            and all(want in (-1, got) for want, got in zip(spec.shape, item.shape, strict=True))
         )
         if not fits:
             raise InvalidInputError(
-                f"input {name!r}: an item of data {data.name!r} has the shape {item.shape}, the model takes {spec.shape}."
+                f"input {name!r}: an item of data {data.name!r} has the shape {item.shape}, the "
+                f"model takes {spec.shape}."
             )
 
 
 def _pick(array: NDArray[Any], item: int, spec: TensorSpec, step: int | None) -> NDArray[Any]:
-    """Return one feed; an array of the input's own rank is cut so that its first axis stays, as a batch of 1."""
+    """Return one feed; an array of the input's own rank is cut so that its first axis stays, as a batch
+    of 1."""
     rank = array.ndim - (step is not None)
-    chosen = array[item : item + 1] if rank == len(spec.shape) or (not spec.shape and rank > 1) else array[item]
+    chosen = (
+        array[item : item + 1] if rank == len(spec.shape) or (not spec.shape and rank > 1) else array[item]
+    )
     if step is None:
         return chosen
     return chosen[:, step] if chosen.ndim == array.ndim else chosen[step]
@@ -113,7 +120,9 @@ def _zero_state(state: tuple[StateBinding, ...], specs: Mapping[str, TensorSpec]
     import numpy as np
 
     return {
-        b.input: np.zeros([1 if n < 0 else n for n in specs[b.input].shape], numpy_dtype(specs[b.input].dtype))
+        b.input: np.zeros(
+            [1 if n < 0 else n for n in specs[b.input].shape], numpy_dtype(specs[b.input].dtype)
+        )
         for b in state
     }
 
@@ -141,7 +150,8 @@ def feeds_of(
     Args:
         data: Items.
         inputs: Inputs of the model.
-        step_forward: Runs the model on a feed and returns its outputs by name; carries the state on. Without it only
+        step_forward: Runs the model on a feed and returns its outputs by name; carries the state on.
+        Without it only
             the first step of each item, where the state is zero, is yielded.
         limit: Most items to use.
     """
@@ -155,7 +165,9 @@ def feeds_of(
     for item in range(count):
         state = _zero_state(data.state, specs)
         for step in range(steps):
-            feed = {name: _pick(array, item, specs[name], step) for name, array in data.inputs.items()} | state
+            feed = {
+                name: _pick(array, item, specs[name], step) for name, array in data.inputs.items()
+            } | state
             yield feed
             if step_forward is not None and step + 1 < steps:
                 outputs = step_forward(feed)
@@ -167,7 +179,9 @@ def first_feed(data: Dataset, inputs: tuple[TensorSpec, ...]) -> Feed:
     return next(feeds_of(data, inputs, limit=1))
 
 
-def run_items(path: Path, data: Dataset, inputs: tuple[TensorSpec, ...], limit: int | None = None) -> list[Outputs]:
+def run_items(
+    path: Path, data: Dataset, inputs: tuple[TensorSpec, ...], limit: int | None = None
+) -> list[Outputs]:
     """Run a model over items at batch 1, state carried; one entry per inference.
 
     Raises:

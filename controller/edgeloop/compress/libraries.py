@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib import metadata
 
 import edgeloop
@@ -12,11 +13,10 @@ _NAMES = ("numpy", "onnx", "onnxruntime", "onnxscript", "onnxslim", "sympy", "to
 
 
 def library_versions() -> tuple[tuple[str, str], ...]:
-    """Return name and version of every library that takes part and is installed, sorted; edgeloop included."""
+    """Return name and version of every library that takes part and is installed, sorted; edgeloop
+    included."""
     found = {"edgeloop": edgeloop.__version__}
     for name in _NAMES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return tuple(sorted(found.items()))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Decision", "GoldenWriter", "ToleranceTable", "package"]
+__all__ = ["NO_DECISION", "Decision", "GoldenWriter", "ToleranceTable", "package"]
 
 MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
@@ -32,7 +32,9 @@ _RESERVED = (MODEL_FILE, GOLDEN_FILE, "manifest.json")
 ToleranceTable = Callable[[str], tuple[tuple[str, Tolerance], ...]]
 """Precision -> tolerances against "host" and "original"."""
 
-GoldenWriter = Callable[[Path, Dataset, "Mapping[str, NDArray[np.generic]]", "Mapping[str, NDArray[np.generic]]"], None]
+GoldenWriter = Callable[
+    [Path, Dataset, "Mapping[str, NDArray[np.generic]]", "Mapping[str, NDArray[np.generic]]"], None
+]
 """``write(path, data, host outputs, original outputs)``."""
 
 
@@ -46,6 +48,10 @@ class Decision:
     rule: str = ""
     #: Threshold of the "threshold" rule.
     threshold: float = 0.5
+
+
+NO_DECISION = Decision()
+"""Outputs that nothing is decided from."""
 
 
 def package(
@@ -63,7 +69,8 @@ def package(
     tolerances_for: ToleranceTable,
     write_golden: GoldenWriter,
 ) -> tuple[Artifact, dict[str, Path]]:
-    """Write the artifact's files into ``directory`` and return its manifest and the path of each file by name.
+    """Write the artifact's files into ``directory`` and return its manifest and the path of each file by
+    name.
 
     Args:
         model_path: What was built.
@@ -118,7 +125,8 @@ def _entry(name: str, path: Path) -> FileEntry:
 
 
 def _copy_model(model_path: Path, directory: Path) -> dict[str, Path]:
-    """Copy the model as ``model.onnx`` and its external data under flat names; its bytes change only if names do."""
+    """Copy the model as ``model.onnx`` and its external data under flat names; its bytes change only if
+    names do."""
     proto = load_model(model_path)
     locations = external_locations(proto, model_path)
     names = _flat_names(locations)

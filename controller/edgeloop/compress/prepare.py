@@ -1,4 +1,5 @@
-"""One form for every ONNX file before it is quantised: weights as initializers, a new enough operator set, named nodes."""
+"""One form for every ONNX file before it is quantised: weights as initializers, a new enough operator set,
+named nodes."""
 
 from __future__ import annotations
 
@@ -9,7 +10,14 @@ from typing import Any
 from edgeloop_foundation.errors import EdgeloopError, InternalError, UnsupportedError
 
 from edgeloop.compress.compare import answers, inequivalence
-from edgeloop.compress.graph import attribute, graphs_in, load_model, opsets_of, prune_opset_imports, save_model
+from edgeloop.compress.graph import (
+    attribute,
+    graphs_in,
+    load_model,
+    opsets_of,
+    prune_opset_imports,
+    save_model,
+)
 from edgeloop.compress.runtime import first_line, open_session, session_options
 from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.model import ModelDescription
@@ -76,7 +84,8 @@ def _folded(source: Path, target: Path) -> Any:
 
 
 def _with_shapes(proto: Any, note: Callable[[str], None]) -> Any:
-    """Add the types and shapes of inner values; symbolic inference where sympy is there and copes with the graph."""
+    """Add the types and shapes of inner values; symbolic inference where sympy is there and copes with
+    the graph."""
     import onnx
 
     try:
@@ -128,7 +137,8 @@ def upgrade(proto: Any, name: str, note: Callable[[str], None]) -> Any:
             onnx.checker.check_model(proto)
         except Exception as error:  # the converter raises whatever its C++ half does
             raise UnsupportedError(
-                f"{name} has operator set {found}, which cannot be upgraded to {_MIN_OPSET}: {first_line(error)}",
+                f"{name} has operator set {found}, which cannot be upgraded to {_MIN_OPSET}: "
+                f"{first_line(error)}",
                 next_step=f"Export the model again with operator set {_MIN_OPSET} to 21.",
             ) from error
         note(f"upgraded from operator set {found} to {_MIN_OPSET} to be quantised")
@@ -147,7 +157,9 @@ def hoist_constants(graph: Any) -> None:
 
     kept = []
     for node in graph.node:
-        tensor = _constant_tensor(node) if node.op_type == "Constant" and node.domain in ("", "ai.onnx") else None
+        tensor = (
+            _constant_tensor(node) if node.op_type == "Constant" and node.domain in ("", "ai.onnx") else None
+        )
         if tensor is None:
             kept.append(node)
             continue
@@ -172,7 +184,11 @@ def flatten_biases(graph: Any) -> None:
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type != "Gemm" or len(node.input) < 3 or not {node.input[1], node.input[2]} <= set(constants):
+        if (
+            node.op_type != "Gemm"
+            or len(node.input) < 3
+            or not {node.input[1], node.input[2]} <= set(constants)
+        ):
             continue
         columns = constants[node.input[1]].dims[0 if attribute(node, "transB", 0) else 1]
         bias = onnx.numpy_helper.to_array(constants[node.input[2]])
@@ -191,7 +207,8 @@ def _mark_as_prepared(proto: Any) -> None:
 
 
 def drop_unused(proto: Any) -> None:
-    """Drop initializers of the main graph that nothing reads any more, so that replaced weights leave the file."""
+    """Drop initializers of the main graph that nothing reads any more, so that replaced weights leave the
+    file."""
     used = {name for graph in graphs_in(proto) for node in graph.node for name in node.input}
     used |= {value.name for graph in graphs_in(proto) for value in graph.output}
     kept = [copy_of(tensor) for tensor in proto.graph.initializer if tensor.name in used]
@@ -218,7 +235,12 @@ def _constant_tensor(node: Any) -> Any:
         return copy_of(value)
     if entry.name == "sparse_value":
         return onnx.numpy_helper.from_array(_dense(value))
-    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    kinds = {
+        "value_float": np.float32,
+        "value_floats": np.float32,
+        "value_int": np.int64,
+        "value_ints": np.int64,
+    }
     if entry.name in kinds:
         return onnx.numpy_helper.from_array(np.asarray(value, kinds[entry.name]))
     return None

@@ -20,7 +20,7 @@ __all__ = ["Proposal", "propose"]
 _WIDE_SUMS = ("avx512_vnni", "avx_vnni", "avxvnni", "avx512vnni", "asimddp", "i8mm", "amx_int8", "dotprod")
 """Instruction set flags with which products of bytes are summed in 32 bits and cannot saturate."""
 
-_STATIC = (
+_STATIC: tuple[tuple[str, dict[str, str | bool]], ...] = (
     ("static int8 U8S8 per channel", {"encoding": "U8S8", "per_channel": True}),
     ("static int8 U8S8 per tensor", {"encoding": "U8S8", "per_channel": False}),
     ("static int8 U8S8 percentile", {"encoding": "U8S8", "per_channel": True, "calibration": "percentile"}),
@@ -77,7 +77,11 @@ def _opset_reason(model: ModelDescription, facts: Sequence[Facts]) -> str:
     known = [r.max_opset for f in facts for r in f.runtimes if r.max_opset is not None and not r.reason]
     limit = max(known, default=MAX_OPSET)
     found = dict(model.opsets).get("", 0)
-    return f"the model has operator set {found}, the newest that a device loads is {limit}" if found > limit else ""
+    return (
+        f"the model has operator set {found}, the newest that a device loads is {limit}"
+        if found > limit
+        else ""
+    )
 
 
 def _common_reason(model: ModelDescription, facts: Sequence[Facts]) -> str:
@@ -98,7 +102,8 @@ def _dynamic_recipes(model: ModelDescription, facts: Sequence[Facts]) -> list[_C
         reason = f"the model has no {', '.join(QUANTIZABLE)}"
         reason += f"; of its Conv, {CONV_REASON}" if convolutions else ""
     elif not reason and convolutions > 2 * products:
-        reason = f"{convolutions} Conv against {products} {', '.join(QUANTIZABLE)}: little would change, and {CONV_REASON}"
+        reason = f"{products} {', '.join(QUANTIZABLE)} beside {convolutions} Conv: little would change"
+        reason += f", and {CONV_REASON}"
     choices = [(_recipe("dynamic int8", "quantize_dynamic", weight_type="int8"), reason)]
     if not convolutions or reason:
         choices.append((_recipe("dynamic uint8", "quantize_dynamic", weight_type="uint8"), reason))

@@ -12,7 +12,7 @@ from edgeloop.domain.recipe import Recipe
 
 __all__ = ["load_recipes"]
 
-_FORM = "Write: recipes: {label: [{pass: quantize_static, encoding: U8S8}]}; an empty list is the unmodified model."
+_FORM = "Write recipes: {label: [{pass: quantize_static, encoding: U8S8}]}; an empty list is the original."
 
 
 def load_recipes(path: Path) -> tuple[Recipe, ...]:
@@ -40,11 +40,14 @@ def _recipe(file_name: str, label: Any, steps: Any) -> Recipe:
     if not isinstance(label, str):
         raise InvalidInputError(f"{file_name}: a recipe's label is text, not {label!r}.")
     if not isinstance(steps, list):
-        raise InvalidInputError(f"{file_name}: recipe {label!r} is a list of passes, not {steps!r}.", next_step=_FORM)
+        raise InvalidInputError(
+            f"{file_name}: recipe {label!r} is a list of passes, not {steps!r}.", next_step=_FORM
+        )
     recipe = Recipe.from_tree(label, steps)
-    for step in recipe.passes:
-        try:
+    try:
+        for step in recipe.passes:
             make_pass(step)
-        except EdgeloopError as error:
-            raise type(error)(f"{file_name}: recipe {label!r}: {error.message}", next_step=error.next_step) from error
+    except EdgeloopError as error:
+        text = f"{file_name}: recipe {label!r}: {error.message}"
+        raise type(error)(text, next_step=error.next_step) from error
     return recipe

@@ -1,8 +1,9 @@
-"""Runs the passes of a recipe one after the other, each behind a checkpoint, and goes back when one breaks its promise.
+"""Runs the passes of a recipe one after the other, each behind a checkpoint, and goes back when one breaks its
+promise.
 
-A stage is kept in a directory named by everything that decides its content: the model, the passes so far, the data,
-the seed and the libraries. A stage that is there is not computed again, whichever recipe asks for it. What a failed
-pass wrote is dropped, and the recipe goes on from the last good stage.
+A stage is kept in a directory named by everything that decides its content: the model, the passes so far,
+the data, the seed and the libraries. A stage that is there is not computed again, whichever recipe asks for
+it. What a failed pass wrote is dropped, and the recipe goes on from the last good stage.
 """
 
 from __future__ import annotations
@@ -154,7 +155,8 @@ class RecipeRunner:
         return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
 
     def _resume(self, slot: Path, source: ModelDescription) -> ModelDescription | None:
-        """Return the description of a checkpoint's model; None when there is none or its bytes have changed."""
+        """Return the description of a checkpoint's model; None when there is none or its bytes have
+        changed."""
         if not (slot / _RECORD).is_file():
             return None
         try:
@@ -197,7 +199,8 @@ class RecipeRunner:
     def _postcondition(
         self, path: Path, model: ModelDescription, reference: Mapping[str, NDArray[np.generic]]
     ) -> str:
-        """Return why the output is unfit (does not run, is not finite, is unrelated to the original's), or nothing."""
+        """Return why the output is unfit (does not run, is not finite, is unrelated to the original's),
+        or nothing."""
         if not reference:
             return ""
         try:

@@ -23,7 +23,8 @@ _FATAL = 4
 _ERROR = 3
 
 _PORTABLE = {"session.qdqisint8allowed": "1"}
-"""On x86 the runtime rewrites signed activations to unsigned by default, which would hide what a board executes."""
+"""On x86 the runtime rewrites signed activations to unsigned by default, which would hide what a board
+executes."""
 
 
 def onnxruntime() -> Any:

@@ -9,51 +9,23 @@ from dataclasses import dataclass
 from edgeloop_protocol.types.artifact import Kernel
 
 from edgeloop.compress.graph import attribute
+from edgeloop.compress.lowering.operators import (
+    ATTENTION,
+    CONV,
+    CONV_TRANSPOSE,
+    ELEMENTWISE,
+    GEMM,
+    LAYOUT,
+    POOL,
+    PROJECTING_ATTENTION,
+    QUANTIZE,
+    RECURRENT,
+    REDUCE,
+)
 from edgeloop.compress.lowering.profile import Execution, TensorUse
 
-__all__ = ["CONTAINERS", "kernel_of", "tensor_bytes"]
+__all__ = ["kernel_of", "tensor_bytes"]
 
-CONTAINERS = frozenset({"If", "Loop", "Scan"})
-"""Nodes whose work is that of the nodes inside."""
-
-_CONV = frozenset({"Conv", "FusedConv", "QLinearConv", "ConvInteger", "NhwcFusedConv", "NhwcConv"})
-_CONV_TRANSPOSE = frozenset({"ConvTranspose", "QLinearConvTranspose", "ConvTransposeWithDynamicPads"})
-_GEMM = frozenset({"Gemm", "FusedGemm", "QGemm", "GemmFastGelu", "GemmFloat8"})
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM", "AttnLSTM"})
-_PROJECTING_ATTENTION = frozenset({"QAttention", "PackedAttention"})
-_ATTENTION = frozenset(
-    {
-        "Attention",
-        "MultiHeadAttention",
-        "GroupQueryAttention",
-        "DecoderMaskedMultiHeadAttention",
-        "PackedMultiHeadAttention",
-        "SparseAttention",
-        *_PROJECTING_ATTENTION,
-    }
-)
-_QUANTIZE = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
-_LAYOUT = frozenset(
-    "Transpose Reshape Squeeze Unsqueeze Flatten Concat Split Slice Gather GatherElements GatherND ScatterElements "
-    "ScatterND Scatter Pad Expand Tile Identity Cast CastLike DepthToSpace SpaceToDepth Shape Size Constant "
-    "ConstantOfShape Range OneHot Compress QLinearConcat ReverseSequence Trilu EyeLike CenterCropPad MemcpyToHost "
-    "MemcpyFromHost SplitToSequence ConcatFromSequence".split()
-)
-_POOL = ("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
-_REDUCE = frozenset(
-    "Softmax LogSoftmax Hardmax ArgMax ArgMin TopK CumSum LayerNormalization SkipLayerNormalization "
-    "InstanceNormalization GroupNormalization SimplifiedLayerNormalization SkipSimplifiedLayerNormalization "
-    "LpNormalization MeanVarianceNormalization QLinearSoftmax QLinearReduceMean RMSNormalization NonZero "
-    "EmbedLayerNormalization".split()
-)
-_ELEMENTWISE = frozenset(
-    "Add Sub Mul Div Pow Sqrt Exp Log Abs Neg Reciprocal Relu LeakyRelu PRelu Elu Selu Celu Sigmoid HardSigmoid "
-    "HardSwish Tanh Softplus Softsign Erf Gelu BiasGelu FastGelu QuickGelu Swish Mish ThresholdedRelu Clip Min Max "
-    "Mean Sum Where Equal Greater GreaterOrEqual Less LessOrEqual And Or Xor Not Mod Floor Ceil Round Sign Sin Cos "
-    "Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh IsNaN IsInf BitShift BitwiseAnd BitwiseOr BitwiseXor BitwiseNot "
-    "BatchNormalization LRN QLinearAdd QLinearMul QLinearSigmoid QLinearLeakyRelu QLinearWhere Dropout Shrink "
-    "RotaryEmbedding FusedMulAdd BiasAdd BiasSplitGelu Affine".split()
-)
 _INT8 = frozenset({"int8", "uint8"})
 _SIZES = {
     "bool": 1, "int8": 1, "uint8": 1, "float8": 1, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2,
@@ -106,38 +78,40 @@ def _activation_bytes(execution: Execution, names: list[str], constants: Mapping
     if len(names) == len(execution.inputs):
         pairs = zip(names, execution.inputs, strict=True)
         return sum(tensor_bytes(use) for name, use in pairs if name not in constants)
-    # Inputs that are not tensors are missing from the profile; what is a constant can then only be subtracted.
+    # Inputs that are not tensors are missing from the profile; what is a constant can then only be
+    # subtracted.
     total = sum(tensor_bytes(use) for use in execution.inputs)
     return max(0, total - sum(constants.get(name, 0) for name in names))
 
 
 def _class_of(execution: Execution) -> str:
     op_type = execution.node.op_type
-    if op_type in _CONV:
+    if op_type in CONV:
         return _conv_class(execution)
-    if op_type in _CONV_TRANSPOSE:
+    if op_type in CONV_TRANSPOSE:
         return "conv"
-    if op_type in _GEMM:
+    if op_type in GEMM:
         return "gemm"
-    if op_type in _RECURRENT:
+    if op_type in RECURRENT:
         return "recurrent"
-    if "MatMul" in op_type or op_type in _ATTENTION or op_type == "Einsum":
+    if "MatMul" in op_type or op_type in ATTENTION or op_type == "Einsum":
         return "matmul"
-    if op_type in _QUANTIZE:
+    if op_type in QUANTIZE:
         return "quantize"
-    if op_type.removeprefix("QLinear").removeprefix("Nhwc") in _POOL:
+    if op_type.removeprefix("QLinear").removeprefix("Nhwc") in POOL:
         return "pool"
     if op_type in ("Resize", "Upsample", "GridSample", "QLinearResize", "AffineGrid"):
         return "resize"
-    if op_type.startswith("Reduce") or op_type in _REDUCE:
+    if op_type.startswith("Reduce") or op_type in REDUCE:
         return "reduce"
-    if op_type in _LAYOUT:
+    if op_type in LAYOUT:
         return "layout"
-    return "elementwise" if op_type in _ELEMENTWISE else "other"
+    return "elementwise" if op_type in ELEMENTWISE else "other"
 
 
 def _weight_use(execution: Execution) -> TensorUse | None:
-    """Return the weight of a convolution, matrix product or recurrent layer, by where its operator takes it."""
+    """Return the weight of a convolution, matrix product or recurrent layer, by where its operator takes
+    it."""
     op_type = execution.node.op_type
     quantised = op_type.startswith("QLinear") or op_type == "QGemm"
     position = 3 if quantised else 1
@@ -159,13 +133,13 @@ def _work_of(execution: Execution, kernel_class: str) -> _Work:
         return _Work()
     op_type = execution.node.op_type
     if kernel_class in ("conv", "conv1x1", "depthwise"):
-        return _transposed(execution) if op_type in _CONV_TRANSPOSE else _convolution(execution)
+        return _transposed(execution) if op_type in CONV_TRANSPOSE else _convolution(execution)
     special: dict[str, Callable[[Execution], _Work]] = {"gemm": _gemm, "recurrent": _recurrent}
     if kernel_class in special:
         return special[kernel_class](execution)
     if op_type == "Einsum":
         return _einsum(execution)
-    if op_type in _ATTENTION:
+    if op_type in ATTENTION:
         return _attention(execution)
     return _matmul(execution) if kernel_class == "matmul" else _Work()
 
@@ -235,8 +209,10 @@ def _recurrent(execution: Execution) -> _Work:
 
 def _attention(execution: Execution) -> _Work:
     query, output = execution.inputs[0], execution.outputs[0]
-    positions = math.prod(query.shape[:-1]) if len(query.shape) < 4 else math.prod(query.shape) // query.shape[-1]
-    projects = execution.node.op_type in _PROJECTING_ATTENTION or (
+    positions = (
+        math.prod(query.shape[:-1]) if len(query.shape) < 4 else math.prod(query.shape) // query.shape[-1]
+    )
+    projects = execution.node.op_type in PROJECTING_ATTENTION or (
         execution.node.op_type == "Attention" and execution.node.domain == "com.microsoft"
     )
     key = query if projects or len(execution.inputs) < 2 else execution.inputs[1]
@@ -261,7 +237,9 @@ def _einsum(execution: Execution) -> _Work:
             return _Work()
         sizes.update(zip(term, use.shape, strict=False))
     total, output = math.prod(sizes.values()), execution.outputs[0]
-    return _product(output, total // max(1, math.prod(output.shape))) if len(execution.inputs) > 1 else _Work()
+    return (
+        _product(output, total // max(1, math.prod(output.shape))) if len(execution.inputs) > 1 else _Work()
+    )
 
 
 def _precision(execution: Execution, kernel_class: str) -> str:

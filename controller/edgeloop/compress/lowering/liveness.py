@@ -47,7 +47,11 @@ def _peak(graph: Any, sizes: Mapping[tuple[str, int], int], alive: dict[str, int
     peak = sum(alive.values())
     for index, node in enumerate(graph.node):
         inside = max(
-            (_peak(g, sizes, {}) for e in node.attribute for g in ([e.g] if e.HasField("g") else []) + list(e.graphs)),
+            (
+                _peak(g, sizes, {})
+                for e in node.attribute
+                for g in ([e.g] if e.HasField("g") else []) + list(e.graphs)
+            ),
             default=0,
         )
         written = [name for name in node.output if name]

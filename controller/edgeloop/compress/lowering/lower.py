@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from edgeloop_protocol.types.artifact import Kernel
 
 from edgeloop.compress.graph import load_model, parameters_in
-from edgeloop.compress.lowering.kernels import CONTAINERS, kernel_of, tensor_bytes
+from edgeloop.compress.lowering.kernels import kernel_of, tensor_bytes
 from edgeloop.compress.lowering.liveness import peak_bytes
+from edgeloop.compress.lowering.operators import CONTAINERS
 from edgeloop.compress.lowering.profile import profile
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Lowering:
 
     @property
     def precision(self) -> str:
-        """What the arithmetic is in: one precision where it holds nearly all multiply-accumulates, else "mixed".
+        """What the arithmetic is in: one precision where it holds nearly all multiply-accumulates, else
+        "mixed".
 
         Any multiply-accumulate in int8 makes a model at least "mixed": it never passes for full precision.
         """
@@ -70,7 +72,9 @@ def lower(model_path: Path, feeds: Mapping[str, NDArray[np.generic]]) -> Lowerin
     ran = profile(model_path, feeds)
     constants = {parameter.name: parameter.stored_bytes for parameter in parameters_in(ran.model)}
     kernels = tuple(
-        kernel_of(execution, constants) for execution in ran.executions if execution.node.op_type not in CONTAINERS
+        kernel_of(execution, constants)
+        for execution in ran.executions
+        if execution.node.op_type not in CONTAINERS
     )
     return Lowering(
         kernels=kernels,

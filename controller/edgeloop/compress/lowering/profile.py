@@ -69,9 +69,11 @@ def profile(
     Args:
         model_path: ONNX file.
         feeds: Every input with its array at batch 1.
-        repeats: Runs; more than one when times are wanted, because the first is slower. Times are those of the
+        repeats: Runs; more than one when times are wanted, because the first is slower. Times are those
+        of the
             fastest repeat of each execution.
-        prepack: Whether the runtime may rearrange constant weights as it would in service. Their shapes are then
+        prepack: Whether the runtime may rearrange constant weights as it would in service. Their shapes
+        are then
             missing from the executions.
 
     Raises:
@@ -92,7 +94,9 @@ def profile(
             raise InvalidInputError(f"{model_path.name} fails on the data: {first_line(error)}") from error
         finally:
             events = Path(session.end_profiling())
-        return Profile(model=model, executions=_executions(json.loads(events.read_text()), model, labels, repeats))
+        return Profile(
+            model=model, executions=_executions(json.loads(events.read_text()), model, labels, repeats)
+        )
 
 
 def _optimised(model_path: Path, directory: Path) -> tuple[Any, dict[str, str]]:
@@ -123,7 +127,11 @@ def _executions(events: list[Any], model: Any, labels: dict[str, str], repeats: 
     found = []
     for position, event in enumerate(runs[-1]):
         key = event["name"][: -len(_SUFFIX)]
-        same_path = [run[position] for run in runs if len(run) == len(runs[-1]) and run[position]["name"] == event["name"]]
+        same_path = [
+            run[position]
+            for run in runs
+            if len(run) == len(runs[-1]) and run[position]["name"] == event["name"]
+        ]
         found.append(
             Execution(
                 key=key,

@@ -1,7 +1,7 @@
 """One technique a file; each states what it needs and what it promises, and is checked for both.
 
-Law: a pass reads one ONNX file and writes another, and touches nothing else. The public ``run`` of the base class
-holds it to its word; what a pass cannot do well on a model it refuses with the reason.
+Law: a pass reads one ONNX file and writes another, and touches nothing else. The public ``run`` of the base
+class holds it to its word; what a pass cannot do well on a model it refuses with the reason.
 """
 
 from __future__ import annotations

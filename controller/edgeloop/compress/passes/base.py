@@ -19,7 +19,7 @@ from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.model import ModelDescription
 from edgeloop.domain.ports import Evaluator, ParityCheck
 
-__all__ = ["Condition", "Ensures", "Pass", "PassContext", "PassResult", "UNCHANGED"]
+__all__ = ["UNCHANGED", "Condition", "Ensures", "Pass", "PassContext", "PassResult"]
 
 S = TypeVar("S")
 
@@ -120,7 +120,9 @@ class Pass(ABC, Generic[S]):
             if reason:
                 raise UnsupportedError(f"{self.title} does not apply to {model.name}: {reason}")
 
-    def run(self, source: Path, target: Path, context: PassContext, source_model: ModelDescription) -> PassResult:
+    def run(
+        self, source: Path, target: Path, context: PassContext, source_model: ModelDescription
+    ) -> PassResult:
         """Transform ``source`` into ``target`` and check that every promise was kept.
 
         Args:
@@ -193,10 +195,14 @@ class Pass(ABC, Generic[S]):
         was, found = dict(before.opsets), dict(after.opsets)
         allowed = max(self.ensures.max_opset, was.get("", 0))
         if found.get("", 0) > allowed:
-            raise InternalError(f"{self.title} raised the operator set to {found['']}; {allowed} was promised.")
+            raise InternalError(
+                f"{self.title} raised the operator set to {found['']}; {allowed} was promised."
+            )
         strange = sorted(set(found) - set(was) - self.ensures.domains - {""})
         if strange:
-            raise InternalError(f"{self.title} brought in the operator domain {strange[0]!r}, which it did not declare.")
+            raise InternalError(
+                f"{self.title} brought in the operator domain {strange[0]!r}, which it did not declare."
+            )
 
     def _check_precision(
         self, source: Path, target: Path, before: ModelDescription, after: ModelDescription
@@ -208,5 +214,9 @@ class Pass(ABC, Generic[S]):
                     f"{self.title} promised to keep the precision {before.precision}, but its output is "
                     f"{'quantised ' if after.quantized else ''}{after.precision}."
                 )
-        elif not (after.quantized and integer_elements(load_model(target)) > integer_elements(load_model(source))):
-            raise InternalError(f"{self.title} promised {declared}, but no parameter of its output became an integer.")
+        elif not (
+            after.quantized and integer_elements(load_model(target)) > integer_elements(load_model(source))
+        ):
+            raise InternalError(
+                f"{self.title} promised {declared}, but no parameter of its output became an integer."
+            )

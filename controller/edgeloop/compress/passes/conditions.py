@@ -22,7 +22,8 @@ _CLASSIC_OPERATORS = (
 
 
 def has_tree_operators(model: ModelDescription) -> bool:
-    """Return whether the work of a model is in operators of the classic-ML domain, which hold no tensors to quantise."""
+    """Return whether the work of a model is in operators of the classic-ML domain, which hold no tensors
+    to quantise."""
     return _CLASSIC_DOMAIN in dict(model.opsets) and model.operator_count(*_CLASSIC_OPERATORS) > 0
 
 

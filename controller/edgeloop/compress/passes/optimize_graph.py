@@ -31,7 +31,8 @@ class Settings:
 
     #: Library that does it; the last two are optional packages.
     tool: str = "onnxruntime"
-    #: "basic" stays within the ONNX standard; "extended" fuses into operators of ONNX Runtime. Only for onnxruntime.
+    #: "basic" stays within the ONNX standard; "extended" fuses into operators of ONNX Runtime. Only for
+    #: onnxruntime.
     level: str = "basic"
 
     def __post_init__(self) -> None:
@@ -60,12 +61,19 @@ class OptimizeGraph(Pass[Settings]):
         proto = tools[self.settings.tool](source, context.work_directory)
         # The runtime stamps every domain that it knows; an older one on a board would refuse those.
         prune_opset_imports(proto)
-        strange = sorted(set(dict(opsets_of(proto))) - set(dict(source_model.opsets)) - self.ensures.domains - {""})
+        strange = sorted(
+            set(dict(opsets_of(proto))) - set(dict(source_model.opsets)) - self.ensures.domains - {""}
+        )
         if strange:
-            raise InternalError(f"graph optimisation brought in {strange[0]!r}, which only this machine may know.")
+            raise InternalError(
+                f"graph optimisation brought in {strange[0]!r}, which only this machine may know."
+            )
         save_model(proto, target)
         before = sum(1 for _ in nodes_in(load_model(source)))
-        note(f"graph optimisation ({self.settings.tool}): {before} nodes became {sum(1 for _ in nodes_in(proto))}")
+        note(
+            f"graph optimisation ({self.settings.tool}): {before} nodes became "
+            f"{sum(1 for _ in nodes_in(proto))}"
+        )
         self._verify(source, target, context, source_model, note)
 
     def _by_onnxruntime(self, source: Path, directory: Path) -> Any:

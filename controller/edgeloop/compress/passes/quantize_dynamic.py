@@ -135,7 +135,8 @@ def _has_weights(node: Any, constants: dict[str, Any]) -> bool:
     inputs = list(node.input)
     held = [constants.get(inputs[i]) if i < len(inputs) else None for i in _WEIGHT_INPUTS[node.op_type]]
     floats = all(tensor is not None and tensor.data_type == onnx.TensorProto.FLOAT for tensor in held)
-    # A vector times a matrix is not worth a conversion; the quantiser would leave it, and the pass would have lied.
+    # A vector times a matrix is not worth a conversion; the quantiser would leave it, and the pass would
+    # have lied.
     return floats and all(len(tensor.dims) >= 2 for tensor in held if tensor is not None)
 
 
@@ -151,8 +152,12 @@ def _as_products(proto: Any, names: list[str]) -> Any:
             nodes.append(node)
             continue
         left, weight = node.input[0], onnx.numpy_helper.to_array(constants[node.input[1]])
-        weight = (weight.T if attribute(node, "transB", 0) else weight) * np.float32(attribute(node, "alpha", 1.0))
-        held = onnx.numpy_helper.from_array(np.ascontiguousarray(weight, np.float32), f"{node.output[0]}_weight")
+        weight = (weight.T if attribute(node, "transB", 0) else weight) * np.float32(
+            attribute(node, "alpha", 1.0)
+        )
+        held = onnx.numpy_helper.from_array(
+            np.ascontiguousarray(weight, np.float32), f"{node.output[0]}_weight"
+        )
         proto.graph.initializer.append(held)
         if attribute(node, "transA", 0):
             nodes.append(onnx.helper.make_node("Transpose", [left], [f"{node.output[0]}_left"], perm=[1, 0]))

@@ -1,4 +1,5 @@
-"""Weights and activations as int8 with ranges from calibration, written as QuantizeLinear/DequantizeLinear pairs."""
+"""Weights and activations as int8 with ranges from calibration, written as QuantizeLinear/DequantizeLinear
+pairs."""
 
 from __future__ import annotations
 
@@ -64,10 +65,14 @@ class Settings:
         one_of("quantize_static", "encoding", self.encoding, ENCODINGS)
         one_of("quantize_static", "calibration", self.calibration, _CALIBRATIONS)
         if not 50.0 < self.percentile <= 100.0:
-            raise InvalidInputError(f"pass 'quantize_static': percentile is above 50 and at most 100, not {self.percentile}.")
+            raise InvalidInputError(
+                f"pass 'quantize_static': percentile is above 50 and at most 100, not {self.percentile}."
+            )
         for name in ("exclude_first", "exclude_last"):
             if getattr(self, name) < 0:
-                raise InvalidInputError(f"pass 'quantize_static': {name} is 0 or more, not {getattr(self, name)}.")
+                raise InvalidInputError(
+                    f"pass 'quantize_static': {name} is 0 or more, not {getattr(self, name)}."
+                )
         if self.items < 1:
             raise InvalidInputError(f"pass 'quantize_static': items is 1 or more, not {self.items}.")
 
@@ -109,11 +114,14 @@ class QuantizeStatic(Pass[Settings]):
         prepared = context.work_directory / "prepared.onnx"
         prepare(source, prepared, source_model, data, note, context.seed)
         excluded = self._excluded(load_model(prepared), source_model.name)
-        proto = self._quantized(prepared, excluded, data, source_model, context.work_directory / "quantized.onnx")
+        proto = self._quantized(
+            prepared, excluded, data, source_model, context.work_directory / "quantized.onnx"
+        )
         prune_opset_imports(proto)
         save_model(proto, target)
         note(
-            f"static int8 {self.settings.encoding}, {'per channel' if self.settings.per_channel else 'per tensor'}, "
+            f"static int8 {self.settings.encoding}, "
+            f"{'per channel' if self.settings.per_channel else 'per tensor'}, "
             f"{self.settings.calibration} over {len(data)} items, {len(excluded)} operators left in fp32"
         )
 
@@ -123,17 +131,21 @@ class QuantizeStatic(Pass[Settings]):
         unknown = [name for name in self.settings.exclude if name not in names]
         if unknown:
             raise InvalidInputError(
-                f"pass 'quantize_static': {model_name} has no node {unknown[0]!r} to exclude once it is folded.",
+                f"pass 'quantize_static': {model_name} has no node {unknown[0]!r} to exclude once "
+                f"it is folded.",
                 next_step=f"Its products are {', '.join(products[:20])}.",
             )
         ends = products[: self.settings.exclude_first]
         ends += products[len(products) - min(self.settings.exclude_last, len(products)) :]
         excluded = list(dict.fromkeys([*self.settings.exclude, *ends]))
         if products and set(products) <= set(excluded):
-            raise InvalidInputError(f"pass 'quantize_static': all {len(products)} products of {model_name} are excluded.")
+            raise InvalidInputError(
+                f"pass 'quantize_static': all {len(products)} products of {model_name} are excluded."
+            )
         if not products:
             raise UnsupportedError(
-                f"{self.title} does not apply to {model_name}: its products are all inside of If, Loop or Scan bodies."
+                f"{self.title} does not apply to {model_name}: its products are all inside of If, "
+                f"Loop or Scan bodies."
             )
         return excluded
 

@@ -1,7 +1,7 @@
 """Where models come from, one driver a kind of source.
 
-Law: a driver turns what the user named into an ONNX file on disk and changes nothing of the user's. The first
-driver that accepts the name is taken; plug-ins come after the built-in ones.
+Law: a driver turns what the user named into an ONNX file on disk and changes nothing of the user's. The
+first driver that accepts the name is taken; plug-ins come after the built-in ones.
 """
 
 from __future__ import annotations
@@ -52,5 +52,6 @@ def load_source(spec: str, work_directory: Path, state: tuple[StateBinding, ...]
             files = (path, *(path.parent / location for location in beside))
             return SourceModel(path=path, files=files, description=description)
     raise InvalidInputError(
-        f"{spec!r} names no model.", next_step="Give an .onnx file, module:function or path/to/file.py:function."
+        f"{spec!r} names no model.",
+        next_step="Give an .onnx file, module:function or path/to/file.py:function.",
     )

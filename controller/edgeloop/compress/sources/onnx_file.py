@@ -41,12 +41,14 @@ class OnnxFile(Source):
         """
         path = Path(spec).expanduser()
         if path.is_dir():
-            raise InvalidInputError(f"{spec} is not an ONNX model: it is a directory.", next_step="Name the file in it.")
+            raise InvalidInputError(
+                f"{spec} is not an ONNX model: it is a directory.", next_step="Name the file in it."
+            )
         if not path.exists():
             raise NotFoundError(f"model {spec} does not exist.", next_step="Check the path.")
         if path.suffix.lower() in _OTHER_FORMATS:
             raise InvalidInputError(
                 f"{path.name} is not an ONNX model: it looks like {_OTHER_FORMATS[path.suffix.lower()]}.",
-                next_step="Export it as ONNX, or name a Python function that returns the model (file.py:function).",
+                next_step="Export it as ONNX, or name a Python function that returns it (file.py:function).",
             )
         return path.absolute()

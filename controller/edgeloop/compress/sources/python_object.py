@@ -73,9 +73,12 @@ def _module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and name.startswith(error.name):
-            raise NotFoundError(f"there is no module {name!r}.", next_step="Check the name or PYTHONPATH.") from error
+            raise NotFoundError(
+                f"there is no module {name!r}.", next_step="Check the name or PYTHONPATH."
+            ) from error
         raise MissingDependencyError(
-            f"{name} needs the package {error.name!r}, which is not installed.", next_step=_install(error.name)
+            f"{name} needs the package {error.name!r}, which is not installed.",
+            next_step=_install(error.name),
         ) from error
 
 
@@ -91,7 +94,8 @@ def _module_from_file(path: Path) -> ModuleType:
         location.loader.exec_module(module)
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"{path.name} needs the package {error.name!r}, which is not installed.", next_step=_install(error.name)
+            f"{path.name} needs the package {error.name!r}, which is not installed.",
+            next_step=_install(error.name),
         ) from error
     except Exception as error:  # the user's code may raise anything
         raise InvalidInputError(f"{path.name} fails on import: {type(error).__name__}: {error}.") from error
@@ -120,7 +124,8 @@ def _written(value: Any, spec: str, target: Path) -> Path:
     if isinstance(value, tuple) and len(value) == 2:
         return _exported(value[0], value[1], spec, target)
     raise InvalidInputError(
-        f"{spec} returned {type(value).__name__}; expected a path, an onnx ModelProto, or (torch module, example inputs)."
+        f"{spec} returned {type(value).__name__}; expected a path, an onnx ModelProto, or (torch "
+        f"module, example inputs)."
     )
 
 
@@ -132,7 +137,9 @@ def _exported(module: Any, example: Any, spec: str, target: Path) -> Path:
             f"{spec} returns a torch module, and torch is not installed.", next_step=_install("torch")
         ) from error
     if not isinstance(module, torch.nn.Module):
-        raise InvalidInputError(f"{spec} returned a pair whose first part is {type(module).__name__}, not a torch module.")
+        raise InvalidInputError(
+            f"{spec} returned a pair whose first part is {type(module).__name__}, not a torch module."
+        )
     arguments = example if isinstance(example, tuple) else (example,)
     # The first axis is free where all tensor inputs agree on it; anything else stays as in the example.
     axes = tuple({0: "batch"} if isinstance(a, torch.Tensor) and a.dim() else None for a in arguments)
