@@ -80,8 +80,8 @@ class _Input:
     array: Array
     #: Whether items are slices ``[i:i+1]`` (the first axis is the batch) or whole feeds ``[i]``.
     sliced: bool
-    #: Whether the batch axis is free.
-    free: bool
+    #: Whether items may be stacked: the batch axis is free, or every item feeds the same.
+    stackable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class _Runner:
     @property
     def stackable(self) -> bool:
         """Whether several items fit into one call."""
-        return all(i.sliced and i.free for i in self._inputs) and all(
+        return any(i.sliced for i in self._inputs) and all(i.stackable for i in self._inputs) and all(
             s.shape.count(None) == 1 for s in self._states
         )
 
@@ -153,7 +153,9 @@ class _Runner:
     def _sequence(self, start: int, stop: int) -> list[Array]:
         steps = {i.array.shape[1] for i in self._inputs}
         if len(steps) != 1:
-            raise InvalidInputError(f"{self._name}: the inputs have different numbers of steps: {sorted(steps)}.")
+            raise InvalidInputError(
+                f"{self._name}: the inputs have different numbers of steps: {sorted(steps)}."
+            )
         state = {s.input: s.zero(stop - start) for s in self._states}
         record: list[list[Array]] = []
         for step in range(steps.pop()):
@@ -179,7 +181,7 @@ class _Runner:
 
     def _per_item(self, answer: Array, count: int) -> Array:
         """Return ``[count, ...]``: the batch axis where the answer has one, else a new axis for the single item."""
-        if all(i.sliced for i in self._inputs) and answer.ndim and answer.shape[0] == count:
+        if any(i.sliced for i in self._inputs) and answer.ndim and answer.shape[0] == count:
             return answer
         if count == 1:
             return answer[None]
@@ -205,7 +207,9 @@ def _session(model_path: Path, threads: int) -> Any:
     # onnxruntime's exceptions share no base class of their own.
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        raise UnsupportedError(f"onnxruntime {onnxruntime.__version__} cannot load {model_path.name}: {reason}.") from error
+        raise UnsupportedError(
+            f"onnxruntime {onnxruntime.__version__} cannot load {model_path.name}: {reason}."
+        ) from error
 
 
 def _input(node: Any, data: Dataset) -> _Input:
@@ -218,7 +222,8 @@ def _input(node: Any, data: Dataset) -> _Input:
     dims = _dims(node)
     # A session reports no axes both for a scalar and for an unknown rank; only the first is fed item by item.
     sliced = rank == len(dims) or (not dims and rank > 1)
-    return _Input(name=node.name, array=array, sliced=sliced, free=not dims or dims[0] is None)
+    stackable = (not dims or dims[0] is None) if sliced else bool((array == array[:1]).all())
+    return _Input(name=node.name, array=array, sliced=sliced, stackable=stackable)
 
 
 def _dims(node: Any) -> tuple[int | None, ...]:

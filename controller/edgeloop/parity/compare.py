@@ -76,4 +76,6 @@ def _noise(name: str, error: NDArray[np.float64], reference: NDArray[np.float64]
     if noise <= _NOISE_MAX * signal or noise == 0.0:
         return ""
     ratio = noise / signal if signal else float("inf")
-    return f"output {name!r} is destroyed: its error is {ratio:.2g} of its magnitude, {_NOISE_MAX} is allowed."
+    return (
+        f"output {name!r} is destroyed: its error is {ratio:.2g} of its magnitude, {_NOISE_MAX} is allowed."
+    )

@@ -50,7 +50,9 @@ def tolerances_for(precision: str) -> tuple[tuple[str, Tolerance], ...]:
         InvalidInputError: a precision without a policy.
     """
     if precision not in _POLICY:
-        raise InvalidInputError(f"no tolerance for the precision {precision!r}; known are {', '.join(PRECISIONS)}.")
+        raise InvalidInputError(
+            f"no tolerance for the precision {precision!r}; known are {', '.join(PRECISIONS)}."
+        )
     host, original = (_tolerance(precision, *figures) for figures in _POLICY[precision])
     return (("host", host), ("original", original))
 

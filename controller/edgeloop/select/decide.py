@@ -162,7 +162,9 @@ def decide(
         NotFoundError: no such policy.
     """
     if not evidence or not objectives:
-        raise InvalidInputError(f"{device}: a decision needs at least one candidate and one preferred quantity.")
+        raise InvalidInputError(
+            f"{device}: a decision needs at least one candidate and one preferred quantity."
+        )
     scorer = POLICIES.load(policy or ("prefer" if len(objectives) == 1 else "weighted"))()
     judged = [_judge(e, constraints, scorer.score(e, objectives), allow_simulated) for e in evidence]
     front = _front(judged, objectives)

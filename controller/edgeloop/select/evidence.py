@@ -182,7 +182,10 @@ def _memory(run: Run) -> Estimate:
     if peak is None:
         return Estimate.absent(run.memory.reason or "the peak memory could not be read")
     return Estimate(
-        value=float(peak), low=peak * (1 - MEMORY_ALLOWANCE), high=peak * (1 + MEMORY_ALLOWANCE), sample_count=1
+        value=float(peak),
+        low=peak * (1 - MEMORY_ALLOWANCE),
+        high=peak * (1 + MEMORY_ALLOWANCE),
+        sample_count=1,
     )
 
 
@@ -190,7 +193,9 @@ def _energy(run: Run) -> Estimate:
     return Estimate.absent("energy was not measured") if run.energy is None else run.energy.gross_j
 
 
-def _device_gains(run: Run, anchor: Run | None, values: dict[str, Estimate]) -> Iterable[tuple[str, Estimate]]:
+def _device_gains(
+    run: Run, anchor: Run | None, values: dict[str, Estimate]
+) -> Iterable[tuple[str, Estimate]]:
     if anchor is None:
         why = Estimate.absent("the original has no successful run in the same job to compare with")
         return [(quantity, why) for quantity in values]
@@ -239,7 +244,8 @@ def _paired(
     logs = [math.log(before[r] / after[r]) for r in sorted(before.keys() & after.keys())]
     if len(logs) < _ROUNDS_MIN:
         return Estimate.absent(
-            f"the gain in {quantity} needs {_ROUNDS_MIN} rounds with both models, there are {len(logs)}", len(logs)
+            f"the gain in {quantity} needs {_ROUNDS_MIN} rounds with both models, there are {len(logs)}",
+            len(logs),
         )
     mean, low, high = (math.exp(x) for x in student_t_interval(logs, 0.95))
     return Estimate(

@@ -40,7 +40,8 @@ def say_estimate(quantity: str, estimate: Estimate, *, percent: bool = True) -> 
     if estimate.low is None or estimate.high is None or estimate.low == estimate.high:
         return text
     ends = " to ".join(
-        say_value(quantity, end, like=estimate.value, percent=percent) for end in (estimate.low, estimate.high)
+        say_value(quantity, end, like=estimate.value, percent=percent)
+        for end in (estimate.low, estimate.high)
     )
     if estimate.confidence is None:
         return f"{text} (one reading, taken as {ends})"

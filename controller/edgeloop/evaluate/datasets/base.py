@@ -92,7 +92,9 @@ class DataSource:
         except ValueError:
             values = (float("nan"),)
         if not all(np.isfinite(values)):
-            raise InvalidInputError(f"data option {name} is a list of numbers such as 0.5,0.5,0.5, not {text!r}.")
+            raise InvalidInputError(
+                f"data option {name} is a list of numbers such as 0.5,0.5,0.5, not {text!r}."
+            )
         return values
 
 

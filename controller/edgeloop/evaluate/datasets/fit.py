@@ -180,7 +180,9 @@ def _output(data: Dataset, description: ModelDescription) -> TensorSpec:
         if spec.name == data.output:
             return spec
     names = ", ".join(spec.name for spec in description.outputs)
-    raise InvalidInputError(f"data {data.name!r} is judged by the output {data.output!r}; the model has {names}.")
+    raise InvalidInputError(
+        f"data {data.name!r} is judged by the output {data.output!r}; the model has {names}."
+    )
 
 
 def _check_range(data: Dataset, labels: Array, spec: TensorSpec, count: int | None) -> None:

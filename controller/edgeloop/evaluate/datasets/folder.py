@@ -118,7 +118,8 @@ def _pixels(source: DataSource, spec: TensorSpec) -> _Pixels:
     height, width, channels = (shape[1], shape[2], shape[3]) if last else (shape[2], shape[3], shape[1])
     if -1 in (height, width):
         raise InvalidInputError(
-            f"input {spec.name!r} takes images of any size; nobody said which.", next_step="Use module:function."
+            f"input {spec.name!r} takes images of any size; nobody said which.",
+            next_step="Use module:function.",
         )
     scale = (source.floats("scale") or (1.0 / 255.0,))[0]
     mean, std = (_per_channel(source, n, d, channels) for n, d in (("mean", 0.0), ("std", 1.0)))
@@ -186,7 +187,9 @@ def _tensors(
     source.require_known()
     arrays = [_tensor(path, spec) for _, path in files]
     if len({array.shape for array in arrays}) != 1:
-        raise InvalidInputError(f"data {source.location!r}: tensors differ in shape; all items need the same.")
+        raise InvalidInputError(
+            f"data {source.location!r}: tensors differ in shape; all items need the same."
+        )
     return np.stack(arrays), f"tensors read as {spec.dtype} as they are"
 
 

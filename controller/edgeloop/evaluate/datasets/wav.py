@@ -114,7 +114,9 @@ def _clips(root: Path) -> tuple[list[Samples], list[int], int]:
             labels.append(index)
     if len(rates) != 1:
         found = ", ".join(f"{rate} Hz ({name})" for rate, name in sorted(rates.items()))
-        raise InvalidInputError(f"data {str(root)!r} mixes sampling rates: {found}.", next_step="Resample them.")
+        raise InvalidInputError(
+            f"data {str(root)!r} mixes sampling rates: {found}.", next_step="Resample them."
+        )
     return clips, labels, next(iter(rates))
 
 

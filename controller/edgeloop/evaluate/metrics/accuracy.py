@@ -26,7 +26,9 @@ class Accuracy:
     def correct(self, judged: Judged) -> NDArray[np.bool_]:
         """Return which decisions are right; raises InvalidInputError without decisions."""
         if judged.decisions is None:
-            raise InvalidInputError("accuracy needs class labels.", next_step="Use mean_absolute_error or rmse.")
+            raise InvalidInputError(
+                "accuracy needs class labels.", next_step="Use mean_absolute_error or rmse."
+            )
         right: NDArray[np.bool_] = judged.decisions == judged.labels
         return right
 

@@ -22,7 +22,9 @@ class F1Macro:
     def bind(self, judged: Judged) -> Scorer:
         """Return the weighted mean; raises InvalidInputError without class labels."""
         if judged.decisions is None:
-            raise InvalidInputError("f1_macro needs class labels.", next_step="Use mean_absolute_error or rmse.")
+            raise InvalidInputError(
+                "f1_macro needs class labels.", next_step="Use mean_absolute_error or rmse."
+            )
         decided, labels = judged.decisions, judged.labels
         classes = np.unique(np.concatenate((labels, decided[decided >= 0])))
         hits = _sums(np.where(decided == labels, labels, -1), classes)

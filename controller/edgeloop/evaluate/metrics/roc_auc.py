@@ -29,7 +29,9 @@ class RocAuc:
             InvalidInputError: more than two scores, labels other than 0 and 1, or only one of them.
         """
         positive = _positive(judged)
-        score = judged.scores[:, 0] if judged.scores.shape[1] == 1 else judged.scores[:, 1] - judged.scores[:, 0]
+        score = (
+            judged.scores[:, 0] if judged.scores.shape[1] == 1 else judged.scores[:, 1] - judged.scores[:, 0]
+        )
         score = np.where(np.isfinite(score), score, -np.inf)
         order = np.argsort(score, kind="stable")
         sorted_score, sorted_positive = score[order], positive[order]
@@ -55,7 +57,8 @@ class RocAuc:
 def _positive(judged: Judged) -> NDArray[np.bool_]:
     if judged.scores.shape[1] > 2 or judged.labels.ndim != 1:
         raise InvalidInputError(
-            f"roc_auc needs one or two scores per label, not {judged.scores.shape[1]}.", next_step="Use accuracy."
+            f"roc_auc needs one or two scores per label, not {judged.scores.shape[1]}.",
+            next_step="Use accuracy.",
         )
     classes = set(np.unique(judged.labels).tolist())
     if classes != {0, 1}:
