@@ -18,7 +18,7 @@ class FieldShape:
     """One field of a value."""
 
     name: str
-    #: Element type: a scalar, an enum, another value, or ``Any`` for a plain JSON tree.
+    #: Element type: a scalar, an enum, another value, or Any.
     kind: Any
     #: Whether the field may be absent.
     optional: bool = False
@@ -38,6 +38,11 @@ class FieldShape:
     def is_enum(self) -> bool:
         """Whether the element is an enumeration."""
         return isinstance(self.kind, type) and issubclass(self.kind, enum.Enum)
+
+    @property
+    def is_anything(self) -> bool:
+        """Whether the element is any JSON value, taken as it is."""
+        return self.kind is Any
 
 
 def _shape(field: dataclasses.Field[Any], annotation: Any) -> FieldShape:
