@@ -32,7 +32,7 @@ class FieldShape:
     @property
     def is_value(self) -> bool:
         """Whether the element is another value."""
-        return isinstance(self.kind, type) and dataclasses.is_dataclass(self.kind)
+        return dataclasses.is_dataclass(self.kind)
 
     @property
     def is_enum(self) -> bool:
