@@ -24,10 +24,10 @@ def run(model: Path, state: Path) -> dict[str, str]:
         devices=(DeviceSpec.parse("desk=local"), DeviceSpec.parse("pi=sim:raspberry_pi_5")),
         require=("latency_p95 < 30ms",),
     )
-    with Edgeloop(state) as edgeloop:
-        result: ExperimentResult = edgeloop.run(request)
-        again: ExperimentResult = edgeloop.select(result.experiment_id, prefer="size")
-        page: Path = edgeloop.write_report(again, state / "report")
+    edgeloop = Edgeloop(state)
+    result: ExperimentResult = edgeloop.run(request)
+    again: ExperimentResult = edgeloop.select(result.experiment_id, prefer="size")
+    page: Path = edgeloop.write_report(again, state / "report")
     answers: dict[str, str] = {str(page): ""}
     for device in again.devices:
         if device.strategy is not None and device.strategy.decision is Decision.THIS_ONE:
