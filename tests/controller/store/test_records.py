@@ -173,10 +173,11 @@ def test_latest_is_the_newest_that_ended(store: RecordStore, result: ExperimentR
 
 def test_decisions_are_a_history(store: RecordStore, result: ExperimentResult) -> None:
     store.finish(result)
-    strategy = result.devices[0].strategy
-    assert strategy is not None
-    other = replace(strategy, candidate="dynamic int8")
-    store.add_decision("latest", other, ("size < 2MB",), "size", result.created_wall_s + 900)
+    first = result.devices[0]
+    assert first.strategy is not None
+    other = replace(first, strategy=replace(first.strategy, candidate="dynamic int8"))
+    request = replace(result.request, require=("size < 2MB",), prefer="size")
+    store.add_decision(replace(result, request=request, devices=(other,)))
     history = [d for d in store.decisions("latest") if d.strategy.device == "this-machine"]
     assert [(d.strategy.candidate, d.prefer) for d in history] == [
         ("static int8 U8S8 per channel", "latency_p50"),
@@ -184,7 +185,7 @@ def test_decisions_are_a_history(store: RecordStore, result: ExperimentResult) -
     ]
     assert history[1].require == ("size < 2MB",)
     assert dict(store.experiments()[0].decisions)["this-machine"] == "this_one: dynamic int8"
-    assert store.result() == result
+    assert store.result() == result, "what was decided first is still what the experiment ended with"
 
 
 def test_samples_are_kept_under_their_digest(store: RecordStore, path: Path) -> None:
