@@ -21,14 +21,16 @@ from edgeloop_agent.runner.worker import Worker, describe_runtimes
 def main() -> int:
     """Answer commands until ``close`` or the end of input."""
     parser = argparse.ArgumentParser(prog="edgeloop_agent.runner", description=__doc__)
-    parser.add_argument("--describe", action="store_true", help="print the runtimes as JSON and leave")
+    parser.add_argument(
+        "--describe", action="store_true", help="print the runtimes as one line of JSON and leave"
+    )
     parser.add_argument("--memory-bytes", type=int, default=0, help="limit of the address space")
     parser.add_argument("--cpu-s", type=int, default=0, help="limit of processor time")
     parser.add_argument("--parent-pid", type=int, default=0, help="process to die with")
     arguments = parser.parse_args()
     os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
     if arguments.describe:
-        sys.stdout.write(json.dumps(describe_runtimes(), indent=2) + "\n")
+        sys.stdout.write(json.dumps(describe_runtimes()) + "\n")
         return 0
     source, sink = _take_streams()
     memory = ProcessMemory()

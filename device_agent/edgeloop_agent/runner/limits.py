@@ -15,6 +15,8 @@ __all__ = ["Limits", "enter"]
 
 _FILE_BYTES = 64 << 20
 _OPEN_FILES = 64
+# Between SIGXCPU, which says why, and SIGKILL, which nothing survives.
+_CPU_GRACE_S = 5
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
@@ -42,7 +44,7 @@ def enter(limits: Limits) -> Isolation:
         "rlimit_fsize": _limit(resource.RLIMIT_FSIZE, _FILE_BYTES),
         "rlimit_nofile": _limit(resource.RLIMIT_NOFILE, _OPEN_FILES),
         "rlimit_as": bool(limits.memory_bytes) and _limit(resource.RLIMIT_AS, limits.memory_bytes),
-        "rlimit_cpu": bool(limits.cpu_s) and _limit(resource.RLIMIT_CPU, limits.cpu_s),
+        "rlimit_cpu": bool(limits.cpu_s) and _limit(resource.RLIMIT_CPU, limits.cpu_s, _CPU_GRACE_S),
         "no_new_privs": _flag(_PR_SET_NO_NEW_PRIVS, 1, lambda: _get(_PR_GET_NO_NEW_PRIVS) == 1),
         "not_dumpable": _flag(_PR_SET_DUMPABLE, 0, lambda: _get(_PR_GET_DUMPABLE) == 0),
         "dies_with_parent": _die_with(limits.parent_pid),
@@ -50,14 +52,15 @@ def enter(limits: Limits) -> Isolation:
     return Isolation(tier="process", layers=tuple(sorted(layers.items())))
 
 
-def _limit(kind: int, value: int) -> bool:
+def _limit(kind: int, value: int, grace: int = 0) -> bool:
     _, hard = resource.getrlimit(kind)
-    ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    ceiling = value + grace if hard == resource.RLIM_INFINITY else min(value + grace, hard)
+    soft = min(value, ceiling)
     try:
-        resource.setrlimit(kind, (ceiling, ceiling))
+        resource.setrlimit(kind, (soft, ceiling))
     except (OSError, ValueError):
         return False
-    return resource.getrlimit(kind)[0] == ceiling
+    return resource.getrlimit(kind) == (soft, ceiling)
 
 
 def _libc() -> ctypes.CDLL:
