@@ -44,6 +44,17 @@ _ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 
+# The agent asks the kernel for a SIGTERM at the end of its parent, whatever ends that; nothing runs between
+# fork and exec for it. The check afterwards is for a parent that ended before the request.
+_LAUNCH = """
+import ctypes, os, runpy, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv.pop(1)):
+    sys.exit("the controller ended before its agent began.")
+sys.path = [entry for entry in sys.path if entry]
+runpy.run_module("edgeloop_agent", run_name="__main__", alter_sys=True)
+"""
+
 
 class LocalTransport(Transport):
     """Starts ``edgeloop-agent`` on this machine and ends it at the end.
@@ -106,14 +117,13 @@ class LocalTransport(Transport):
         return socket
 
     async def _start(self, state: Path, socket: Path, log: Path) -> asyncio.subprocess.Process:
-        command = [sys.executable, "-m", "edgeloop_agent", "serve"]
+        command = [sys.executable, "-c", _LAUNCH, str(os.getpid()), "serve"]
         command += ["--state", str(state), "--socket", str(socket), "--name", self.spec.name]
-        command += [*self._agent_options(), "--exit-with-stdin"]
+        command += self._agent_options()
         with log.open("wb") as errors:
             return await asyncio.create_subprocess_exec(
                 *command,
-                # Our end of this pipe closes with us, however we end, and the agent goes with it.
-                stdin=asyncio.subprocess.PIPE,
+                stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
                 env={**os.environ, **_ENVIRONMENT},
@@ -219,7 +229,3 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
-        with contextlib.suppress(ConnectionError):
-            await process.stdin.wait_closed()
