@@ -1,0 +1,171 @@
+"""Collected samples to the run that is recorded."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import uuid
+from array import array
+from collections.abc import Sequence
+
+from edgeloop_foundation.statistics import quantile_interval
+from edgeloop_protocol.summary import distribution
+from edgeloop_protocol.types.measurement import Estimate
+from edgeloop_protocol.types.run import (
+    Block,
+    Conditions,
+    FailureKind,
+    Outcome,
+    Run,
+    Source,
+    SteadyState,
+    StopReason,
+    Timing,
+)
+
+from edgeloop_agent.benchmark import StopRule, steady_state
+from edgeloop_agent.energy import EnergyMeter, summarise_energy
+from edgeloop_agent.execution import ExecutionContext
+from edgeloop_agent.trial_record import MeasuredBlock, TrialRecord
+
+__all__ = ["assemble_run", "run_id"]
+
+_NS = 1e-9
+_CONFIDENCE = 0.95
+
+
+def run_id(job_id: str, trial_id: str) -> str:
+    """Return the run's identifier: the same one whenever the same trial of the same job is recorded."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{job_id}/{trial_id}"))
+
+
+async def assemble_run(
+    context: ExecutionContext,
+    record: TrialRecord,
+    meter: EnergyMeter | None,
+    before: Conditions | None,
+    after: Conditions | None,
+) -> Run:
+    """Return the run of one trial, whatever is there; the raw samples go into the blob store."""
+    spec, failure = context.spec, record.failure
+    measured = spec.benchmark.measure_latency
+    return Run(
+        run_id=run_id(context.job_id, record.trial.trial_id),
+        source=Source.MEASURED if context.board.simulation is None else Source.SIMULATED,
+        device_id=context.device_id,
+        device_name=context.device_name,
+        boot_id=context.boot_id,
+        agent_version=context.agent_version,
+        job_id=context.job_id,
+        request_id=spec.request_id,
+        lease_id=spec.lease_id,
+        experiment_id=spec.experiment_id,
+        trial=record.trial,
+        benchmark=spec.benchmark,
+        runtime_version=record.runtime_version,
+        started_wall_s=context.wall_clock.wall_s()
+        if record.started_wall_s is None
+        else record.started_wall_s,
+        duration_s=record.spent_ns * _NS,
+        outcome=failure.outcome if failure else Outcome.SUCCESS,
+        failure_kind=failure.failure_kind if failure else FailureKind.NONE,
+        failure_reason=failure.reason if failure else "",
+        log_tail=record.log_tail,
+        conditions_before=before,
+        conditions_after=after,
+        timing=await _timing(context, record) if measured else None,
+        memory=record.memory,
+        energy=summarise_energy(meter, record.energy_spans) if measured and meter else None,
+        placement=record.placement,
+        parity=record.parity,
+        isolation=record.isolation,
+        simulation=context.board.simulation,
+        context=spec.context,
+    )
+
+
+async def _timing(context: ExecutionContext, record: TrialRecord) -> Timing:
+    samples = array("q", [ns for block in record.blocks for ns in block.samples_ns])
+    rule = StopRule(context.spec.benchmark)
+    narrow = rule.narrow(record.pooled_ns, context.spec.benchmark.rounds)
+    missing = record.failure.reason if record.failure else "nothing was measured"
+    return Timing(
+        cold_load_s=_cold_load(record.blocks, missing),
+        warm_load_s=_warm_load(record.blocks, missing),
+        first_inference_s=_median(
+            [b.first_inference_ns for b in record.blocks if b.first_inference_ns is not None], missing
+        ),
+        steady=distribution([ns * _NS for ns in samples], "s") if samples else None,
+        reason="" if samples else missing,
+        steady_state=steady_state([b.samples_ns for b in record.blocks])
+        if samples
+        else SteadyState.NOT_ASSESSED,
+        stop_reason=_stop_reason(bool(samples), narrow),
+        blocks=_blocks(record.blocks),
+        samples_digest=await context.store_blob(_little_endian(samples)) if samples else "",
+        clock_disagreement=record.clock_check.worst,
+        timing_disputed=record.clock_check.disputed,
+    )
+
+
+def _stop_reason(measured: bool, narrow: bool) -> StopReason:
+    if not measured:
+        return StopReason.NOT_MEASURED
+    return StopReason.INTERVAL_NARROW if narrow else StopReason.BUDGET_SPENT
+
+
+def _cold_load(blocks: Sequence[MeasuredBlock], missing: str) -> Estimate:
+    first = next((block for block in blocks if block.round == 0), None)
+    if first is None or first.load_ns is None:
+        return Estimate.absent(missing)
+    if not first.cold:
+        return Estimate.absent("the model's pages could not be pushed out of the page cache")
+    return Estimate(value=first.load_ns * _NS, sample_count=1)
+
+
+def _warm_load(blocks: Sequence[MeasuredBlock], missing: str) -> Estimate:
+    loads = [block.load_ns for block in blocks if block.round > 0 and block.load_ns is not None]
+    return _median(loads, "a warm load needs a second round" if blocks else missing)
+
+
+def _median(values_ns: Sequence[int], missing: str) -> Estimate:
+    if not values_ns:
+        return Estimate.absent(missing)
+    ordered = sorted(value * _NS for value in values_ns)
+    middle = statistics.median(ordered)
+    interval = quantile_interval(ordered, 0.5, _CONFIDENCE)
+    if interval is None:
+        return Estimate(value=middle, sample_count=len(ordered))
+    low, high = interval
+    return Estimate(value=middle, low=low, high=high, confidence=_CONFIDENCE, sample_count=len(ordered))
+
+
+def _blocks(blocks: Sequence[MeasuredBlock]) -> tuple[Block, ...]:
+    found = []
+    offset = 0
+    for block in blocks:
+        count = len(block.samples_ns)
+        found.append(
+            Block(
+                round=block.round,
+                position=block.position,
+                sample_offset=offset,
+                sample_count=count,
+                p50_s=statistics.median(block.samples_ns) * _NS if count else None,
+                warmup_count=block.warmup_count,
+                load_s=None if block.load_ns is None else block.load_ns * _NS,
+                first_inference_s=None
+                if block.first_inference_ns is None
+                else block.first_inference_ns * _NS,
+                cold=block.cold,
+            )
+        )
+        offset += count
+    return tuple(found)
+
+
+def _little_endian(samples: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        samples = array("q", samples)
+        samples.byteswap()
+    return samples.tobytes()

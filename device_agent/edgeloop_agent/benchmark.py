@@ -1,0 +1,200 @@
+"""Decisions on the samples: when warm-up ends, how long a batch is, when to stop, whether they settled.
+
+Law: no I/O, no clock, standard library only. Samples come in as nanoseconds and decisions go out, so that
+every rule is tested on made-up streams.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from array import array
+from collections.abc import Iterable, Sequence
+
+from edgeloop_foundation.statistics import quantile, quantile_interval, student_t_interval, student_t_quantile
+from edgeloop_protocol.types.run import SteadyState
+from edgeloop_protocol.types.trial import Benchmark
+
+__all__ = [
+    "ClockCheck",
+    "StopRule",
+    "WarmUp",
+    "batch_count",
+    "median_half_width",
+    "merge_sorted",
+    "steady_state",
+]
+
+NS_PER_S = 1_000_000_000
+WINDOWS = 5
+"""Windows per block whose medians show a trend; also the fewest batches of a block."""
+
+_BATCH_COUNT_MAX = 1_000_000
+_FASTER = 0.98
+_WINDOW_SAMPLES_MIN = 4
+_DRIFT_ALLOWED = 0.02
+_CONFIDENCE = 0.95
+_DISPUTE_NS = 1_000_000
+_DISPUTE_FRACTION = 0.05
+
+
+def batch_count(batch_s: float, inference_ns: float) -> int:
+    """Return how many inferences fill one batch; at least one, and no more than one frame carries."""
+    return max(1, min(round(batch_s * NS_PER_S / max(inference_ns, 1.0)), _BATCH_COUNT_MAX))
+
+
+def merge_sorted(pooled: Sequence[int], new: Iterable[int]) -> array[int]:
+    """Return the sorted union; ``pooled`` is sorted already."""
+    # The sort finds the two sorted stretches and only merges them.
+    return array("q", sorted([*pooled, *sorted(new)]))
+
+
+def median_half_width(sorted_samples: Sequence[float]) -> float:
+    """Return half the 95 % order-statistic interval of the median, relative to it; infinite when too few."""
+    interval = quantile_interval(sorted_samples, 0.5, _CONFIDENCE)
+    if interval is None:
+        return math.inf
+    middle = quantile(sorted_samples, 0.5)
+    return (interval[1] - interval[0]) / 2.0 / middle if middle else math.inf
+
+
+class WarmUp:
+    """Warm-up of one process.
+
+    It ends when the least count and time are over and the latest batch is not clearly faster than the two
+    before; at the longest time it ends in any case. The first inference counts as the first batch.
+    """
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self._medians: list[float] = []
+        self._elapsed_ns = 0
+        self.count = 0
+
+    @property
+    def inference_ns(self) -> float:
+        """Latest typical inference."""
+        return self._medians[-1]
+
+    def observe(self, samples_ns: Sequence[int]) -> None:
+        """Take in one batch."""
+        self._medians.append(statistics.median(samples_ns))
+        self._elapsed_ns += sum(samples_ns)
+        self.count += len(samples_ns)
+
+    def next_count(self) -> int:
+        """Return the size of the next batch: half a steady one, within what is left of the longest time."""
+        left_s = self._benchmark.warmup_s_max - self._elapsed_ns / NS_PER_S
+        return batch_count(min(self._benchmark.batch_s / 2.0, max(left_s, 0.0)), self.inference_ns)
+
+    @property
+    def done(self) -> bool:
+        """Whether measuring may begin."""
+        elapsed_s = self._elapsed_ns / NS_PER_S
+        if elapsed_s >= self._benchmark.warmup_s_max:
+            return True
+        enough = self.count >= self._benchmark.warmup_count_min and elapsed_s >= self._benchmark.warmup_s_min
+        return enough and self._settled()
+
+    def _settled(self) -> bool:
+        # The first inference is never typical, so that three more batches are needed.
+        if len(self._medians) < 4:
+            return False
+        *_, before, previous, latest = self._medians
+        return latest >= _FASTER * min(before, previous)
+
+
+class StopRule:
+    """When a block of a trial has enough samples."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self.block_budget_s = benchmark.steady_s_max / benchmark.rounds
+
+    def narrow(self, pooled: Sequence[int], finished_rounds: int) -> bool:
+        """Whether the samples of all blocks so far pin the median down, given the rounds they stand for.
+
+        Args:
+            pooled: sorted samples of the trial.
+            finished_rounds: rounds whose share of the least count has to be there.
+        """
+        wanted = math.ceil(self._benchmark.sample_count_min * finished_rounds / self._benchmark.rounds)
+        return len(pooled) >= wanted and median_half_width(pooled) <= self._benchmark.median_half_width
+
+    def block_done(
+        self, pooled: Sequence[int], block_elapsed_ns: int, batches: int, finished_rounds: int
+    ) -> bool:
+        """Whether a block may end: its budget is spent, or it has its windows and a certain median."""
+        if block_elapsed_ns >= self.block_budget_s * NS_PER_S:
+            return True
+        return batches >= WINDOWS and self.narrow(pooled, finished_rounds)
+
+    def next_count(self, inference_ns: float, block_elapsed_ns: int) -> int:
+        """Return the size of the next batch, within what is left of the budget; at least one."""
+        left_s = self.block_budget_s - block_elapsed_ns / NS_PER_S
+        return batch_count(min(self._benchmark.batch_s, max(left_s, 0.0)), inference_ns)
+
+
+def steady_state(blocks: Sequence[Sequence[int]]) -> SteadyState:
+    """Return whether the blocks show no trend.
+
+    Each block is cut into five windows; the slope of their medians over the whole block, relative to the
+    block's median, is its drift. Settled means: the 95 % interval of the mean drift (of the slope, for one
+    block) holds zero, or the drift is below 2 %. Blocks with fewer than 20 samples are not assessed.
+    """
+    windows = [_window_medians(block) for block in blocks if len(block) >= WINDOWS * _WINDOW_SAMPLES_MIN]
+    if not windows:
+        return SteadyState.NOT_ASSESSED
+    drifts = [_drift(medians) for medians in windows]
+    if len(drifts) == 1:
+        mean, half = drifts[0]
+        low, high = mean - half, mean + half
+    else:
+        mean, low, high = student_t_interval([drift for drift, _ in drifts], _CONFIDENCE)
+    settled = low <= 0.0 <= high or abs(mean) < _DRIFT_ALLOWED
+    return SteadyState.REACHED if settled else SteadyState.NOT_REACHED
+
+
+def _window_medians(block: Sequence[int]) -> list[float]:
+    edges = [len(block) * index // WINDOWS for index in range(WINDOWS + 1)]
+    return [statistics.median(block[begin:end]) for begin, end in itertools.pairwise(edges)]
+
+
+def _drift(medians: list[float]) -> tuple[float, float]:
+    """Return the relative change over the block (least squares) with the half-width of its 95 % interval."""
+    middle = statistics.median(medians) or 1.0
+    positions = [index / (WINDOWS - 1) for index in range(WINDOWS)]
+    slope, intercept = statistics.linear_regression(positions, medians)
+    squares = sum((m - intercept - slope * p) ** 2 for p, m in zip(positions, medians, strict=True))
+    spread = sum((p - 0.5) ** 2 for p in positions)
+    error = math.sqrt(squares / (WINDOWS - 2) / spread)
+    return slope / middle, student_t_quantile(_CONFIDENCE, WINDOWS - 2) * error / middle
+
+
+class ClockCheck:
+    """The runner's clock held against the agent's, over all batches of a process.
+
+    Not batch by batch: a single late wake-up of the agent is milliseconds, and would dispute honest runs on a busy
+    board. A clock that is off by 5 % adds up over the batches, a late wake-up does not.
+    """
+
+    def __init__(self) -> None:
+        self._runner_ns = self._agent_ns = 0
+        self.worst: float | None = None
+        self.disputed = False
+
+    def add(self, runner_ns: int, agent_ns: int) -> None:
+        """Take in how long one batch took for each."""
+        self._runner_ns += runner_ns
+        self._agent_ns += agent_ns
+
+    def end_process(self) -> None:
+        """Judge one process: a difference beyond max(1 ms, 5 %) disputes the whole run."""
+        if not self._agent_ns:
+            return
+        difference = abs(self._agent_ns - self._runner_ns)
+        self.worst = max(self.worst or 0.0, difference / self._agent_ns)
+        if difference > max(_DISPUTE_NS, _DISPUTE_FRACTION * self._agent_ns):
+            self.disputed = True
+        self._runner_ns = self._agent_ns = 0

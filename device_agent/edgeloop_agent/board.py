@@ -1,0 +1,226 @@
+"""What the agent stands on: clock, facts, conditions and a way to start runners, real or simulated."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgeloop_foundation.ports.clock import Clock, SystemClock
+from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
+from edgeloop_foundation.ports.process import ProcessPort
+from edgeloop_protocol.convert import to_json
+from edgeloop_protocol.types.artifact import Artifact
+from edgeloop_protocol.types.facts import Facts, RuntimeFacts
+from edgeloop_protocol.types.run import Conditions, FailureKind, Isolation, Outcome, Simulation
+from edgeloop_protocol.types.trial import RuntimeSettings
+
+from edgeloop_agent import __version__, inventory
+from edgeloop_agent.conditions import read_conditions
+from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
+from edgeloop_agent.sensors import SensorSet
+
+__all__ = [
+    "Board",
+    "RealBoard",
+    "Reply",
+    "RunnerFailure",
+    "RunnerSession",
+    "RunnerStart",
+    "open_arguments",
+]
+
+_DESCRIBE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerStart:
+    """Everything that decides how one runner process is started."""
+
+    #: Directory with the artifact's files and ``manifest.json``.
+    artifact_directory: Path
+    #: The artifact's manifest.
+    artifact: Artifact
+    #: Runtime and its settings.
+    settings: RuntimeSettings
+    #: Items per inference.
+    batch_size: int
+    #: Limit of the address space.
+    memory_bytes: int
+    #: Limit of processor time, all threads together.
+    cpu_s: int
+    #: Seed of whatever is random in this process.
+    seed: int
+    #: "latency", "memory", "nodes" or "parity".
+    purpose: str
+    #: Whether the model's pages are pushed out of the page cache before it is opened.
+    drop_page_cache: bool = False
+
+
+class RunnerSession(Protocol):
+    """One runner process, from start to death."""
+
+    @property
+    def isolation(self) -> Isolation:
+        """What keeps it in; complete once ``open`` was answered."""
+        ...
+
+    async def request(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
+        """Send one command and return its answer.
+
+        Raises:
+            RunnerFailure: refused, crashed, or not answered in time; in the last two cases it is dead.
+        """
+        ...
+
+    def log_tail(self) -> str:
+        """Return the last lines that it wrote, control characters removed."""
+        ...
+
+    async def close(self) -> None:
+        """Kill what is left of it; safe to call twice."""
+        ...
+
+
+class Board(Protocol):
+    """A device as jobs see it."""
+
+    @property
+    def simulation(self) -> Simulation | None:
+        """Basis of its numbers; None for a real board."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Job time: what durations on this board are measured in."""
+        ...
+
+    async def facts(self) -> Facts:
+        """Return what this board is; the slow parts are probed once."""
+        ...
+
+    async def conditions(self) -> Conditions:
+        """Return the state of the board now."""
+        ...
+
+    async def start_runner(self, start: RunnerStart) -> RunnerSession:
+        """Start a runner process; nothing is loaded yet.
+
+        Raises:
+            RunnerFailure: it could not be started.
+        """
+        ...
+
+
+def open_arguments(start: RunnerStart) -> dict[str, Any]:
+    """Return the arguments of the ``open`` command for this start."""
+    return {
+        "artifact_directory": str(start.artifact_directory),
+        "manifest_name": "manifest.json",
+        "settings": to_json(start.settings),
+        "batch_size": start.batch_size,
+        "profile": start.purpose == "nodes",
+        "drop_page_cache": start.drop_page_cache,
+    }
+
+
+class RealBoard:
+    """The machine that this agent runs on.
+
+    Args:
+        state_directory: the agent's own directory; scratch directories of runners live in it.
+        name: the device's name for people.
+        processes: starts the runners.
+        root: where ``/proc`` and ``/sys`` are; another one is for recorded trees.
+        fs: keeps the device identifier.
+    """
+
+    simulation: Simulation | None = None
+
+    def __init__(
+        self,
+        state_directory: Path,
+        name: str,
+        processes: ProcessPort,
+        root: Path = Path("/"),
+        fs: FileSystem | None = None,
+    ) -> None:
+        self.clock: Clock = SystemClock()
+        self._state_directory = state_directory
+        self._name = name
+        self._processes = processes
+        self._root = root
+        self._fs = fs or OsFileSystem()
+        self._sensors = SensorSet(root)
+        self._runtimes: tuple[RuntimeFacts, ...] | None = None
+
+    async def facts(self) -> Facts:
+        """Return what this board is; the runtimes are asked once, in a process of their own."""
+        if self._runtimes is None:
+            self._runtimes = await self._ask_runtimes()
+        facts = await asyncio.to_thread(self._probe)
+        return replace(facts, runtimes=self._runtimes)
+
+    def _probe(self) -> Facts:
+        return Facts(
+            device_id=inventory.device_id(self._fs, self._root, self._state_directory),
+            name=self._name,
+            hardware=inventory.hardware(self._root),
+            operating_system=inventory.operating_system(self._root),
+            sensors=self._sensors.probe(),
+            disk_total_bytes=self._fs.total_bytes(self._state_directory),
+            disk_free_bytes=self._fs.free_bytes(self._state_directory),
+            boot_id=inventory.boot_id(self._root),
+            agent_version=__version__,
+        )
+
+    async def _ask_runtimes(self) -> tuple[RuntimeFacts, ...]:
+        try:
+            return await asyncio.wait_for(inventory.runtime_facts(self._processes), _DESCRIBE_TIMEOUT_S)
+        except asyncio.TimeoutError:
+            reason = f"the runner did not describe its runtimes within {_DESCRIBE_TIMEOUT_S:.0f} s"
+            return (RuntimeFacts(name="onnxruntime", reason=reason),)
+
+    async def conditions(self) -> Conditions:
+        """Read clocks, load, memory, disk and every sensor, in a thread."""
+        return await asyncio.to_thread(
+            read_conditions, self._root, self._state_directory, self._fs, self.clock, self._sensors
+        )
+
+    async def start_runner(self, start: RunnerStart) -> RunnerProcess:
+        """Exec a runner in a process group and an empty scratch directory of its own."""
+        scratch = self._state_directory / "scratch" / secrets.token_hex(8)
+        argv = (
+            *(sys.executable, "-I", "-m", "edgeloop_agent.runner"),
+            *("--memory-bytes", str(start.memory_bytes), "--cpu-s", str(start.cpu_s)),
+            *("--parent-pid", str(os.getpid())),
+        )
+        oom_kills = oom_kill_count(self._root)
+        try:
+            self._fs.make_directory(scratch)
+            child = await self._processes.spawn(argv, _environment(start.settings, scratch), str(scratch))
+        except OSError as error:
+            self._fs.remove_tree(scratch)
+            raise RunnerFailure(
+                Outcome.DEVICE_ERROR, FailureKind.RUNNER_CRASHED, f"the runner cannot be started: {error}"
+            ) from error
+        return RunnerProcess(child, self._fs, scratch, self._root, oom_kills)
+
+
+def _environment(settings: RuntimeSettings, scratch: Path) -> dict[str, str]:
+    """Return the runner's environment: nothing of the agent's own reaches a model."""
+    return {
+        **inventory.runner_environment(),
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        # Thread pools other than the runtime's would reserve address space and take processors.
+        "OMP_NUM_THREADS": str(settings.intra_op_threads),
+        "OMP_WAIT_POLICY": "ACTIVE" if settings.allow_spinning else "PASSIVE",
+        "OPENBLAS_NUM_THREADS": "1",
+    }

@@ -1,0 +1,104 @@
+"""The job: interleaved rounds, then the passes, then one run per trial, whatever happens.
+
+Round r measures every trial that still stands, in an order shuffled by the seed, each in a fresh process:
+what drifts on the device during a round drifts under all of them, and blocks of one round may be compared in
+pairs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from edgeloop_protocol.types.run import Run
+
+from edgeloop_agent.assemble import assemble_run
+from edgeloop_agent.blocks import measure_block
+from edgeloop_agent.energy import EnergyMeter
+from edgeloop_agent.execution import ExecutionContext, Progress
+from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.passes import check_parity, measure_memory, measure_nodes
+from edgeloop_agent.runner_use import stopped
+from edgeloop_agent.trial_record import TrialRecord, read_artifact
+
+__all__ = ["execute", "round_order"]
+
+Pass = Callable[[ExecutionContext, TrialRecord], Awaitable[None]]
+
+
+async def execute(context: ExecutionContext) -> tuple[Run, ...]:
+    """Run a job to its end and return one run per trial, in the order of the spec, also when stopped."""
+    records = [TrialRecord(trial=trial) for trial in context.spec.trials]
+    for record in records:
+        read_artifact(record, context.directories)
+    before = await context.board.conditions()
+    meter = None
+    if context.spec.benchmark.measure_latency:
+        meter = await EnergyMeter.prepare(context.board)
+        await _rounds(context, records, meter)
+    await _passes(context, records)
+    after = await context.board.conditions()
+    return tuple([await assemble_run(context, record, meter, before, after) for record in records])
+
+
+def round_order(seed: int, round_index: int, count: int) -> list[int]:
+    """Return the order of ``count`` trials in one round; the same for the same seed."""
+    order = list(range(count))
+    random.Random(f"{seed}/{round_index}").shuffle(order)  # noqa: S311
+    return order
+
+
+async def _rounds(context: ExecutionContext, records: Sequence[TrialRecord], meter: EnergyMeter) -> None:
+    for round_index in range(context.spec.benchmark.rounds):
+        order = round_order(context.spec.benchmark.seed, round_index, len(records))
+        for position, index in enumerate(order):
+            if records[index].alive:
+                await _guarded(
+                    context,
+                    records[index],
+                    partial(measure_block, meter=meter, round_index=round_index, position=position),
+                )
+
+
+async def _passes(context: ExecutionContext, records: Sequence[TrialRecord]) -> None:
+    benchmark = context.spec.benchmark
+    wanted: list[Pass] = [
+        step
+        for step, flag in (
+            (measure_memory, benchmark.measure_memory),
+            (measure_nodes, benchmark.measure_nodes),
+            (check_parity, benchmark.check_parity),
+        )
+        if flag
+    ]
+    for record in records:
+        for step in wanted:
+            if record.alive:
+                await _guarded(context, record, step)
+        record.finished = True
+        _tell_done(context, record)
+
+
+async def _guarded(context: ExecutionContext, record: TrialRecord, step: Pass) -> None:
+    """Carry out one step; its failure is the record's and nobody else's."""
+    try:
+        if context.stop.reason is not None:
+            raise stopped(context)
+        await step(context, record)
+    except RunnerFailure as failure:
+        record.failure = failure
+
+
+def _tell_done(context: ExecutionContext, record: TrialRecord) -> None:
+    how = record.failure.reason if record.failure else "measured"
+    context.report(
+        Progress(
+            trial_id=record.trial.trial_id,
+            phase="done",
+            done_count=1,
+            total_count=1,
+            sample_count=len(record.pooled_ns),
+            message=f"{record.trial.label}: {how}",
+        )
+    )

@@ -1,0 +1,124 @@
+"""What survives of the leases: the fencing token and the granted lease, durably; the last heartbeat, nearly
+so."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeloop_foundation.errors import CorruptDataError
+from edgeloop_foundation.ports.clock import Clock
+from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_protocol.convert import from_json, to_json
+from edgeloop_protocol.types.lease import LeaseRequest
+
+from edgeloop_agent.sealed import seal, unseal_object
+
+__all__ = ["LeaseJournal", "StoredLease"]
+
+# Added to the token when its file is spoiled: more grants than a device sees in its life.
+_TOKEN_SKIP = 1 << 32
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLease:
+    """A granted lease as an earlier process of the agent left it."""
+
+    #: Identifier given by the agent.
+    lease_id: str
+    #: What was asked for.
+    request: LeaseRequest
+    #: Fencing token of the grant.
+    token: int
+    #: Monotonic time until which it holds.
+    until_ns: int
+
+
+class LeaseJournal:
+    """The files of the leases; methods block on the disk."""
+
+    def __init__(self, *, fs: FileSystem, clock: Clock, root: Path, boot_id: str) -> None:
+        self._fs = fs
+        self._clock = clock
+        self._root = root
+        self._boot_id = boot_id
+        self._path = root / "lease.json"
+        self._heartbeat_path = root / "heartbeat.json"
+
+    def load(self, token_floor: int) -> tuple[int, StoredLease | None]:
+        """Return the highest token ever given out and the lease that was granted, if any.
+
+        A spoiled file is set aside, and the token jumps ahead of everything that could have stood in it.
+        """
+        self._fs.make_directory(self._root)
+        for name, _ in self._fs.entries(self._root):
+            if name.endswith(".tmp"):
+                self._fs.remove(self._root / name)
+        if not self._fs.exists(self._path):
+            return token_floor, None
+        try:
+            tree = unseal_object(self._fs.read(self._path))
+            token = max(int(tree["token"]), token_floor)
+            return token, self._revive(tree["lease"]) if tree["lease"] is not None else None
+        except (CorruptDataError, ValueError, KeyError, TypeError) as error:
+            _log.error("%s is set aside: %s", self._path, error)
+            token = token_floor + _TOKEN_SKIP
+            self._fs.rename(self._path, self._path.with_suffix(".corrupt"))
+            self.clear(token)
+            return token, None
+
+    def _revive(self, tree: dict[str, Any]) -> StoredLease:
+        request = from_json(tree["request"], LeaseRequest)
+        now = self._clock.monotonic_ns()
+        left_ns = int(request.ttl_s * 1e9)
+        if (until_ns := self._read_heartbeat(tree["lease_id"])) is not None:
+            left_ns = min(left_ns, until_ns - now)
+        return StoredLease(
+            lease_id=tree["lease_id"], request=request, token=int(tree["token"]), until_ns=now + left_ns
+        )
+
+    def _read_heartbeat(self, lease_id: str) -> int | None:
+        """Return when the last heartbeat runs out; None when it was in another boot or cannot be read."""
+        try:
+            tree = unseal_object(self._fs.read(self._heartbeat_path))
+            if tree["lease_id"] == lease_id and tree["boot_id"] == self._boot_id:
+                return int(tree["until_ns"])
+        except (CorruptDataError, OSError, ValueError, KeyError, TypeError) as error:
+            _log.warning("the last heartbeat is unknown: %s", error)
+        return None
+
+    def store(self, lease_id: str, request: LeaseRequest, token: int) -> None:
+        """Keep a grant durably."""
+        self._write({"token": token, "lease": _lease_tree(lease_id, request, token)})
+
+    def clear(self, token: int) -> None:
+        """Keep durably that nobody holds the device."""
+        self._write({"token": token, "lease": None})
+
+    def _write(self, tree: dict[str, Any]) -> None:
+        write_durably(self._fs, self._path, seal(json.dumps(tree).encode()))
+
+    def heartbeat(self, lease_id: str, until_ns: int) -> None:
+        """Keep until when a lease holds, over a restart of the agent.
+
+        Not synced: a power cut costs no more than falling back to one whole time to live, and a memory card
+        would not last under a sync for every heartbeat.
+        """
+        tree = {"lease_id": lease_id, "boot_id": self._boot_id, "until_ns": until_ns}
+        temporary = self._root / f"heartbeat.{secrets.token_hex(6)}.tmp"
+        file = self._fs.create(temporary)
+        try:
+            file.write(seal(json.dumps(tree).encode()))
+        finally:
+            file.close()
+        self._fs.rename(temporary, self._heartbeat_path)
+
+
+def _lease_tree(lease_id: str, request: LeaseRequest, token: int) -> dict[str, Any]:
+    return {"lease_id": lease_id, "token": token, "request": to_json(request)}

@@ -1,0 +1,102 @@
+"""Entry of the runner process: frames on standard input and output, prints go to standard error."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from typing import Any, BinaryIO
+
+from edgeloop_protocol.types.run import FailureKind, Outcome
+
+from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
+from edgeloop_agent.runner.limits import Limits, enter
+from edgeloop_agent.runner.memory import ProcessMemory
+from edgeloop_agent.runner.worker import Worker, describe_runtimes
+
+
+def main() -> int:
+    """Answer commands until ``close`` or the end of input."""
+    parser = argparse.ArgumentParser(prog="edgeloop_agent.runner", description=__doc__)
+    parser.add_argument(
+        "--describe", action="store_true", help="print the runtimes as one line of JSON and leave"
+    )
+    parser.add_argument("--memory-bytes", type=int, default=0, help="limit of the address space")
+    parser.add_argument("--cpu-s", type=int, default=0, help="limit of processor time")
+    parser.add_argument("--parent-pid", type=int, default=0, help="process to die with")
+    arguments = parser.parse_args()
+    os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
+    if arguments.describe:
+        sys.stdout.write(json.dumps(describe_runtimes()) + "\n")
+        return 0
+    source, sink = _take_streams()
+    memory = ProcessMemory()
+    limits = Limits(
+        memory_bytes=arguments.memory_bytes, cpu_s=arguments.cpu_s, parent_pid=arguments.parent_pid
+    )
+    worker = Worker(enter(limits), memory)
+    _serve(worker, source, sink)
+    return 0
+
+
+def _take_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Move the frames away from descriptors 0 and 1, where native libraries print."""
+    source = os.fdopen(os.dup(0), "rb")
+    sink = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return source, sink
+
+
+def _serve(worker: Worker, source: BinaryIO, sink: BinaryIO) -> None:
+    while (header := _read(source)) is not None and header.get("command") != "close":
+        sink.write(_answer(worker, header))
+        sink.flush()
+    if header is not None:
+        sink.write(encode_frame({"ok": True}))
+        sink.flush()
+
+
+def _read(source: BinaryIO) -> dict[str, Any] | None:
+    prefix = source.read(PREFIX.size)
+    if len(prefix) < PREFIX.size:
+        return None
+    header_bytes, payload_bytes = decode_prefix(prefix)
+    header = decode_header(source.read(header_bytes))
+    source.read(payload_bytes)
+    return header
+
+
+def _answer(worker: Worker, header: dict[str, Any]) -> bytes:
+    try:
+        reply, payload = worker.answer(header)
+        return encode_frame({"ok": True, **reply}, payload)
+    except RunnerFailure as failure:
+        return _refusal(failure)
+    except MemoryError as error:
+        reason = f"the runner needs more memory than it may use: {error}"
+        return _refusal(RunnerFailure(Outcome.DEVICE_ERROR, FailureKind.OUT_OF_MEMORY, reason))
+    except Exception as error:
+        traceback.print_exc()
+        reason = f"{header.get('command')} failed in the runner: {type(error).__name__}: {error}"
+        return _refusal(RunnerFailure(Outcome.HARNESS_ERROR, FailureKind.RUNNER_CRASHED, reason))
+
+
+def _refusal(failure: RunnerFailure) -> bytes:
+    return encode_frame(
+        {
+            "ok": False,
+            "outcome": failure.outcome.value,
+            "failure_kind": failure.failure_kind.value,
+            "reason": failure.reason[:2000],
+        }
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,88 @@
+"""What keeps a runner in: resource limits and process flags, each probed after it was set."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgeloop_protocol.types.run import Isolation
+
+__all__ = ["Limits", "enter"]
+
+_FILE_BYTES = 64 << 20
+_OPEN_FILES = 64
+# Between SIGXCPU, which says why, and SIGKILL, which nothing survives.
+_CPU_GRACE_S = 5
+_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
+_PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of one runner process; 0 leaves a limit as it is."""
+
+    #: Address space.
+    memory_bytes: int = 0
+    #: Processor time, all threads together.
+    cpu_s: int = 0
+    #: The agent's process: the runner dies with it.
+    parent_pid: int = 0
+
+
+def enter(limits: Limits) -> Isolation:
+    """Put this process under ``limits`` and say which layers hold.
+
+    Files that only a dumpable process may open, such as ``/proc/self/clear_refs``, have to be open before.
+    """
+    layers = {
+        "rlimit_core": _limit(resource.RLIMIT_CORE, 0),
+        "rlimit_fsize": _limit(resource.RLIMIT_FSIZE, _FILE_BYTES),
+        "rlimit_nofile": _limit(resource.RLIMIT_NOFILE, _OPEN_FILES),
+        "rlimit_as": bool(limits.memory_bytes) and _limit(resource.RLIMIT_AS, limits.memory_bytes),
+        "rlimit_cpu": bool(limits.cpu_s) and _limit(resource.RLIMIT_CPU, limits.cpu_s, _CPU_GRACE_S),
+        "no_new_privs": _flag(_PR_SET_NO_NEW_PRIVS, 1, lambda: _get(_PR_GET_NO_NEW_PRIVS) == 1),
+        "not_dumpable": _flag(_PR_SET_DUMPABLE, 0, lambda: _get(_PR_GET_DUMPABLE) == 0),
+        "dies_with_parent": _die_with(limits.parent_pid),
+    }
+    return Isolation(tier="process", layers=tuple(sorted(layers.items())))
+
+
+def _limit(kind: int, value: int, grace: int = 0) -> bool:
+    _, hard = resource.getrlimit(kind)
+    ceiling = value + grace if hard == resource.RLIM_INFINITY else min(value + grace, hard)
+    soft = min(value, ceiling)
+    try:
+        resource.setrlimit(kind, (soft, ceiling))
+    except (OSError, ValueError):
+        return False
+    return resource.getrlimit(kind) == (soft, ceiling)
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _get(option: int) -> int:
+    return int(_libc().prctl(option, 0, 0, 0, 0))
+
+
+def _flag(option: int, value: int, holds: Callable[[], bool]) -> bool:
+    _libc().prctl(option, value, 0, 0, 0)
+    return holds()
+
+
+def _die_with(parent_pid: int) -> bool:
+    """Ask for SIGKILL when the agent dies; leave at once if it died before we could ask."""
+    if not parent_pid:
+        return False
+    _libc().prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent_pid:
+        raise SystemExit(1)
+    found = ctypes.c_int(0)
+    _libc().prctl(_PR_GET_PDEATHSIG, ctypes.byref(found), 0, 0, 0)
+    return found.value == signal.SIGKILL

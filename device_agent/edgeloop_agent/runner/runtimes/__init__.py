@@ -1,0 +1,15 @@
+"""Inference runtimes, one file each; the registry is lazy, so that naming one does not import the others."""
+
+from __future__ import annotations
+
+from edgeloop_foundation.registry import Registry
+
+from edgeloop_agent.runner.runtimes.base import Runtime
+
+__all__ = ["BUILTIN", "RUNTIMES"]
+
+BUILTIN = {"onnxruntime": "edgeloop_agent.runner.runtimes.onnxruntime:OnnxRuntime"}
+"""Name to driver of every built-in runtime."""
+
+RUNTIMES: Registry[Runtime] = Registry("runtimes", BUILTIN)
+"""Every runtime that this agent knows, plug-ins included."""

@@ -1,0 +1,201 @@
+"""ONNX Runtime. Every option of a session is set here; a model cannot bring options or libraries."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+from edgeloop_protocol.types.artifact import Artifact
+from edgeloop_protocol.types.facts import RuntimeFacts
+from edgeloop_protocol.types.run import FailureKind, Outcome, Placement
+from edgeloop_protocol.types.trial import RuntimeSettings
+
+from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.runner.nodes import placement_from_profile
+from edgeloop_agent.runner.onnxruntime_errors import explain
+from edgeloop_agent.runner.runtimes.base import Execute, LoadedModel, Runtime
+
+__all__ = ["OnnxRuntime"]
+
+_CPU = "CPUExecutionProvider"
+_LEVELS = {
+    "none": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+_ERROR_SEVERITY = 3
+_PROBE_OPSETS = range(7, 64)
+
+
+class OnnxRuntime(Runtime):
+    """The ``onnxruntime`` package."""
+
+    name: ClassVar[str] = "onnxruntime"
+    formats: ClassVar[tuple[str, ...]] = ("onnx",)
+
+    def prepare(self) -> str:
+        """Import the package with its telemetry off."""
+        return f"{self.name} {_module().__version__}"
+
+    def _facts(self) -> RuntimeFacts:
+        if not any(_installed(name) for name in ("onnxruntime", "onnxruntime-gpu")):
+            return RuntimeFacts(name=self.name, reason="the package onnxruntime is not installed")
+        module = _module()
+        return RuntimeFacts(
+            name=self.name,
+            version=module.__version__,
+            providers=tuple(module.get_available_providers()),
+            max_opset=newest_opset(module),
+        )
+
+    def _load(
+        self, directory: Path, artifact: Artifact, settings: RuntimeSettings, profile: Path | None
+    ) -> LoadedModel:
+        version = self.prepare()
+        module = _module()
+        _pin(settings.affinity)
+        providers = _providers(module, settings, version)
+        options = _options(module, settings, profile)
+        path = str(directory / artifact.model_file)
+        try:
+            session = module.InferenceSession(path, options, providers=list(providers))
+        except Exception as error:
+            raise explain(error, version, loading=True) from error
+        return OnnxModel(session, providers, version)
+
+
+class OnnxModel(LoadedModel):
+    """An open session."""
+
+    def __init__(self, session: Any, providers: tuple[str, ...], version: str) -> None:
+        self.session = session
+        self.output_names = tuple(output.name for output in session.get_outputs())
+        self.providers = tuple(session.get_providers())
+        self._version = version
+        if self.providers[: len(providers)] != providers:
+            raise RunnerFailure(
+                Outcome.UNSUPPORTED,
+                FailureKind.LOAD_FAILED,
+                f"{version} took the providers {', '.join(self.providers)}, not {', '.join(providers)}.",
+            )
+
+    def executor(self) -> Execute:
+        """Return the session's bound ``run``: the same call that a plain script makes."""
+        return functools.partial(self.session.run, list(self.output_names))
+
+    def explain(self, error: Exception) -> RunnerFailure:
+        """Read ONNX Runtime's message."""
+        return explain(error, self._version, loading=False)
+
+    def placement(self, first_run: int) -> Placement:
+        """Read the profile that the session wrote."""
+        path = self.session.end_profiling()
+        if not path:
+            raise RunnerFailure(
+                Outcome.HARNESS_ERROR, FailureKind.INFERENCE_FAILED, "the model was loaded without profiling."
+            )
+        return placement_from_profile(Path(path), first_run)
+
+
+def _module() -> Any:
+    os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
+    try:
+        import onnxruntime
+    except MemoryError:
+        raise
+    except ImportError as error:
+        failure = explain(error, "onnxruntime", loading=True)
+        if failure.failure_kind is FailureKind.OUT_OF_MEMORY:
+            raise failure from error
+        raise RunnerFailure(
+            Outcome.UNSUPPORTED, FailureKind.LOAD_FAILED, f"onnxruntime cannot be imported: {error}"
+        ) from error
+    onnxruntime.set_default_logger_severity(_ERROR_SEVERITY)
+    return onnxruntime
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _pin(affinity: tuple[int, ...]) -> None:
+    if not affinity:
+        return
+    try:
+        os.sched_setaffinity(0, affinity)
+    except (OSError, ValueError) as error:
+        raise RunnerFailure(
+            Outcome.UNSUPPORTED,
+            FailureKind.LOAD_FAILED,
+            f"the runner cannot be pinned to the processors {list(affinity)}: {error}; "
+            f"it may use {sorted(os.sched_getaffinity(0))}.",
+        ) from error
+
+
+def _providers(module: Any, settings: RuntimeSettings, version: str) -> tuple[str, ...]:
+    wanted = settings.providers or (_CPU,)
+    available = module.get_available_providers()
+    if missing := [name for name in wanted if name not in available]:
+        raise RunnerFailure(
+            Outcome.UNSUPPORTED,
+            FailureKind.LOAD_FAILED,
+            f"{version} on this device lacks {', '.join(missing)}; it has {', '.join(available)}.",
+        )
+    return wanted
+
+
+def _options(module: Any, settings: RuntimeSettings, profile: Path | None) -> Any:
+    options = module.SessionOptions()
+    options.log_severity_level = _ERROR_SEVERITY
+    options.intra_op_num_threads = settings.intra_op_threads
+    options.inter_op_num_threads = settings.inter_op_threads
+    # Threads across operators exist in the parallel executor only.
+    mode = "ORT_PARALLEL" if settings.inter_op_threads > 1 else "ORT_SEQUENTIAL"
+    options.execution_mode = getattr(module.ExecutionMode, mode)
+    options.graph_optimization_level = getattr(
+        module.GraphOptimizationLevel, _LEVELS[settings.graph_optimization]
+    )
+    spinning = "1" if settings.allow_spinning else "0"
+    options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    options.add_session_config_entry("session.inter_op.allow_spinning", spinning)
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    return options
+
+
+def newest_opset(module: Any) -> int | None:
+    """Return the newest operator set of the standard domain that loads, found by loading; None if none."""
+    newest = None
+    for opset in _PROBE_OPSETS:
+        try:
+            module.InferenceSession(identity_model(opset), providers=[_CPU])
+        except Exception:
+            break
+        newest = opset
+    return newest
+
+
+def identity_model(opset: int) -> bytes:
+    """Return an ONNX model of one Identity on float32 [1]; hand-encoded, so that no onnx is needed."""
+
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    def number(field_number: int, value: int) -> bytes:
+        return bytes([field_number << 3, value])
+
+    tensor = number(1, 1) + field(2, field(1, number(1, 1)))
+    value = field(2, field(1, tensor))
+    node = field(1, b"x") + field(2, b"y") + field(4, b"Identity")
+    graph = field(1, node) + field(2, b"g") + field(11, field(1, b"x") + value)
+    graph += field(12, field(1, b"y") + value)
+    return number(1, 8) + field(7, graph) + field(8, number(2, opset))

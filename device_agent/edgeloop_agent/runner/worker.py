@@ -1,0 +1,223 @@
+"""The commands of a runner: one method each, from the header of a frame to the answer."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
+from edgeloop_protocol.convert import from_json, to_json
+from edgeloop_protocol.types.artifact import Artifact
+from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
+from edgeloop_protocol.types.trial import RuntimeSettings
+
+from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.runner.memory import ProcessMemory
+from edgeloop_agent.runner.runtimes import RUNTIMES
+from edgeloop_agent.runner.runtimes.base import LoadedModel, Runtime
+
+__all__ = ["Answer", "Worker", "describe_runtimes"]
+
+Answer = tuple[dict[str, Any], bytes]
+
+_FEED_COUNT_MAX = 8
+_PROFILE_WARMUP = 3
+_COUNT_MAX = 2_000_000
+
+
+def describe_runtimes() -> list[dict[str, Any]]:
+    """Return the facts of every registered runtime, present and absent."""
+    found = []
+    for name in RUNTIMES.names():
+        try:
+            found.append(to_json(RUNTIMES.load(name)().facts()))
+        except EdgeloopError as error:  # noqa: PERF203 - one broken driver must not hide the others
+            found.append({"name": name, "reason": str(error)})
+    return found
+
+
+class Worker:
+    """One model, opened once, in this process."""
+
+    def __init__(self, isolation: Isolation, memory: ProcessMemory) -> None:
+        self._isolation = isolation
+        self._memory = memory
+        self._opened: _Opened | None = None
+
+    def answer(self, header: dict[str, Any]) -> Answer:
+        """Carry out one command.
+
+        Raises:
+            RunnerFailure: it failed in a way that has a name.
+        """
+        commands: dict[str, Callable[[dict[str, Any]], Answer]] = {
+            "describe": lambda _: ({"runtimes": describe_runtimes()}, b""),
+            "open": self._open,
+            "infer": self._infer,
+            "memory": self._read_memory,
+            "nodes": self._nodes,
+            "parity": self._parity,
+        }
+        command = commands.get(str(header.get("command")))
+        if command is None:
+            raise RunnerFailure(
+                Outcome.HARNESS_ERROR,
+                FailureKind.RUNNER_CRASHED,
+                f"the runner knows no command {header.get('command')!r}.",
+            )
+        return command(header)
+
+    def _open(self, header: dict[str, Any]) -> Answer:
+        settings = from_json(header["settings"], RuntimeSettings)
+        opened = _Opened(Path(header["artifact_directory"]), header, settings)
+        version = opened.runtime.prepare()
+        # Whatever the golden pack left behind shall not count as the model's.
+        gc.collect()
+        self._memory.reset_peak()
+        baseline = self._memory.read().rss_bytes
+        cold = bool(header.get("drop_page_cache")) and opened.drop_page_cache()
+        load_ns = opened.load("profile" if header.get("profile") else "")
+        gc.collect()
+        gc.freeze()
+        self._opened = opened
+        reply = {
+            "runtime_version": version,
+            "providers": list(opened.model.providers),
+            "load_ns": load_ns,
+            "cold": cold,
+            "baseline_rss_bytes": baseline,
+            "isolation": to_json(self._isolation),
+        }
+        return reply, b""
+
+    @property
+    def _session(self) -> _Opened:
+        if self._opened is None:
+            raise RunnerFailure(
+                Outcome.HARNESS_ERROR, FailureKind.RUNNER_CRASHED, "no model has been opened."
+            )
+        return self._opened
+
+    def _infer(self, header: dict[str, Any]) -> Answer:
+        timed = self._session.infer(_count(header))
+        return {"start_ns": timed.start_ns, "end_ns": timed.end_ns}, timed.payload()
+
+    def _read_memory(self, header: dict[str, Any]) -> Answer:
+        reading = self._memory.read()
+        if header.get("reset_peak"):
+            self._memory.reset_peak()
+        return reading.as_header(), b""
+
+    def _nodes(self, header: dict[str, Any]) -> Answer:
+        session = self._session
+        session.infer(_PROFILE_WARMUP)
+        session.infer(_count(header))
+        tree = to_json(session.model.placement(_PROFILE_WARMUP))
+        return tree, b""
+
+    def _parity(self, header: dict[str, Any]) -> Answer:
+        from edgeloop_agent.runner.golden import GoldenPack
+        from edgeloop_agent.runner.parity import check_parity
+
+        session = self._session
+        pack = GoldenPack(session.directory, session.artifact)
+        pack.check_digest()
+        return {"parity": to_json(check_parity(session.artifact, pack, session.model))}, b""
+
+
+class _Opened:
+    """The artifact in hand: manifest, golden pack, runtime and, once loaded, the model."""
+
+    def __init__(self, directory: Path, header: dict[str, Any], settings: RuntimeSettings) -> None:
+        self.artifact = _manifest(directory / header.get("manifest_name", "manifest.json"))
+        self.runtime: Runtime = RUNTIMES.load(settings.runtime)()
+        self.directory, self._settings = directory, settings
+        if not self.artifact.golden_file:
+            raise RunnerFailure(
+                Outcome.USER_ERROR,
+                FailureKind.CORRUPT_ARTIFACT,
+                f"the artifact {self.artifact.label!r} has no golden pack: nothing to feed the model.",
+            )
+        self._cycle = self._build_cycle(int(header.get("batch_size", 1)))
+
+    def _build_cycle(self, batch_size: int) -> Any:
+        from edgeloop_agent.runner.golden import GoldenPack, zero_states
+        from edgeloop_agent.runner.loop import FeedCycle
+
+        pack = GoldenPack(self.directory, self.artifact, item_count_max=_FEED_COUNT_MAX * batch_size)
+        pairs = list(pack.benchmark_feeds(batch_size, _FEED_COUNT_MAX))
+        feeds = [{**feed, **zero_states(self.artifact, batch_size)} for feed, _ in pairs]
+        return FeedCycle(feeds=feeds, starts=[start for _, start in pairs])
+
+    def drop_page_cache(self) -> bool:
+        """Push the model's files out of the page cache; True when none of them is in it any more."""
+        names = [entry.name for entry in self.artifact.files if entry.name != self.artifact.golden_file]
+        dropped = [_drop(self.directory / name) for name in names]
+        return all(dropped)
+
+    def load(self, profile: str) -> int:
+        """Open the model and return the nanoseconds that took."""
+        prefix = Path.cwd() / profile if profile else None
+        before = time.perf_counter_ns()
+        self.model: LoadedModel = self.runtime.load(self.directory, self.artifact, self._settings, prefix)
+        elapsed = time.perf_counter_ns() - before
+        positions = {name: index for index, name in enumerate(self.model.output_names)}
+        for binding in self.artifact.state:
+            if binding.output not in positions:
+                raise RunnerFailure(
+                    Outcome.USER_ERROR,
+                    FailureKind.CORRUPT_ARTIFACT,
+                    f"the manifest carries state from {binding.output!r}, which is no output of the model.",
+                )
+            self._cycle.bindings.append((binding.input, positions[binding.output]))
+        self._execute = self.model.executor()
+        return elapsed
+
+    def infer(self, count: int) -> Any:
+        """Time ``count`` inferences."""
+        from edgeloop_agent.runner.loop import time_inferences
+
+        try:
+            return time_inferences(self._execute, self._cycle, count)
+        except Exception as error:
+            raise self.model.explain(error) from error
+
+
+def _count(header: dict[str, Any]) -> int:
+    count = header.get("count")
+    if not isinstance(count, int) or not 1 <= count <= _COUNT_MAX:
+        raise RunnerFailure(
+            Outcome.HARNESS_ERROR,
+            FailureKind.RUNNER_CRASHED,
+            f"a count of inferences lies within 1..{_COUNT_MAX}, not {count!r}.",
+        )
+    return count
+
+
+def _manifest(path: Path) -> Artifact:
+    try:
+        return from_json(path.read_bytes(), Artifact)
+    except (OSError, InvalidInputError) as error:
+        raise RunnerFailure(
+            Outcome.USER_ERROR, FailureKind.CORRUPT_ARTIFACT, f"the manifest cannot be read: {error}"
+        ) from error
+
+
+def _drop(path: Path) -> bool:
+    """Drop one file's pages; proven by a read that may not wait for the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # Pages that still wait to be written cannot be dropped.
+        os.fdatasync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(descriptor)
+    return False

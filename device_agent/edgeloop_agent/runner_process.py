@@ -1,0 +1,176 @@
+"""One runner process as the agent holds it: frames in and out, and an autopsy when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
+from edgeloop_foundation.ports.fs import FileSystem
+from edgeloop_foundation.ports.process import ChildProcess
+from edgeloop_protocol.convert import from_json
+from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
+
+from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
+
+__all__ = ["Reply", "RunnerProcess", "autopsy", "oom_kill_count"]
+
+_BURIAL_S = 5.0
+_REASON_CHARACTERS = 1000
+_LACK_OF_MEMORY = re.compile(r"bad_alloc|MemoryError|Cannot allocate memory|out of memory", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one command."""
+
+    #: The header's fields.
+    header: dict[str, Any]
+    #: Raw bytes; empty for most commands.
+    payload: bytes = b""
+
+
+class RunnerProcess:
+    """A runner on a child process; whatever it sends is hostile until checked."""
+
+    def __init__(
+        self, child: ChildProcess, fs: FileSystem, scratch: Path, root: Path, oom_kills: int | None
+    ) -> None:
+        self.isolation = Isolation(tier="process")
+        self._child = child
+        self._fs = fs
+        self._scratch = scratch
+        self._root = root
+        self._oom_kills = oom_kills
+
+    async def request(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
+        """Send one command and return its answer; a runner that is late is killed on the spot."""
+        frame = encode_frame({"command": command, **arguments})
+        try:
+            reply = await asyncio.wait_for(self._exchange(frame), max(timeout_s, 0.0))
+        except asyncio.TimeoutError as error:
+            self._child.kill()
+            reason = f"{command} was not answered within {timeout_s:.1f} s; the runner was killed."
+            raise RunnerFailure(Outcome.TIMEOUT, FailureKind.DEADLINE, reason) from error
+        except (EOFError, ConnectionError) as error:
+            raise await self._bury(command) from error
+        except CorruptDataError as error:
+            self._child.kill()
+            raise _nonsense(command, str(error)) from error
+        if reply.header.get("ok") is not True:
+            raise _refusal(command, reply.header)
+        self._note_isolation(reply.header)
+        return reply
+
+    async def _exchange(self, frame: bytes) -> Reply:
+        await self._child.write(frame)
+        header_bytes, payload_bytes = decode_prefix(await self._child.read_exactly(PREFIX.size))
+        header = decode_header(await self._child.read_exactly(header_bytes))
+        return Reply(header, await self._child.read_exactly(payload_bytes) if payload_bytes else b"")
+
+    def _note_isolation(self, header: dict[str, Any]) -> None:
+        if "isolation" in header:
+            with contextlib.suppress(InvalidInputError):
+                self.isolation = from_json(header["isolation"], Isolation)
+
+    async def _bury(self, command: str) -> RunnerFailure:
+        status = await self._end()
+        now = oom_kill_count(self._root)
+        known = now is not None and self._oom_kills is not None
+        oom = now != self._oom_kills if known else None
+        return autopsy(status, self.log_tail(), oom, command)
+
+    async def _end(self) -> int | None:
+        """Wait for the process, which may linger after closing its output; kill it then."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            return await asyncio.wait_for(self._child.wait(), 0.5)
+        self._child.kill()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._child.wait(), _BURIAL_S)
+        return None
+
+    def log_tail(self) -> str:
+        """Return the last lines that it wrote to standard error."""
+        return self._child.log_tail()
+
+    async def close(self) -> None:
+        """Kill the process group, wait for its end and remove the scratch directory."""
+        self._child.kill()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._child.wait(), _BURIAL_S)
+        self._fs.remove_tree(self._scratch)
+
+
+def autopsy(status: int | None, log: str, oom: bool | None, command: str) -> RunnerFailure:
+    """Return what the death of a runner means.
+
+    Args:
+        status: exit status, minus the signal's number if a signal ended it; None when it closed its output
+        and
+            lived on.
+        log: its last lines.
+        oom: whether the kernel killed for lack of memory meanwhile; None when it does not say.
+        command: what it was doing.
+    """
+    if status is None:
+        return _crash(f"the runner closed its output during {command} and did not end by itself.")
+    if status == -signal.SIGXCPU:
+        reason = f"the runner used up its processor time during {command} (SIGXCPU)."
+        return RunnerFailure(Outcome.TIMEOUT, FailureKind.DEADLINE, reason)
+    if _LACK_OF_MEMORY.search(log):
+        return _out_of_memory(f"the runner ran out of memory during {command} ({_how(status)}).")
+    if status == -signal.SIGKILL and oom is not False:
+        certainty = "" if oom else ", most likely"
+        return _out_of_memory(f"the kernel killed the runner during {command}{certainty} for lack of memory.")
+    return _crash(f"the runner died during {command} ({_how(status)}).")
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+
+
+def _crash(reason: str) -> RunnerFailure:
+    return RunnerFailure(Outcome.DEVICE_ERROR, FailureKind.RUNNER_CRASHED, reason)
+
+
+def _out_of_memory(reason: str) -> RunnerFailure:
+    return RunnerFailure(Outcome.DEVICE_ERROR, FailureKind.OUT_OF_MEMORY, reason)
+
+
+def _nonsense(command: str, what: str) -> RunnerFailure:
+    return RunnerFailure(
+        Outcome.HARNESS_ERROR, FailureKind.RUNNER_CRASHED, f"the answer to {command} is no answer: {what}"
+    )
+
+
+def _refusal(command: str, header: dict[str, Any]) -> RunnerFailure:
+    try:
+        outcome, kind = Outcome(header.get("outcome")), FailureKind(header.get("failure_kind"))
+    except ValueError as error:
+        return _nonsense(command, str(error))
+    if outcome is Outcome.SUCCESS or kind is FailureKind.NONE:
+        return _nonsense(command, "a failure that names no failure")
+    text = str(header.get("reason", ""))[:_REASON_CHARACTERS]
+    reason = "".join(character if character.isprintable() else " " for character in text)
+    return RunnerFailure(outcome, kind, reason or f"{command} failed without a reason.")
+
+
+def oom_kill_count(root: Path) -> int | None:
+    """Return how many processes the kernel has killed for lack of memory; None when it does not say."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in (root / "proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return None

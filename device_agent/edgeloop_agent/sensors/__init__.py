@@ -1,0 +1,43 @@
+"""Sensors, one file each, on an injected root; a new board is a recorded tree, not code.
+
+Law: standard library only. Values leave a driver in SI units. A sensor that is not there, one that this
+driver cannot use and one that failed are three different answers, and none of them is a number.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeloop_foundation.registry import Registry
+from edgeloop_protocol.types.facts import SensorFacts
+from edgeloop_protocol.types.measurement import Reading
+
+from edgeloop_agent.sensors.base import Sensor
+
+__all__ = ["BUILTIN", "SENSORS", "SensorSet"]
+
+BUILTIN = {
+    "thermal": "edgeloop_agent.sensors.thermal:Thermal",
+    "cpufreq": "edgeloop_agent.sensors.cpufreq:CpuFrequency",
+    "throttle": "edgeloop_agent.sensors.throttle:Throttle",
+    "rapl": "edgeloop_agent.sensors.rapl:Rapl",
+}
+"""Name to driver of every built-in sensor."""
+
+SENSORS: Registry[Sensor] = Registry("sensors", BUILTIN)
+"""Every sensor that this agent knows, plug-ins included."""
+
+
+class SensorSet:
+    """One instance of every sensor; keeps what has to be kept between readings, such as wrapped counters."""
+
+    def __init__(self, root: Path) -> None:
+        self._sensors = [SENSORS.load(name)(root) for name in SENSORS.names()]
+
+    def probe(self) -> tuple[SensorFacts, ...]:
+        """Return what each sensor is, present and absent."""
+        return tuple(sensor.probe() for sensor in self._sensors)
+
+    def read(self) -> tuple[Reading, ...]:
+        """Read every sensor once; takes milliseconds."""
+        return tuple(reading for sensor in self._sensors for reading in sensor.read())
