@@ -37,6 +37,8 @@ __all__ = [
 _SHOWN = ("latency_p50", "latency_p95", "first_inference", "load_time", "memory", "size", "energy")
 """Quantities of a measurement, in the order of the columns."""
 
+_PIPE_WIDTH = 100_000
+
 
 def print_text(text: str) -> None:
     """Print text as it is, with one line end."""
@@ -69,10 +71,9 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "
     table = Table(*columns, title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console(file=sys.stdout, highlight=False)
     # A pipe has no width: nothing is cut or folded there.
-    width = None if console.is_terminal else max(200, console.measure(table).maximum)
-    console.print(table, width=width, crop=False)
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(file=sys.stdout, highlight=False, width=width).print(table)
 
 
 def _source(evidence: Evidence) -> str:

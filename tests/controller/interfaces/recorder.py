@@ -26,7 +26,9 @@ from edgeloop.interfaces.api import (
     RuntimeSettings,
     StateBinding,
 )
+from edgeloop.orchestrate.devices import DoctorFinding
 from edgeloop_protocol.types.artifact import FileEntry
+from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Source, Verdict
 
@@ -206,3 +208,26 @@ class Recorder(Edgeloop):
     def artifacts(self) -> tuple[tuple[str, Artifact], ...]:
         self._hear("artifacts", ())
         return ((DIGEST, artifact()),)
+
+    def compare(
+        self,
+        a: str,
+        b: str,
+        devices: Sequence[DeviceSpec],
+        benchmark: Benchmark = Benchmark(),  # noqa: B008
+        settings: RuntimeSettings = RuntimeSettings(),  # noqa: B008
+        *,
+        data: str = "",
+    ) -> tuple[DeviceResult, ...]:
+        self._hear("compare", a, b, tuple(devices), data)
+        return self.devices
+
+    def facts(self, devices: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec, Facts | None, str], ...]:
+        self._hear("facts", tuple(devices))
+        return tuple((spec, None, f"{spec.name} cannot be reached.") for spec in devices)
+
+    def doctor(self, devices: Sequence[DeviceSpec]) -> Any:
+        self._hear("doctor", tuple(devices))
+        levels = ("ok", "warning") if len(devices) == 1 else ("error",)
+        findings = tuple(DoctorFinding(level=level, what=f"a {level}", next_step="Act.") for level in levels)
+        return tuple((spec, findings) for spec in devices)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+from pathlib import Path
 
+import pytest
+from edgeloop.app import App
 from edgeloop.interfaces import api
 from edgeloop.interfaces.cli.main import _VERBS
+from edgeloop_foundation.errors import AlreadyExistsError, NotFoundError
+from edgeloop_protocol.types.artifact import FileEntry
 
 _PUBLIC = [
     "Artifact",
@@ -62,3 +68,26 @@ def test_a_silent_listener_is_a_listener() -> None:
     listener.phase("a")
     listener.progress("a", 1, 2)
     listener.note("a")
+
+
+def test_a_kept_artifact_is_copied_out_once_by_the_beginning_of_its_digest(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"weights")
+    entry = FileEntry(name="model.onnx", digest=hashlib.sha256(b"weights").hexdigest(), size_bytes=7)
+    manifest = api.Artifact(
+        format="onnx", label="a", files=(entry,), model_file="model.onnx", source_digest=entry.digest
+    )
+    with App.open(tmp_path / "home") as app:
+        digest = app.artifacts.put(manifest, {"model.onnx": model})
+    edgeloop = api.Edgeloop(tmp_path / "home")
+    assert edgeloop.artifacts() == ((digest, manifest),)
+    assert edgeloop.get_artifact(digest[:10], tmp_path / "out") == (digest, tmp_path / "out")
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == b"weights"
+    with (tmp_path / "out" / "model.onnx").open("ab") as copy:
+        copy.write(b"mine")
+    with App.open(tmp_path / "home") as app:
+        assert (app.artifacts.directory(digest) / "model.onnx").read_bytes() == b"weights"
+    with pytest.raises(AlreadyExistsError, match="exists already"):
+        edgeloop.get_artifact(digest, tmp_path / "out")
+    with pytest.raises(NotFoundError):
+        edgeloop.get_artifact("f" * 12, tmp_path / "other")

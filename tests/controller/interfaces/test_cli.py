@@ -151,6 +151,69 @@ def test_parity_of_an_unreached_device_is_a_device_error(call: Call) -> None:
     assert call("parity", "m", "--on", "local", api=Recorder(device_result(error="gone."))).exit_code == 3
 
 
+@pytest.mark.parametrize(
+    ("gates", "code", "answer"),
+    [
+        ("require: []", 0, "passed"),
+        ("require: ['latency_p50 < 30ms']\nallow_predicted: true", 0, "passed"),
+        ("require: ['latency_p50 < 30ms']", 1, "predicted, so undecided"),
+        ("require: ['latency_p50 < 1ms']\nallow_predicted: true", 1, "FAILED"),
+    ],
+)
+def test_validate_fails_when_a_gate_fails_or_rests_on_predictions(
+    call: Call, gates: str, code: int, answer: str
+) -> None:
+    Path("gates.yaml").write_text(gates)
+    result = call("validate", "--thresholds", "gates.yaml", api=Recorder())
+    assert result.exit_code == code, result.output
+    assert answer in result.stdout
+
+
+def test_validate_refuses_thresholds_it_does_not_know(call: Call) -> None:
+    Path("gates.yaml").write_text("requires: []")
+    result = call("validate", "--thresholds", "gates.yaml", api=Recorder())
+    assert result.exit_code == 2
+    assert "'requires'" in result.stderr
+
+
+def test_compare_hands_both_models_on(call: Call) -> None:
+    api = Recorder()
+    result = call("compare", "a.onnx", "b.onnx", "--on", "local", "--data", "d", api=api)
+    assert result.exit_code == 0, result.output
+    assert (api.heard[0], api.heard[1], api.heard[3]) == ("a.onnx", "b.onnx", "d")
+    assert "gain in latency_p50" in result.stdout
+
+
+def test_compress_builds_the_chosen_recipes(call: Call) -> None:
+    Path("r.yaml").write_text(
+        "recipes:\n  plain: []\n  one: [{pass: optimize_graph}]\n  two: [{pass: optimize_graph}]\n"
+    )
+    api = Recorder()
+    assert call("compress", "m.onnx", "--recipes", "r.yaml", "--seed", "3", api=api).exit_code == 0
+    assert [(heard[1].label, heard[4]) for _, heard in api.calls] == [("one", 3), ("two", 3)]
+    api = Recorder()
+    document = call("compress", "m", "--recipes", "r.yaml", "--recipe", "two", "--json", api=api).stdout
+    assert [entry["label"] for entry in json.loads(document)["candidates"]] == ["two"]
+    result = call("compress", "m", "--recipes", "r.yaml", "--recipe", "six", api=Recorder())
+    assert (result.exit_code, "has no recipe 'six'" in result.stderr) == (2, True)
+
+
+def test_devices_that_do_not_answer_are_exit_3(call: Call) -> None:
+    result = call("device", "facts", "--on", "grpc://192.0.2.1:1", api=Recorder())
+    assert result.exit_code == 3
+    assert "192.0.2.1:1 cannot be reached." in result.stdout
+
+
+def test_the_doctor_is_content_with_warnings_but_not_with_errors(call: Call) -> None:
+    result = call("device", "doctor", "--on", "local", api=Recorder())
+    assert result.exit_code == 0
+    assert "a warning" in result.stdout
+    assert "Act." in result.stdout
+    result = call("device", "doctor", "--on", "local,sim:nuc11", "--json", api=Recorder())
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["devices"][1]["findings"][0]["level"] == "error"
+
+
 def test_select_hands_the_words_on(call: Call) -> None:
     api = Recorder()
     assert call("select", "e-1", "--require", "size < 1MB", "--prefer", "size", api=api).exit_code == 0
