@@ -194,9 +194,9 @@ def print_facts(found: Sequence[tuple[DeviceSpec, Facts | None, str]]) -> None:
     from edgeloop.report.units import amount
 
     rows = []
-    for spec, facts, reason in found:
+    for spec, facts, _ in found:
         if facts is None:
-            rows.append((spec.name, reason, "", "", "", ""))
+            rows.append((spec.name, "no answer", "", "", "", ""))
             continue
         board = facts.hardware
         runtimes = ", ".join(f"{r.name} {r.version}" for r in facts.runtimes if not r.reason) or "none"
@@ -205,6 +205,9 @@ def print_facts(found: Sequence[tuple[DeviceSpec, Facts | None, str]]) -> None:
         memory = amount(board.memory_total_bytes, "B")
         rows.append((spec.name, kind, cpu, memory, runtimes, amount(facts.disk_free_bytes, "B")))
     _table(["device", "kind", "processor", "memory", "runtimes", "free disk"], rows)
+    for spec, facts, reason in found:
+        if facts is None:
+            print_text(f"{spec.name}: {reason}")
 
 
 def print_doctor(found: Sequence[tuple[DeviceSpec, Sequence[DoctorFinding]]]) -> None:
