@@ -37,8 +37,11 @@ async def measure_block(
         block.load_ns = _integer(opened, "load_ns")
         block.cold = opened.get("cold") is True
         record.blocks.append(block)
-        inference_ns = await _warm_up(context, record, use, block)
-        await _steady(context, record, use, block, meter, inference_ns)
+        try:
+            inference_ns = await _warm_up(context, record, use, block)
+            await _steady(context, record, use, block, meter, inference_ns)
+        finally:
+            record.clock_check.end_process()
     _tell(context, record, block, "steady", finished=1)
 
 
@@ -95,8 +98,8 @@ async def _infer(record: TrialRecord, use: RunnerUse, count: int) -> array[int]:
         raise RunnerFailure(
             Outcome.HARNESS_ERROR,
             FailureKind.RUNNER_CRASHED,
-            f"the runner answered {count} inferences with {len(timed.reply.payload)} bytes of samples that do "
-            f"not fit into the {span_ns} ns it says they took.",
+            f"the runner answered {count} inferences with {len(timed.reply.payload)} bytes of samples that "
+            f"do not fit into the {span_ns} ns it says they took.",
         )
     record.clock_check.add(span_ns, timed.elapsed_ns)
     return samples

@@ -1,7 +1,7 @@
 """Length-prefixed frames between the agent and a runner: a JSON header, then raw bytes.
 
-Layout: ``<II`` header length and payload length, the header as a UTF-8 JSON object, the payload. Both limits are checked
-before anything is read, because what a runner sends is as hostile as the model inside it.
+Layout: ``<II`` header length and payload length, the header as a UTF-8 JSON object, the payload. Both limits
+are checked before anything is read, because what a runner sends is as hostile as the model inside it.
 """
 
 from __future__ import annotations
@@ -72,5 +72,6 @@ def decode_header(data: bytes) -> dict[str, Any]:
 def _check(header_bytes: int, payload_bytes: int) -> None:
     if header_bytes > HEADER_BYTES_MAX or payload_bytes > PAYLOAD_BYTES_MAX:
         raise CorruptDataError(
-            f"a frame of {header_bytes} + {payload_bytes} bytes exceeds {HEADER_BYTES_MAX} + {PAYLOAD_BYTES_MAX}."
+            f"a frame of {header_bytes} + {payload_bytes} bytes exceeds "
+            f"{HEADER_BYTES_MAX} + {PAYLOAD_BYTES_MAX}."
         )
