@@ -147,7 +147,7 @@ class Leases:
             self._current.until_ns = stored.until_ns
 
     def on_end(self, callback: Callable[[str, str], Awaitable[None]]) -> None:
-        """Call ``callback(lease_id, reason)`` when a granted lease ends; when it returns, the device is free."""
+        """Call ``callback(lease_id, reason)`` when a granted lease ends, before the next is granted."""
         self._on_end = callback
 
     async def acquire(self, request: LeaseRequest) -> AsyncGenerator[Lease, None]:

@@ -27,7 +27,7 @@ class Evidence:
     source: Source | None = None
     #: How the run ended; None when it never ran.
     outcome: Outcome | None = None
-    #: Why it is out before any constraint: skipped, failed to build, hopeless, failed on the device; empty when it is in.
+    #: Why it is out before any constraint (skipped, failed, hopeless); empty when it is in.
     exclusion: str = ""
     #: Parity on the device; None when not checked.
     parity: Verdict | None = None
