@@ -46,11 +46,12 @@ def _listener(options: argparse.Namespace) -> Listener:
 def _board(options: argparse.Namespace, state: Path) -> Board:
     processes = SystemProcesses()
     if options.simulate:
+        from edgeloop_profiles import load_profile
+
         from edgeloop_agent.simulate import SimulatedBoard
 
-        return SimulatedBoard(
-            options.simulate, options.seed, options.name or options.simulate, state, processes
-        )
+        profile = load_profile(options.simulate)
+        return SimulatedBoard(profile, options.seed, options.name or profile.name, state, processes)
     from edgeloop_agent.board import RealBoard
 
     return RealBoard(state, options.name or socket.gethostname(), processes, Path("/"))

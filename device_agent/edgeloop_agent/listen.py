@@ -64,7 +64,8 @@ class UnixListener:
     def _prepare_directory(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = stat.S_IMODE(directory.stat().st_mode)
-        if mode & 0o022:
+        # In a sticky directory such as /tmp nobody but the owner can replace a file.
+        if mode & 0o022 and not mode & stat.S_ISVTX:
             raise InvalidInputError(
                 f"others may write into {directory} (mode {mode:o}), so they could replace the socket.",
                 next_step=f"Choose a directory of mode 700, or run: chmod 700 {directory}",

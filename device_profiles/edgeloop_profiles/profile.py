@@ -292,15 +292,15 @@ class RuntimeModel(Figures):
     intervals: tuple[Interval, ...]
     rates: tuple[Rate, ...]
 
-    def interval_factor(self, precision: str) -> float:
-        """Return the factor of the 90 % interval for kernels of a precision.
+    def interval(self, precision: str) -> Interval:
+        """Return the 90 % interval for kernels of a precision.
 
         Raises:
             UnsupportedError: the profile has none.
         """
         for interval in self.intervals:
             if interval.precision == precision:
-                return interval.factor
+                return interval
         raise UnsupportedError(f"{self.name} {self.version} of this profile has no interval for {precision}.")
 
 
