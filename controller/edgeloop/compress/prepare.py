@@ -53,11 +53,11 @@ def prepare(
         UnsupportedError: the operator set cannot be upgraded.
         InternalError: what came out answers differently.
     """
-    import onnx
+    from onnx import inliner
 
     proto = load_model(source, external=True)
     if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto)
+        proto = inliner.inline_local_functions(proto)
     proto = upgrade(proto, model.name, note)
     for graph in graphs_in(proto):
         hoist_constants(graph)
@@ -129,11 +129,12 @@ def upgrade(proto: Any, name: str, note: Callable[[str], None]) -> Any:
         UnsupportedError: the converter does not know the way.
     """
     import onnx
+    from onnx import version_converter
 
     found = dict(opsets_of(proto)).get("", 0)
     if found < _MIN_OPSET:
         try:
-            proto = onnx.version_converter.convert_version(proto, _MIN_OPSET)
+            proto = version_converter.convert_version(proto, _MIN_OPSET)
             onnx.checker.check_model(proto)
         except Exception as error:  # the converter raises whatever its C++ half does
             raise UnsupportedError(

@@ -179,7 +179,12 @@ def _with_bias(proto: Any, node: Any, left: str, weight: str) -> list[Any]:
         return [onnx.helper.make_node("MatMul", [left, weight], [output], name=node.name)]
     product = onnx.helper.make_node("MatMul", [left, weight], [f"{output}_product"], name=node.name)
     bias, beta, extra = node.input[2], float(attribute(node, "beta", 1.0)), []
-    if beta != 1.0:
+    constant = next((tensor for tensor in proto.graph.initializer if tensor.name == bias), None)
+    if beta != 1.0 and constant is not None:
+        scaled = onnx.numpy_helper.to_array(constant) * np.float32(beta)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(scaled, f"{output}_bias"))
+        bias = f"{output}_bias"
+    elif beta != 1.0:
         proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(beta), f"{output}_beta"))
         extra = [onnx.helper.make_node("Mul", [bias, f"{output}_beta"], [f"{output}_bias"])]
         bias = f"{output}_bias"
