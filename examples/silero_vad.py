@@ -123,7 +123,8 @@ def _upsampled(path: Path) -> Samples:
 
 def _is_speech(voice: Samples) -> NDArray[np.int64]:
     energy = np.square(voice.reshape(-1, _FRAME)).mean(axis=1)
-    return (energy > energy.max(initial=0.0) * 10 ** (_FLOOR_DB / 10)).astype(np.int64)
+    speech: NDArray[np.int64] = (energy > energy.max(initial=0.0) * 10 ** (_FLOOR_DB / 10)).astype(np.int64)
+    return speech
 
 
 def _with_noise(clean: Samples, rng: np.random.Generator) -> Samples:

@@ -32,7 +32,7 @@ __all__ = ["MEMORY_ALLOWANCE", "collect"]
 MEMORY_ALLOWANCE = 0.10
 """A peak resident set is read once, in one process: allocator arenas and page granularity move it by some
 percent between
-processes, so the reading is taken as plus or minus this share. A policy, no measurement: it has no confidence."""
+processes, so the reading is taken as plus or minus this share. It is a policy: no confidence."""
 
 _ROUNDS_MIN = 3
 _SILENT = frozenset({Outcome.CANCELLED, Outcome.HARNESS_ERROR})

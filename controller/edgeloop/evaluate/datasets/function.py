@@ -24,7 +24,7 @@ _FORM = re.compile(r"(?P<module>.+\.py|[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w
 
 
 class FunctionReader:
-    """``module:function`` or ``path.py:function``; gets what it takes of ``seed``, ``limit``, ``description``."""
+    """``module:function`` or ``path.py:function``; it may take ``seed``, ``limit``, ``description``."""
 
     name: ClassVar[str] = "function"
 
