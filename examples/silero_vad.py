@@ -1,14 +1,14 @@
 """Silero VAD (is there speech?), a model with state, judged on spoken prompts in noise.
 
-``edgeloop run examples/silero_vad.py:model --data examples/silero_vad.py:dataset``; needs ``pip install --no-deps silero-vad==6.2.3`` for the model
-and the Debian package asterisk-core-sounds-en-wav for the speech. Unpacked elsewhere, its folder is named by
-``EDGELOOP_EXAMPLE_SPEECH``.
+``edgeloop run examples/silero_vad.py:model --data examples/silero_vad.py:dataset``; needs ``pip install
+--no-deps silero-vad==6.2.3`` for the model and the Debian package asterisk-core-sounds-en-wav for the
+speech. Unpacked elsewhere, its folder is named by ``EDGELOOP_EXAMPLE_SPEECH``.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -31,25 +31,28 @@ _STEPS = 160
 _SEQUENCES = 64
 _FLOOR_DB = -32.0
 """A frame is speech when the clean prompt's energy there is at most this far below its loudest frame's."""
-_SNR_DB = (3.0, 18.0)
+_SNR_DB = (5.0, 20.0)
 _FOLDER = Path("/usr/share/asterisk/sounds")
 
 
 def model() -> str:
-    """Return the path of the model file in the installed package; raises MissingDependencyError without it."""
-    spec = importlib.util.find_spec("silero_vad")
-    if spec is None or not spec.submodule_search_locations:
+    """Return the path of the installed package's model file; raises MissingDependencyError without it."""
+    try:
+        # By distribution, not by import name: this file may itself be importable as "silero_vad".
+        found = metadata.distribution("silero-vad").locate_file("silero_vad/data/silero_vad.onnx")
+    except metadata.PackageNotFoundError as error:
         raise MissingDependencyError(
             "this example needs the package 'silero-vad', which is not installed.",
             next_step="Install its files: pip install --no-deps silero-vad==6.2.3",
-        )
-    return str(Path(next(iter(spec.submodule_search_locations))) / "data" / "silero_vad.onnx")
+        ) from error
+    return str(found)
 
 
 def dataset(seed: int = 0) -> Dataset:
     """Return 64 sequences of 160 frames, speech from the prompts alternating with noise alone.
 
-    Inputs: ``input`` float32 ``[64, 160, 576]`` (64 samples of context and 512 new ones at 16 kHz), ``sr`` int64 ``[64, 160]``; label per frame.
+    Inputs: ``input`` float32 ``[64, 160, 576]`` (64 samples of context and 512 new ones at 16 kHz), ``sr``
+    int64 ``[64, 160]``; label per frame.
 
     Raises:
         NotFoundError: the prompts are not there.
@@ -76,7 +79,9 @@ def dataset(seed: int = 0) -> Dataset:
 
 def _prompts() -> list[Path]:
     folder = Path(os.environ.get("EDGELOOP_EXAMPLE_SPEECH") or _FOLDER)
-    paths = sorted(p for p in folder.rglob("*.wav") if p.parent.name != "silence" and p.stat().st_size > 16_000)
+    paths = sorted(
+        p for p in folder.rglob("*.wav") if p.parent.name != "silence" and p.stat().st_size > 16_000
+    )
     if not paths:
         raise NotFoundError(
             f"no spoken prompts in {str(folder)!r}.",
@@ -118,7 +123,8 @@ def _upsampled(path: Path) -> Samples:
 
 def _is_speech(voice: Samples) -> NDArray[np.int64]:
     energy = np.square(voice.reshape(-1, _FRAME)).mean(axis=1)
-    return (energy > energy.max(initial=0.0) * 10 ** (_FLOOR_DB / 10)).astype(np.int64)
+    speech: NDArray[np.int64] = (energy > energy.max(initial=0.0) * 10 ** (_FLOOR_DB / 10)).astype(np.int64)
+    return speech
 
 
 def _with_noise(clean: Samples, rng: np.random.Generator) -> Samples:

@@ -13,10 +13,12 @@ Interval = tuple[float, float]
 
 
 def dominates(a: Sequence[Interval], b: Sequence[Interval]) -> bool:
-    """Return whether ``a`` beats ``b`` for certain: nowhere worse even at worst, somewhere better even at worst.
+    """Return whether ``a`` beats ``b`` for certain: nowhere worse even at worst, somewhere better even at
+    worst.
 
-    Overlapping intervals decide nothing, so of two points that may be equal both stay. A quantity with the very same
-    interval in both, such as one exact size, is a tie and does not keep ``a`` from winning elsewhere.
+    Overlapping intervals decide nothing, so of two points that may be equal both stay. A quantity with the
+    very same interval in both, such as one exact size, is a tie and does not keep ``a`` from winning
+    elsewhere.
     """
     pairs = list(zip(a, b, strict=True))
     if not all(x[1] <= y[0] or x == y for x, y in pairs):
@@ -61,7 +63,7 @@ def _area(points: Sequence[tuple[float, float]], reference: tuple[float, float])
 
 
 def _volume(points: Sequence[tuple[float, ...]], reference: Sequence[float]) -> float:
-    """Sweep along the third quantity: between two of its values the area of the points already met stays the same."""
+    """Sweep along the third quantity: between two values the area of the points met stays the same."""
     levels = sorted({p[2] for p in points})
     total = 0.0
     for level, above in zip(levels, [*levels[1:], reference[2]], strict=True):

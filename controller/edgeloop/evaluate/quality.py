@@ -1,17 +1,17 @@
 """Quality of a candidate beside the original's on the same items, with honest intervals.
 
-Intervals are 95 % percentile intervals of a bootstrap over groups (2,000 resamples, candidate and original always on the
-same resample). A percentile bootstrap is too sure of itself where it has little to resample:
+Intervals are 95 % percentile intervals of a bootstrap over groups (1,000 resamples, candidate and original
+always on the same resample). A percentile bootstrap is too sure of itself where it has little to resample:
 
-- No item on which one is right and the other wrong: the bootstrap would say the drop is exactly 0. Instead the drop lies within
-  plus or minus the exact (Clopper-Pearson) upper bound of the share of such groups.
-- Fewer than ten groups with such items: the interval is widened to hold the score interval of the paired difference
-  (Tango 1998), taken over groups.
+- No item on which one is right and the other wrong: the bootstrap would say the drop is exactly 0. Instead
+  the drop lies within plus or minus the exact (Clopper-Pearson) upper bound of the share of such groups.
+- Fewer than ten groups with such items: the interval is widened to hold the score interval of the paired
+  difference (Tango 1998), taken over groups.
 - All items right, or all wrong: the exact interval of a share over groups.
 - One group: there is no interval.
 
-For metrics whose items are neither right nor wrong (areas, errors) the bootstrap stands as it is; for macro F1 without a changed
-decision the bound on the share of changed decisions is stated.
+For metrics whose items are neither right nor wrong (areas, errors) the bootstrap stands as it is; for macro
+F1 without a changed decision the bound on the share of changed decisions is stated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Outputs = Mapping[str, NDArray[np.generic]]
 
 _CONFIDENCE = 0.95
 _Z = 1.959963984540054
-_RESAMPLES = 2000
+_RESAMPLES = 1000
 _FEW = 10
 """Below this many discordant groups a percentile bootstrap is visibly too narrow."""
 _CHUNK = 4_000_000
@@ -57,7 +57,7 @@ class _Groups:
         return np.bincount(self.index, values, self.count) / sizes
 
     def resamples(self, seed: int) -> Iterator[NDArray[np.float64]]:
-        """Yield weights ``[some, rows]``, 2,000 in all: how often the row's group was drawn."""
+        """Yield weights ``[some, rows]``, 1,000 in all: how often the row's group was drawn."""
         rng = np.random.default_rng(seed)
         step = max(1, min(_RESAMPLES, _CHUNK // max(self.count, len(self.index))))
         for start in range(0, _RESAMPLES, step):
@@ -94,7 +94,7 @@ def assess(baseline: Outputs, candidate: Outputs, data: Dataset, *, seed: int) -
     if right[0] is not None and right[1] is not None:
         value, reference = _share(value, right[1], groups), _share(reference, right[0], groups)
         drop = _decided_drop(drop, right[0], right[1], groups)
-    elif changed is not None and not changed.any() and drop.low is not None:
+    elif metric.on_decisions and changed is not None and not changed.any() and drop.low is not None:
         drop = _around(drop, _rare(groups))
     return Quality(
         metric=task.metric,
@@ -186,7 +186,7 @@ def _decided_drop(
 def _mcnemar(
     before: NDArray[np.bool_] | None, after: NDArray[np.bool_] | None, groups: _Groups
 ) -> float | None:
-    """Return the exact p-value over groups that got worse or better on the whole; with one item each it is McNemar's."""
+    """Return the exact p-value over groups that got worse or better; with one item each it is McNemar's."""
     if before is None or after is None:
         return None
     net = groups.means(before.astype(np.float64) - after)
@@ -207,7 +207,7 @@ def paired_score_interval(worse: int, better: int, count: int) -> tuple[float, f
 
 
 def _score_end(worse: int, better: int, count: int, low: float, high: float) -> float:
-    """Bisect for the end between ``low`` and ``high``; one of them is the point estimate, where the statistic is 0."""
+    """Bisect for the end between ``low`` and ``high``; at one of them, the estimate, the statistic is 0."""
     outer_is_low = abs(_score(worse, better, count, low)) > abs(_score(worse, better, count, high))
     for _ in range(60):
         middle = (low + high) / 2

@@ -31,10 +31,12 @@ class Split:
 
 
 def split(data: Dataset, seed: int) -> Split:
-    """Divide by seed: whole groups up to min(128, 20 %) items calibrate, the others judge, up to 64 of these are golden.
+    """Divide by seed: whole groups up to min(128, 20 %) items calibrate, the others judge, up to 64 of
+    these are golden.
 
-    ``data.calibration_indices`` decides instead where it is given; groups that it touches are not judged by. A model with
-    state gets at most 8 golden sequences. Golden inputs stay within 16 MiB, but there is always one item.
+    ``data.calibration_indices`` decides instead where it is given; groups that it touches are not judged
+    by. A model with state gets at most 8 golden sequences. Golden inputs stay within 16 MiB, but there is
+    always one item.
 
     Raises:
         InvalidInputError: fewer than two independent groups, or nothing is left to judge by.
@@ -50,7 +52,8 @@ def split(data: Dataset, seed: int) -> Split:
     evaluation = np.flatnonzero(~np.isin(groups, groups[calibration]))
     if not len(evaluation):
         raise InvalidInputError(
-            f"data {data.name!r}: every group has items that are used for calibration; none is left to judge by."
+            f"data {data.name!r}: every group has items that are used for calibration; none is left "
+            "to judge by."
         )
     golden = _golden(data, groups, evaluation, rng)
     return Split(
@@ -61,7 +64,8 @@ def split(data: Dataset, seed: int) -> Split:
 def _whole_groups(data: Dataset, groups: NDArray[np.intp], order: NDArray[np.intp]) -> NDArray[np.intp]:
     if len(order) < 2:
         raise InvalidInputError(
-            f"data {data.name!r} has {len(data)} items of one group; calibration and judgement need two that are "
+            f"data {data.name!r} has {len(data)} items of one group; calibration and judgement need "
+            "two that are "
             "independent."
         )
     wanted = min(_CALIBRATION_ITEMS, max(1, round(_CALIBRATION_SHARE * len(data))))

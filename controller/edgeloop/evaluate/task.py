@@ -51,8 +51,8 @@ class Task:
 def infer_task(outputs: Outputs, data: Dataset) -> Task:
     """Return the task that labels and outputs show, where the data does not state it.
 
-    Floats are values; integers are classes where the output has several scores or is itself an integer; integers 0 and 1
-    with one score are a yes-or-no question; other integers are values.
+    Floats are values; integers are classes where the output has several scores or is itself an integer;
+    integers 0 and 1 with one score are a yes-or-no question; other integers are values.
 
     Raises:
         InvalidInputError: the data has no labels, or names an output or task that does not exist.
@@ -70,10 +70,11 @@ def infer_task(outputs: Outputs, data: Dataset) -> Task:
 
 
 def decision_rule(outputs: Outputs, data: Dataset) -> DecisionRule:
-    """Return how the device's decisions are compared; an empty rule for values and for vectors without labels.
+    """Return how the device's decisions are compared; an empty rule for values and for vectors without
+    labels.
 
-    ``outputs`` are the unmodified model's. Without labels, an output ``[items, scores]`` whose rows are probabilities
-    (not negative, sum 1) is read by argmax; of anything else nobody said what it decides.
+    ``outputs`` are the unmodified model's. Without labels, an output ``[items, scores]`` whose rows are
+    probabilities (not negative, sum 1) is read by argmax; of anything else nobody said what it decides.
 
     Raises:
         InvalidInputError: the data names an output that does not exist.
@@ -152,7 +153,8 @@ def judged(outputs: Outputs, data: Dataset, task: Task) -> Judged:
         array, lead = array[:, -1], 1
     if array.shape[:lead] != labels.shape[:lead]:
         raise InvalidInputError(
-            f"data {data.name!r}: labels of shape {labels.shape} do not fit the output {task.output!r} of shape "
+            f"data {data.name!r}: labels of shape {labels.shape} do not fit the output "
+            f"{task.output!r} of shape "
             f"{array.shape}."
         )
     count = int(np.prod(labels.shape[:lead]))

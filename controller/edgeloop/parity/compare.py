@@ -1,4 +1,4 @@
-"""Holds one set of outputs against another on the host; the verdict on a device's report is the domain's rule."""
+"""Holds one set of outputs against another on the host."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["check", "overall_verdict"]
 
 _NOISE_MAX = 0.7
-"""Error energy of half the signal's (3 dB): beyond that nothing of a compressed output's meaning can be relied on."""
+"""Error energy of half the signal's (3 dB): beyond that nothing of an output's meaning can be relied on."""
 
 
 def check(expected: Mapping[str, Array], actual: Mapping[str, Array], precision: str) -> str:
-    """Compare a rewritten or compressed model's outputs with the original's; this is the postcondition of a pass.
+    """Compare a rewritten or compressed model's outputs with the original's; this is the postcondition of a
+    pass.
 
-    Where the precision's values gate, every value has to be within the tolerance. Where they do not (int8, mixed), the error of
-    an output as a whole stays below 0.7 of its magnitude (3 dB): that refuses a destroyed model and leaves the finer
-    judgement to decisions and labels.
+    Where the precision's values gate, every value has to be within the tolerance. Where they do not (int8,
+    mixed), the error of an output as a whole stays below 0.7 of its magnitude (3 dB): that refuses a
+    destroyed model and leaves the finer judgement to decisions and labels.
 
     Returns:
         An empty string when they agree, else one sentence.

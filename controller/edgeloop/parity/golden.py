@@ -34,7 +34,8 @@ class GoldenPack:
 
 
 def write_golden(path: Path, data: Dataset, host: Outputs, original: Outputs) -> None:
-    """Write the pack as npz: ``input/NAME``, ``host/NAME``, ``original/NAME``; stored, not deflated, with fixed times.
+    """Write the pack as npz: ``input/NAME``, ``host/NAME``, ``original/NAME``; stored, not deflated, with
+    fixed times.
 
     Raises:
         InvalidInputError: an output has another number of items than the data, or none is there.

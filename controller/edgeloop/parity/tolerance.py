@@ -2,23 +2,26 @@
 
 Two references, two questions.
 
-**host**: the same file on another processor. Differences come from the order of summation, fused multiply-add, and the rounding
-of requantisation; not from compression.
+**host**: the same file on another processor. Differences come from the order of summation, fused
+multiply-add, and the rounding of requantisation; not from compression.
 
-- fp32: summation in another order moves a layer by about sqrt(n) units in the last place, 1e-6 of its largest value; through
-  some fifty layers and a softmax 1e-4 is seen. 1e-3 of the output's largest magnitude is ten times that.
+- fp32: summation in another order moves a layer by about sqrt(n) units in the last place, 1e-6 of its
+  largest value; through some fifty layers and a softmax 1e-4 is seen. 1e-3 of the output's largest
+  magnitude is ten times that.
 - fp16: a unit in the last place is 1e-3, so 2e-2.
-- int8, mixed: a rounding that falls the other way is 1/255 of a tensor's range, and each layer may add one; 1e-1 allows some
-  twenty-five such steps in the output. Saturation (16-bit sums without headroom) and a lost scale are far outside. The values
+- int8, mixed: a rounding that falls the other way is 1/255 of a tensor's range, and each layer may add one;
+  1e-1 allows some twenty-five such steps in the output. Saturation (16-bit sums without headroom) and a
+  lost scale are far outside. The values
   gate: beside them, decisions may change on 5 % of items at most.
 
 **original**: the unmodified model on the host. Here compression itself is judged.
 
 - fp32: graph rewriting changes the order of summation only: 2e-3, as on another processor twice.
 - fp16: rounding of every weight and activation, 5e-2.
-- int8, mixed: values are expected to move and do not gate; the decisions do. Up to 5 % may change: published 8-bit models keep
-  95 to 99.9 % of their decisions, and with a golden pack of 64 items a rate of 5 % is refuted from 8 changes on. How much quality
-  such a change costs is told by the labelled evaluation, not here.
+- int8, mixed: values are expected to move and do not gate; the decisions do. Up to 5 % may change:
+  published 8-bit models keep 95 to 99.9 % of their decisions, and with a golden pack of 64 items a rate of
+  5 % is refuted from 8 changes on. How much quality such a change costs is told by the labelled evaluation,
+  not here.
 """
 
 from __future__ import annotations

@@ -1,18 +1,19 @@
 """One strategy for one device, by rule.
 
-- A candidate is **feasible** when the unfavourable end of every constrained quantity's interval satisfies its bound, it ran on the
-  device, and its parity there did not fail. It is **infeasible** when the favourable end violates a bound, or parity failed.
-  In between it is **undecided**: more data would tell.
-- THIS_ONE: a feasible candidate whose score (the gain in the preferred quantity, or the weighted mean of gains) has a 95 % lower
-  bound above 1. Of several the one with the highest lower bound.
-- UNDECIDED: no such candidate, but one that more data could turn into it; or the original itself is not proven feasible while
-  something may be.
+- A candidate is **feasible** when the unfavourable end of every constrained quantity's interval satisfies
+  its bound, it ran on the device, and its parity there did not fail. It is **infeasible** when the
+  favourable end violates a bound, or parity failed. In between it is **undecided**: more data would tell.
+- THIS_ONE: a feasible candidate whose score (the gain in the preferred quantity, or the weighted mean of
+  gains) has a 95 % lower bound above 1. Of several the one with the highest lower bound.
+- UNDECIDED: no such candidate, but one that more data could turn into it; or the original itself is not
+  proven feasible while something may be.
 - KEEP_ORIGINAL: the original is feasible, and no candidate is or could well be better.
 - NONE_FEASIBLE: everything, the original included, violates a bound for certain or failed.
 
-A candidate could well be better when its score's point estimate is above 1 and its interval reaches 1.01; below one percent nobody
-would ship a change. On figures that are predicted the same rules apply and the strategy says so in its source, basis and
-reasons; with ``allow_simulated=False`` such figures decide nothing.
+A candidate could well be better when its score's point estimate is above 1 and its interval reaches 1.01;
+below one percent nobody would ship a change. On figures that are predicted the same rules apply and the
+strategy says so in its source, basis and reasons; with ``allow_simulated=False`` such figures decide
+nothing.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ _TIMED = ("latency_p50", "latency_p90", "latency_p95", "latency_p99", "first_inf
 def check_constraint(constraint: Constraint, evidence: Evidence) -> CheckResult:
     """Hold one constraint against one candidate's value on its device.
 
-    PASSED when both ends of the interval satisfy the bound, FAILED when neither does, UNDECIDED when the bound lies within,
-    when the value has no interval, or when there is no value.
+    PASSED when both ends of the interval satisfy the bound, FAILED when neither does, UNDECIDED when the
+    bound lies within, when the value has no interval, or when there is no value.
     """
     name, estimate = constraint.quantity, evidence.value(constraint.quantity)
     percent = "%" in constraint.text
@@ -174,7 +175,8 @@ def decide(
     reasons = list(verdict.reasons)
     if simulated:
         reasons.append(
-            f"The figures of {device} are predicted (basis: {simulated.basis or 'not stated'}), not measured; "
+            f"The figures of {device} are predicted (basis: {simulated.basis or 'not stated'}), not "
+            "measured; "
             "they never satisfy a gate for a real device."
         )
     return Strategy(
@@ -297,7 +299,10 @@ def _open_question(case: _Judged, what: str) -> str:
     if case.score.low is None:
         return f"its gain in {what} is a single value without an interval"
     if case.score.value <= 1.0:
-        return f"it satisfies every bound but is no better than the original in {what}, which is what was preferred"
+        return (
+            f"it satisfies every bound but is no better than the original in {what}, which is what "
+            "was preferred"
+        )
     return f"the 95 % lower bound of its gain in {what} is {case.score.low:.3f}, not above 1 (n too small)"
 
 

@@ -2,10 +2,11 @@
 
 How a gain (times better, above 1 is better) comes about:
 
-- ``latency_p50``, ``first_inference``, ``load_time``: the ratio original / candidate of the two processes of each round, its mean and 95 %
-  Student interval on the logarithm, from three rounds on. Rounds are interleaved, so what slows the device slows both.
-- ``latency_p90`` and beyond, ``energy``: from the ends of the two intervals, the least favourable against each other. That is wider than a
-  paired interval, never narrower.
+- ``latency_p50``, ``first_inference``, ``load_time``: the ratio original / candidate of the two processes
+  of each round, its mean and 95 % Student interval on the logarithm, from three rounds on. Rounds are
+  interleaved, so what slows the device slows both.
+- ``latency_p90`` and beyond, ``energy``: from the ends of the two intervals, the least favourable against
+  each other. That is wider than a paired interval, never narrower.
 - ``size``: exact.
 - ``memory``: the ratio of two single readings, each taken with the stated allowance.
 
@@ -29,8 +30,9 @@ from edgeloop.domain.strategy import Evidence
 __all__ = ["MEMORY_ALLOWANCE", "collect"]
 
 MEMORY_ALLOWANCE = 0.10
-"""A peak resident set is read once, in one process: allocator arenas and page granularity move it by some percent between
-processes, so the reading is taken as plus or minus this share. A policy, not a measurement; its estimate has no confidence."""
+"""A peak resident set is read once, in one process: allocator arenas and page granularity move it by some
+percent between
+processes, so the reading is taken as plus or minus this share. It is a policy: no confidence."""
 
 _ROUNDS_MIN = 3
 _SILENT = frozenset({Outcome.CANCELLED, Outcome.HARNESS_ERROR})
@@ -45,8 +47,9 @@ _WHY_OUT = {
 def collect(candidates: Sequence[Candidate], runs: Sequence[Run]) -> tuple[Evidence, ...]:
     """Return the evidence of every candidate from the runs of one device.
 
-    Of several runs of an artifact the newest counts that says something about it. Gains are taken against the original's run
-    of the same job only. Figures of a run that failed are left out, with the reason in ``exclusion``.
+    Of several runs of an artifact the newest counts that says something about it. Gains are taken against
+    the original's run of the same job only. Figures of a run that failed are left out, with the reason in
+    ``exclusion``.
 
     Args:
         candidates: all of the experiment, the original among them.

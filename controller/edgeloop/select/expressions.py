@@ -45,8 +45,9 @@ _FORM = re.compile(
 def parse_constraint(text: str) -> Constraint:
     """Return ``NAME < NUMBER UNIT`` as a constraint in SI units.
 
-    Names are those of ``QUANTITIES``, ``latency`` for the median, and a metric's name (``accuracy``, ``roc_auc_drop``) for ``quality``
-    and ``quality_drop``. Units are ns, us, ms, s; B, kB, MB, GB, KiB, MiB, GiB; uJ, mJ, J; and %.
+    Names are those of ``QUANTITIES``, ``latency`` for the median, and a metric's name (``accuracy``,
+    ``roc_auc_drop``) for ``quality`` and ``quality_drop``. Units are ns, us, ms, s; B, kB, MB, GB, KiB,
+    MiB, GiB; uJ, mJ, J; and %.
 
     Raises:
         InvalidInputError: it has not that form, or nothing can ever satisfy it.
@@ -55,7 +56,8 @@ def parse_constraint(text: str) -> Constraint:
     if match is None:
         raise InvalidInputError(
             f"cannot read the constraint {text!r}.",
-            next_step="Write NAME, one of < <= > >=, a number and its unit, for example 'latency_p95 < 30ms'.",
+            next_step="Write NAME, one of < <= > >=, a number and its unit, for example 'latency_p95 "
+            "< 30ms'.",
         )
     name = match["name"]
     quantity = _quantity(name, text)
@@ -71,7 +73,8 @@ def _quantity(name: str, text: str) -> str:
     quantity = _ALIASES.get(name, name)
     if quantity not in QUANTITIES:
         raise InvalidInputError(
-            f"unknown quantity {name!r} in {text!r}; known are {', '.join([*QUANTITIES, 'accuracy', 'accuracy_drop'])}."
+            f"unknown quantity {name!r} in {text!r}; known are "
+            f"{', '.join([*QUANTITIES, 'accuracy', 'accuracy_drop'])}."
         )
     return quantity
 
@@ -130,10 +133,12 @@ def parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
 def parse_preference(text: str) -> tuple[Objective, ...]:
     """Return ``QUANTITY`` or ``QUANTITY:WEIGHT,...`` as objectives; a weight is 1 unless stated.
 
-    Quality is not among them: no compressed model is recommended for being no worse, so it is kept by constraints.
+    Quality is not among them: no compressed model is recommended for being no worse, so it is kept by
+    constraints.
 
     Raises:
-        InvalidInputError: nothing, an unknown or repeated quantity, or a weight that is not a positive number.
+        InvalidInputError: nothing, an unknown or repeated quantity, or a weight that is not a positive
+        number.
     """
     objectives = tuple(_objective(part, text) for part in text.split(","))
     if len({o.quantity for o in objectives}) != len(objectives):

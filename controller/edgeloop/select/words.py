@@ -16,7 +16,7 @@ _SCALES = {
 
 
 def say_value(quantity: str, value: float, *, like: float | None = None, percent: bool = True) -> str:
-    """Return ``value`` (SI unit) with three significant digits in a fitting unit; ``like`` picks the unit for its sake."""
+    """Return ``value`` (SI) with three significant digits in a fitting unit; ``like`` picks the unit."""
     unit = QUANTITIES[quantity].unit
     if unit not in _SCALES:
         return f"{100 * value:.2f} %" if percent and quantity == "quality_drop" else f"{value:.4g}"

@@ -1,15 +1,20 @@
 """Readers of labelled data, one file a form; every one of them ends in the same validation against the model.
 
-Law: a reader turns a location into arrays and never guesses silently: what it did stands in ``Dataset.notes``.
+Law: a reader turns a location into arrays and never guesses silently: what it did stands in
+``Dataset.notes``.
 
 The text form is ``LOCATION[?OPTION=VALUE&...]``:
 
-- ``module:function`` or ``path.py:function``: returns a Dataset, or arrays by input name, ``labels`` and ``groups``.
-- ``FILE.npz`` / ``FILE.npy``: arrays by input name, ``labels``, ``groups``, ``calibration_indices``; a single array belongs
-  to the single input.
-- ``FILE.csv`` / ``FILE.parquet``: feature columns and a label column (``label=NAME``, ``group=NAME``, ``drop=A,B``).
-- a folder of WAV files, one sub-folder per class (``window=``, ``context=``, ``steps=``, and ``NAME=VALUE`` for a constant input).
-- a folder of images or raw tensors, one sub-folder per class (``mean=``, ``std=``, ``scale=``, ``resize=``, ``color=``).
+- ``module:function`` or ``path.py:function``: returns a Dataset, or arrays by input name, ``labels`` and
+  ``groups``.
+- ``FILE.npz`` / ``FILE.npy``: arrays by input name, ``labels``, ``groups``, ``calibration_indices``; a
+  single array belongs to the single input.
+- ``FILE.csv`` / ``FILE.parquet``: feature columns and a label column (``label=NAME``, ``group=NAME``,
+  ``drop=A,B``).
+- a folder of WAV files, one sub-folder per class (``window=``, ``context=``, ``steps=``, and ``NAME=VALUE``
+  for a constant input).
+- a folder of images or raw tensors, one sub-folder per class (``mean=``, ``std=``, ``scale=``, ``resize=``,
+  ``color=``).
 """
 
 from __future__ import annotations
@@ -42,7 +47,8 @@ def load_data(spec: str, description: ModelDescription, *, seed: int, limit: int
     Args:
         spec: text form, see the room's docstring.
         description: model the data is for.
-        seed: decides which items are kept when there are more than ``limit``, and goes to functions that take one.
+        seed: decides which items are kept when there are more than ``limit``, and goes to functions that
+        take one.
         limit: most items to keep; None keeps all.
 
     Raises:
@@ -70,7 +76,8 @@ def _reader(source: DataSource) -> Reader:
         raise NotFoundError(f"data {source.location!r} does not exist.")
     raise InvalidInputError(
         f"data {source.location!r} is of no known form.",
-        next_step="Use a folder with a sub-folder per class, npz, CSV, Parquet, WAV files, or module:function.",
+        next_step="Use a folder with a sub-folder per class, npz, CSV, Parquet, WAV files, or "
+        "module:function.",
     )
 
 

@@ -62,7 +62,8 @@ class DataSource:
         for option in self.options:
             if option not in names:
                 raise InvalidInputError(
-                    f"data {self.location!r} takes no option {option!r}; it takes {', '.join(names) or 'none'}."
+                    f"data {self.location!r} takes no option {option!r}; it takes "
+                    f"{', '.join(names) or 'none'}."
                 )
 
     def integer(self, name: str) -> int | None:
@@ -168,7 +169,7 @@ def class_folders(root: Path) -> tuple[tuple[str, int, Path], ...]:
 
 
 def keep(data: Dataset, limit: int | None, seed: int) -> Dataset:
-    """Return a seeded choice of at most ``limit`` items, in their order; the items meant for calibration stay so."""
+    """Return a seeded choice of at most ``limit`` items, in their order; calibration items stay such."""
     if limit is None or len(data) <= limit:
         return data
     chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:limit])

@@ -20,13 +20,15 @@ Array = NDArray[np.generic]
 
 
 def fit(data: Dataset, description: ModelDescription) -> Dataset:
-    """Return the data as the model takes it: inputs in the model's order and element types, labels as indices or values.
+    """Return the data as the model takes it: inputs in the model's order and element types, labels as
+    indices or values.
 
-    Widening and narrowing among integers (when every value fits) and among floats is done and noted; anything else that
-    does not match is refused.
+    Widening and narrowing among integers (when every value fits) and among floats is done and noted;
+    anything else that does not match is refused.
 
     Raises:
-        InvalidInputError: names, element types, shapes, values or labels do not fit; one sentence says which and how.
+        InvalidInputError: names, element types, shapes, values or labels do not fit; one sentence says
+        which and how.
     """
     state = data.state or description.state
     _check_state(data.name, state, description)
@@ -58,7 +60,8 @@ def _named(data: Dataset, specs: list[TensorSpec]) -> list[tuple[TensorSpec, Arr
     if missing or extra:
         what = f"lacks {_list(missing)}" if missing else f"has {_list(extra)}, which the model does not take"
         raise InvalidInputError(
-            f"data {data.name!r} {what}; the model's inputs are {_list(wanted)}, the data's {_list(data.inputs)}."
+            f"data {data.name!r} {what}; the model's inputs are {_list(wanted)}, the data's "
+            f"{_list(data.inputs)}."
         )
     return [(spec, data.inputs[spec.name]) for spec in specs]
 
@@ -123,14 +126,16 @@ def _check_shape(name: str, spec: TensorSpec, array: Array, stepped: bool) -> No
     lead = 1 + stepped
     if array.ndim < lead:
         raise InvalidInputError(
-            f"data {name!r}: input {spec.name!r} has shape {array.shape}; a model with state needs [items, steps, ...]."
+            f"data {name!r}: input {spec.name!r} has shape {array.shape}; a model with state needs "
+            "[items, steps, ...]."
         )
     item = array.shape[lead:]
     batched = len(item) == len(spec.shape) - 1 and spec.shape[0] in (-1, 1) and _matches(item, spec.shape[1:])
     if not batched and not _matches(item, spec.shape):
         raise InvalidInputError(
             f"data {name!r}: input {spec.name!r} has items of shape {_shape(item)}, "
-            f"the model takes {_shape(spec.shape)}{' with the batch in front' if spec.shape[:1] == (-1,) else ''}."
+            "the model takes "
+            f"{_shape(spec.shape)}{' with the batch in front' if spec.shape[:1] == (-1,) else ''}."
         )
 
 

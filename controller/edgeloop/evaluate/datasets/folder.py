@@ -28,9 +28,10 @@ _OPTIONS = ("mean", "std", "scale", "resize", "color")
 class FolderReader:
     """Images for an image model, tensors (.npy, or .bin/.raw of exactly the input's bytes) for any other.
 
-    Pixels become ``(value * scale - mean) / std`` for a float model; ``scale`` is 1/255 and ``mean``, ``std`` are 0 and 1 unless
-    stated, in the model's channel order. ``resize=crop`` (default) scales the short side and cuts the middle out,
-    ``resize=stretch`` scales both sides. ``color=bgr`` reverses the channels.
+    Pixels become ``(value * scale - mean) / std`` for a float model; ``scale`` is 1/255 and ``mean``,
+    ``std`` are 0 and 1 unless stated, in the model's channel order. ``resize=crop`` (default) scales the
+    short side and cuts the middle out, ``resize=stretch`` scales both sides. ``color=bgr`` reverses the
+    channels.
     """
 
     name: ClassVar[str] = "folder"
@@ -57,7 +58,8 @@ class FolderReader:
         pictures = sum(path.suffix.lower() in _IMAGES for _, path in files)
         if not files or pictures not in (0, len(files)):
             raise InvalidInputError(
-                f"data {source.location!r} holds {len(files)} usable files in sub-folders, {pictures} of them images; "
+                f"data {source.location!r} holds {len(files)} usable files in sub-folders, {pictures} "
+                "of them images; "
                 "a folder holds images or tensors, one sub-folder per class."
             )
         arrays, note = _images(source, specs[0], files) if pictures else _tensors(source, specs[0], files)

@@ -24,7 +24,7 @@ _FORM = re.compile(r"(?P<module>.+\.py|[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w
 
 
 class FunctionReader:
-    """``module:function`` or ``path.py:function``; called with those of ``seed``, ``limit``, ``description`` it takes."""
+    """``module:function`` or ``path.py:function``; it may take ``seed``, ``limit``, ``description``."""
 
     name: ClassVar[str] = "function"
 
@@ -56,7 +56,8 @@ class FunctionReader:
             arrays = {str(name): np.asarray(array) for name, array in result.items() if array is not None}
             return assemble(location, arrays, request.description)
         raise InvalidInputError(
-            f"{location} returned {type(result).__name__}; it returns a Dataset or a dict of arrays by input name."
+            f"{location} returned {type(result).__name__}; it returns a Dataset or a dict of arrays "
+            "by input name."
         )
 
 

@@ -18,13 +18,15 @@ _STEPS = 16
 
 
 def random_inputs(description: ModelDescription, *, seed: int, count: int = 64) -> Dataset:
-    """Return ``count`` unlabelled items: floats from a standard normal, bytes over their range, other integers 0 or 1.
+    """Return ``count`` unlabelled items: floats from a standard normal, bytes over their range, other
+    integers 0 or 1.
 
-    Zero and one are the integers that every vocabulary, mask and category has. A model with state gets sequences of
-    16 steps, at most 8 of them.
+    Zero and one are the integers that every vocabulary, mask and category has. A model with state gets
+    sequences of 16 steps, at most 8 of them.
 
     Raises:
-        InvalidInputError: an axis other than the batch is free, or an input takes text: nobody but the user knows more.
+        InvalidInputError: an axis other than the batch is free, or an input takes text: nobody but the user
+        knows more.
     """
     rng = np.random.default_rng(seed)
     lead = (min(count, 8), _STEPS) if description.state else (count,)

@@ -22,8 +22,8 @@ Column = NDArray[np.generic]
 class TableReader:
     """Feature columns and a label column; one row is one item.
 
-    A model with one input of shape [batch, features] takes the feature columns in file order; a model with several
-    inputs takes the column of each input's name.
+    A model with one input of shape [batch, features] takes the feature columns in file order; a model with
+    several inputs takes the column of each input's name.
     """
 
     name: ClassVar[str] = "table"
@@ -138,7 +138,8 @@ def _input(source: DataSource, columns: dict[str, Column], spec: TensorSpec, req
         )
     if any(name not in columns for name in chosen):
         raise InvalidInputError(
-            f"data {source.location!r} has no column for the input {spec.name!r}; it has {', '.join(columns)}."
+            f"data {source.location!r} has no column for the input {spec.name!r}; it has "
+            f"{', '.join(columns)}."
         )
     stacked = np.stack([_cells(source, name, columns[name], spec) for name in chosen], axis=1)
     return stacked if -1 in item else stacked.reshape(len(stacked), *item)
@@ -152,7 +153,8 @@ def _cells(source: DataSource, name: str, column: Column, spec: TensorSpec) -> C
         wrong = next((str(cell) for cell in values.tolist() if not _is_number(cell)), "")
         raise InvalidInputError(
             f"data {source.location!r}: column {name!r} holds {wrong!r}, which is no number.",
-            next_step="Encode it as a number, leave it out with ?drop=, or name it as the label with ?label=.",
+            next_step="Encode it as a number, leave it out with ?drop=, or name it as the label with "
+            "?label=.",
         )
     # Tables have one kind of number; a column of whole numbers is still a feature of a float model.
     return values.astype(spec.dtype) if spec.dtype.startswith("float") else values

@@ -23,9 +23,9 @@ Samples = NDArray[np.float32]
 class WavReader:
     """Clips cut into windows of the model's length; the windows of one clip form a group.
 
-    A clip shorter than a window is padded with silence, a remainder after the last whole window is left out. For a
-    model with state one clip is one item of consecutive windows, all clips cut to the same number of steps; ``context=N``
-    puts the N samples before each window in front of it.
+    A clip shorter than a window is padded with silence, a remainder after the last whole window is left
+    out. For a model with state one clip is one item of consecutive windows, all clips cut to the same
+    number of steps; ``context=N`` puts the N samples before each window in front of it.
     """
 
     name: ClassVar[str] = "wav"
@@ -38,7 +38,8 @@ class WavReader:
         """Return the windows as float samples in -1..1.
 
         Raises:
-            InvalidInputError: a file that is not PCM WAV, mixed sampling rates, or a model that takes no samples.
+            InvalidInputError: a file that is not PCM WAV, mixed sampling rates, or a model that takes no
+            samples.
         """
         source = request.source
         specs = data_inputs(request.description)

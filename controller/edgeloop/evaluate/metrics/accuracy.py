@@ -18,6 +18,7 @@ class Accuracy:
 
     name: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
+    on_decisions: ClassVar[bool] = True
 
     def bind(self, judged: Judged) -> Scorer:
         """Return the weighted share of right decisions; raises InvalidInputError without decisions."""

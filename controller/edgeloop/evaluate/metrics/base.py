@@ -34,6 +34,8 @@ class Metric(Protocol):
     name: ClassVar[str]
     #: Whether more is better.
     higher_is_better: ClassVar[bool]
+    #: Whether it reads decisions alone, so that scores may move without moving it.
+    on_decisions: ClassVar[bool]
 
     def bind(self, judged: Judged) -> Scorer:
         """Prepare the answers once and return what scores any weighting of them.

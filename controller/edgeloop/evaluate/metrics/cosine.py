@@ -18,6 +18,7 @@ class Cosine:
 
     name: ClassVar[str] = "cosine"
     higher_is_better: ClassVar[bool] = True
+    on_decisions: ClassVar[bool] = False
 
     def bind(self, judged: Judged) -> Scorer:
         """Return the weighted mean.

@@ -18,6 +18,7 @@ class F1Macro:
 
     name: ClassVar[str] = "f1_macro"
     higher_is_better: ClassVar[bool] = True
+    on_decisions: ClassVar[bool] = True
 
     def bind(self, judged: Judged) -> Scorer:
         """Return the weighted mean; raises InvalidInputError without class labels."""
@@ -45,7 +46,7 @@ class F1Macro:
 
 
 def _sums(member: NDArray[np.generic], classes: NDArray[np.generic]) -> Scorer:
-    """Return the sums of weights per class ``[resamples, classes]``; members outside of ``classes`` count nowhere."""
+    """Return sums of weights per class ``[resamples, classes]``; members of no class count nowhere."""
     order = np.argsort(member, kind="stable")
     place = np.searchsorted(member[order], classes)
     stop = np.searchsorted(member[order], classes, side="right")

@@ -17,9 +17,10 @@ class MeanAbsoluteError:
 
     name: ClassVar[str] = "mean_absolute_error"
     higher_is_better: ClassVar[bool] = False
+    on_decisions: ClassVar[bool] = False
 
     def bind(self, judged: Judged) -> Scorer:
-        """Return the weighted mean; raises InvalidInputError for labels of another size or answers not finite."""
+        """Return the weighted mean; raises InvalidInputError for other sizes or answers not finite."""
         answers, labels = values_of(judged, self.name)
         errors = np.abs(answers - labels).mean(axis=1)
         return lambda weights: weights @ errors / weights.sum(axis=1)

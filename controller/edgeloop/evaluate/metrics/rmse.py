@@ -17,9 +17,10 @@ class Rmse:
 
     name: ClassVar[str] = "rmse"
     higher_is_better: ClassVar[bool] = False
+    on_decisions: ClassVar[bool] = False
 
     def bind(self, judged: Judged) -> Scorer:
-        """Return the weighted root; raises InvalidInputError for labels of another size or answers not finite."""
+        """Return the weighted root; raises InvalidInputError for other sizes or answers not finite."""
         answers, labels = values_of(judged, self.name)
         squares = np.square(answers - labels).mean(axis=1)
         return lambda weights: np.sqrt(weights @ squares / weights.sum(axis=1))

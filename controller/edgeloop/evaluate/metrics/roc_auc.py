@@ -16,11 +16,13 @@ __all__ = ["RocAuc"]
 class RocAuc:
     """Chance that a positive item scores above a negative one, ties counting half.
 
-    The score is the only one, or the second minus the first of two. An answer that is not finite ranks lowest.
+    The score is the only one, or the second minus the first of two. An answer that is not finite ranks
+    lowest.
     """
 
     name: ClassVar[str] = "roc_auc"
     higher_is_better: ClassVar[bool] = True
+    on_decisions: ClassVar[bool] = False
 
     def bind(self, judged: Judged) -> Scorer:
         """Sort once and return the weighted area.

@@ -15,17 +15,18 @@ __all__ = ["Top5"]
 
 
 class Top5:
-    """Share of items whose label is among the five best scores; of equal scores the lower class comes first."""
+    """Share of items whose label has one of the five best scores; of equal ones the lower class wins."""
 
     name: ClassVar[str] = "top5"
     higher_is_better: ClassVar[bool] = True
+    on_decisions: ClassVar[bool] = False
 
     def bind(self, judged: Judged) -> Scorer:
         """Return the weighted share; raises what ``correct`` raises."""
         return share_scorer(self.correct(judged))
 
     def correct(self, judged: Judged) -> NDArray[np.bool_]:
-        """Return which items are right; raises InvalidInputError below six classes or without class labels."""
+        """Return which items are right; raises InvalidInputError below six classes or without labels."""
         scores = judged.scores
         if judged.decisions is None or scores.shape[1] <= 5:
             raise InvalidInputError(

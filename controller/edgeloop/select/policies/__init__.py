@@ -1,6 +1,7 @@
 """Policies, one file each: what "better" means when several candidates satisfy every constraint.
 
-Law: a policy turns gains into one score with its interval, above 1 is better than the original; it never sees constraints.
+Law: a policy turns gains into one score with its interval, above 1 is better than the original; it never
+sees constraints.
 """
 
 from __future__ import annotations

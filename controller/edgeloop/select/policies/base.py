@@ -19,7 +19,8 @@ class Policy(Protocol):
     name: ClassVar[str]
 
     def score(self, evidence: Evidence, objectives: Sequence[Objective]) -> Estimate:
-        """Return how many times better than the original, with its interval; absent with a reason when unknown.
+        """Return how many times better than the original, with its interval; absent with a reason when
+        unknown.
 
         Raises:
             InvalidInputError: these objectives are not for this policy.

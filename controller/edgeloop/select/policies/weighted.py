@@ -18,8 +18,8 @@ __all__ = ["WeightedPolicy"]
 class WeightedPolicy:
     """The score is the weighted geometric mean of the gains.
 
-    Its ends are the means of the gains' ends: right for any dependence among the quantities, wider than needed for
-    independent ones.
+    Its ends are the means of the gains' ends: right for any dependence among the quantities, wider than
+    needed for independent ones.
     """
 
     name: ClassVar[str] = "weighted"
