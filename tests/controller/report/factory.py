@@ -46,9 +46,9 @@ def samples_of(result: ExperimentResult) -> dict[str, bytes]:
     """Return every samples blob by digest."""
     blobs = {}
     for device in result.devices:
-        for run in device.runs:
-            kind = next((k for k in KINDS if k.label == run.trial.label), None)
-            if run.timing and run.timing.samples_digest and kind:
+        for record in device.runs:
+            kind = next((k for k in KINDS if k.label == record.trial.label), None)
+            if record.timing and record.timing.samples_digest and kind:
                 data = raw_samples(device.device.address or device.device.name, kind).tobytes()
                 blobs[hashlib.sha256(data).hexdigest()] = data
     return blobs

@@ -236,7 +236,7 @@ def test_killed_writers_lose_nothing_they_acknowledged(tmp_path: Path, result: E
     kept = [row[0] for row in connection.execute("SELECT sequence FROM runs ORDER BY id")]
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
-    assert len(noted) > 20, "the writers were killed before they wrote anything"
+    assert len(acknowledged.read_text().split()) >= 20, "every writer wrote something before it was killed"
     assert noted <= set(kept)
     assert len(kept) == len(set(kept))
     assert kept == list(range(1, len(kept) + 1))
