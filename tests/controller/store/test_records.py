@@ -173,11 +173,10 @@ def test_latest_is_the_newest_that_ended(store: RecordStore, result: ExperimentR
 
 def test_decisions_are_a_history(store: RecordStore, result: ExperimentResult) -> None:
     store.finish(result)
-    first = result.devices[0]
-    assert first.strategy is not None
-    other = replace(first, strategy=replace(first.strategy, candidate="dynamic int8"))
-    request = replace(result.request, require=("size < 2MB",), prefer="size")
-    store.add_decision(replace(result, request=request, devices=(other,)))
+    strategy = result.devices[0].strategy
+    assert strategy is not None
+    other = replace(strategy, candidate="dynamic int8")
+    store.add_decision("latest", other, ("size < 2MB",), "size", result.created_wall_s + 900)
     history = [d for d in store.decisions("latest") if d.strategy.device == "this-machine"]
     assert [(d.strategy.candidate, d.prefer) for d in history] == [
         ("static int8 U8S8 per channel", "latency_p50"),
