@@ -86,10 +86,11 @@ def test_the_budget_of_lengths_is_held(tmp_path: Path) -> None:
 
 
 def test_an_unknown_python_is_refused_with_a_sentence(tmp_path: Path) -> None:
-    command = f". {ROOT}/scripts/environment check"
+    command = f". {ROOT}/scripts/environment; prepare_environment check; echo went on"
     environment = {**os.environ, "EDGELOOP_VENV": str(tmp_path)}
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, env=environment, cwd=tmp_path
     )
     assert done.returncode == 3
+    assert done.stdout == ""
     assert done.stderr == f"environment: EDGELOOP_VENV={tmp_path} has no bin/python.\n"

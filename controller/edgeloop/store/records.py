@@ -15,7 +15,6 @@ from edgeloop_foundation.errors import (
     StateError,
     UnsupportedError,
 )
-from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.run import Run, SpooledRun
@@ -75,13 +74,10 @@ class RecordedDecision:
 class RecordStore:
     """Everything that experiments left behind; synchronous, to be called through ``asyncio.to_thread``."""
 
-    def __init__(
-        self, database: Database, samples: Path, fs: FileSystem | None = None, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, database: Database, samples: Path, fs: FileSystem | None = None) -> None:
         self._database = database
         self._samples = samples
         self._fs = fs or OsFileSystem()
-        self._clock = clock or SystemClock()
 
     @classmethod
     def open(cls, url: str | Path) -> RecordStore:
@@ -201,23 +197,24 @@ class RecordStore:
                     )
                     connection.execute(schema.decisions.insert().values(row))
 
-    def add_decision(self, result: ExperimentResult) -> None:
-        """Append decisions taken anew from the same records, for example under other constraints.
-
-        Args:
-            result: the experiment with its new constraints, preference and strategies; only these are stored.
+    def add_decision(
+        self,
+        experiment_id: str,
+        strategy: Strategy,
+        require: Sequence[str],
+        prefer: str,
+        decided_wall_s: float,
+    ) -> None:
+        """Append a decision taken anew from the same records, for example under other constraints.
 
         Raises:
             NotFoundError: no such experiment.
             BusyError: no disk space, or the file is locked.
         """
-        now, request = self._clock.wall_s(), result.request
         with self._database.writing() as connection:
-            found = _resolve(connection, result.experiment_id)["id"]
-            for strategy in (device.strategy for device in result.devices):
-                if strategy is not None:
-                    row = rows.decision_row(found, strategy, request.require, request.prefer, now)
-                    connection.execute(schema.decisions.insert().values(row))
+            found = _resolve(connection, experiment_id)["id"]
+            row = rows.decision_row(found, strategy, require, prefer, decided_wall_s)
+            connection.execute(schema.decisions.insert().values(row))
 
     def decisions(self, experiment_id: str) -> tuple[RecordedDecision, ...]:
         """Return every decision of an experiment, oldest first.

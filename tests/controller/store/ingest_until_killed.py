@@ -28,6 +28,15 @@ def write(records: Path, template: Run, acknowledged: Path, first: int) -> None:
         os.write(log, f"{sequence}\n".encode())
 
 
+def await_more(acknowledged: Path, known: int) -> None:
+    """Wait until the writer acknowledged something, so that a kill falls between or into commits."""
+    give_up = time.monotonic() + 20
+    while not acknowledged.exists() or len(acknowledged.read_text().split()) <= known:
+        if time.monotonic() > give_up:
+            raise SystemExit("the writer wrote nothing within 20 s")
+        time.sleep(0.001)
+
+
 def main() -> None:
     records, template, acknowledged = (Path(a) for a in sys.argv[1:4])
     run = from_json(template.read_bytes(), Run)
@@ -37,7 +46,8 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             write(records, run, acknowledged, int(known[-1]) if known else 1)
-        time.sleep(generator.uniform(0.02, 0.12))
+        await_more(acknowledged, len(known))
+        time.sleep(generator.uniform(0.0, 0.03))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 

@@ -173,11 +173,10 @@ def test_latest_is_the_newest_that_ended(store: RecordStore, result: ExperimentR
 
 def test_decisions_are_a_history(store: RecordStore, result: ExperimentResult) -> None:
     store.finish(result)
-    first = result.devices[0]
-    assert first.strategy is not None
-    other = replace(first, strategy=replace(first.strategy, candidate="dynamic int8"))
-    request = replace(result.request, require=("size < 2MB",), prefer="size")
-    store.add_decision(replace(result, request=request, devices=(other,)))
+    strategy = result.devices[0].strategy
+    assert strategy is not None
+    other = replace(strategy, candidate="dynamic int8")
+    store.add_decision("latest", other, ("size < 2MB",), "size", result.created_wall_s + 900)
     history = [d for d in store.decisions("latest") if d.strategy.device == "this-machine"]
     assert [(d.strategy.candidate, d.prefer) for d in history] == [
         ("static int8 U8S8 per channel", "latency_p50"),
@@ -236,7 +235,7 @@ def test_killed_writers_lose_nothing_they_acknowledged(tmp_path: Path, result: E
     kept = [row[0] for row in connection.execute("SELECT sequence FROM runs ORDER BY id")]
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
-    assert len(noted) > 20, "the writers were killed before they wrote anything"
+    assert len(acknowledged.read_text().split()) >= 20, "every writer wrote something before it was killed"
     assert noted <= set(kept)
     assert len(kept) == len(set(kept))
     assert kept == list(range(1, len(kept) + 1))
