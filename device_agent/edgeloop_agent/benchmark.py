@@ -1,11 +1,12 @@
-"""Decisions on the stream of samples: when warm-up ends, how long a batch is, when to stop, whether it settled.
+"""Decisions on the samples: when warm-up ends, how long a batch is, when to stop, whether they settled.
 
-Law: no I/O, no clock, standard library only. Samples come in as nanoseconds and decisions go out, so that every rule is
-tested on made-up streams.
+Law: no I/O, no clock, standard library only. Samples come in as nanoseconds and decisions go out, so that
+every rule is tested on made-up streams.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from array import array
@@ -61,8 +62,8 @@ def median_half_width(sorted_samples: Sequence[float]) -> float:
 class WarmUp:
     """Warm-up of one process.
 
-    It ends when the least count and time are over and the latest batch is not clearly faster than the two before it;
-    at the longest time it ends in any case. The first inference counts as the first batch.
+    It ends when the least count and time are over and the latest batch is not clearly faster than the two
+    before; at the longest time it ends in any case. The first inference counts as the first batch.
     """
 
     def __init__(self, benchmark: Benchmark) -> None:
@@ -124,7 +125,7 @@ class StopRule:
     def block_done(
         self, pooled: Sequence[int], block_elapsed_ns: int, batches: int, finished_rounds: int
     ) -> bool:
-        """Whether a block may end: its budget is spent, or it has its windows and the median is pinned down."""
+        """Whether a block may end: its budget is spent, or it has its windows and a certain median."""
         if block_elapsed_ns >= self.block_budget_s * NS_PER_S:
             return True
         return batches >= WINDOWS and self.narrow(pooled, finished_rounds)
@@ -138,9 +139,9 @@ class StopRule:
 def steady_state(blocks: Sequence[Sequence[int]]) -> SteadyState:
     """Return whether the blocks show no trend.
 
-    Each block is cut into five windows; the slope of their medians over the whole block, relative to the block's median,
-    is its drift. Settled means: the 95 % interval of the mean drift (of the slope, for one block) holds zero, or the drift
-    is below 2 %. Blocks with fewer than 20 samples are not assessed.
+    Each block is cut into five windows; the slope of their medians over the whole block, relative to the
+    block's median, is its drift. Settled means: the 95 % interval of the mean drift (of the slope, for one
+    block) holds zero, or the drift is below 2 %. Blocks with fewer than 20 samples are not assessed.
     """
     windows = [_window_medians(block) for block in blocks if len(block) >= WINDOWS * _WINDOW_SAMPLES_MIN]
     if not windows:
@@ -157,11 +158,11 @@ def steady_state(blocks: Sequence[Sequence[int]]) -> SteadyState:
 
 def _window_medians(block: Sequence[int]) -> list[float]:
     edges = [len(block) * index // WINDOWS for index in range(WINDOWS + 1)]
-    return [statistics.median(block[begin:end]) for begin, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [statistics.median(block[begin:end]) for begin, end in itertools.pairwise(edges)]
 
 
 def _drift(medians: list[float]) -> tuple[float, float]:
-    """Return the relative change over the block by least squares, with the half-width of its 95 % interval."""
+    """Return the relative change over the block (least squares) with the half-width of its 95 % interval."""
     middle = statistics.median(medians) or 1.0
     positions = [index / (WINDOWS - 1) for index in range(WINDOWS)]
     slope, intercept = statistics.linear_regression(positions, medians)

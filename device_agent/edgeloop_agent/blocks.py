@@ -95,8 +95,8 @@ async def _infer(record: TrialRecord, use: RunnerUse, count: int) -> array[int]:
         raise RunnerFailure(
             Outcome.HARNESS_ERROR,
             FailureKind.RUNNER_CRASHED,
-            f"the runner answered {count} inferences with {len(timed.reply.payload)} bytes of samples that do "
-            f"not fit into the {span_ns} ns it says they took.",
+            f"the runner answered {count} inferences with {len(timed.reply.payload)} bytes of samples that "
+            f"do not fit into the {span_ns} ns it says they took.",
         )
     record.clock_check.add(span_ns, timed.elapsed_ns)
     return samples

@@ -1,4 +1,4 @@
-"""What the agent stands on: clock, facts, conditions and a way to start runners. Real boards and simulated ones alike."""
+"""What the agent stands on: clock, facts, conditions and a way to start runners, real or simulated."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class RunnerSession(Protocol):
         """Send one command and return its answer.
 
         Raises:
-            RunnerFailure: refused, crashed, or not answered in time; the process is dead in the last two cases.
+            RunnerFailure: refused, crashed, or not answered in time; in the last two cases it is dead.
         """
         ...
 

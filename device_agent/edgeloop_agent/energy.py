@@ -1,4 +1,4 @@
-"""Energy over the steady phase from whatever power or energy sensor the board has; without one, the reason."""
+"""Energy over the steady phase from the power or energy sensor of the board; without one, the reason."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class _Point:
 class EnergyMeter:
     """Reads one sensor of a board around and between batches, never within one.
 
-    A sensor of energy is read at both ends of a span; one of power at every batch and integrated (trapezoidal rule).
+    A sensor of energy is read at both ends of a span; one of power at every batch, and integrated
+    (trapezoids).
     """
 
     def __init__(self, board: Board, sensor: SensorFacts | None, reason: str) -> None:
@@ -129,7 +130,7 @@ def _rank(sensor: SensorFacts) -> int:
 
 
 def _value(sensor: SensorFacts, conditions: Conditions) -> float | None:
-    """Return the sensor's value: its packages added up, or its first channel; parts of a package are in it."""
+    """Return the sensor's value: its packages added up (their parts are in them), or its first channel."""
     mine = [reading for reading in conditions.readings if reading.name.partition("/")[0] == sensor.name]
     chosen = [reading for reading in mine if _PACKAGE.fullmatch(reading.name)] or mine[:1]
     values = [reading.value for reading in chosen if reading.value is not None]

@@ -1,13 +1,15 @@
 """The job: interleaved rounds, then the passes, then one run per trial, whatever happens.
 
-Round r measures every trial that still stands, in an order shuffled by the seed, each in a fresh process: what drifts on
-the device during a round drifts under all of them, and blocks of one round may be compared in pairs.
+Round r measures every trial that still stands, in an order shuffled by the seed, each in a fresh process:
+what drifts on the device during a round drifts under all of them, and blocks of one round may be compared in
+pairs.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from edgeloop_protocol.types.run import Run
 
@@ -26,7 +28,7 @@ Pass = Callable[[ExecutionContext, TrialRecord], Awaitable[None]]
 
 
 async def execute(context: ExecutionContext) -> tuple[Run, ...]:
-    """Run a job to its end and return one run per trial, in the order of the spec, also when asked to stop."""
+    """Run a job to its end and return one run per trial, in the order of the spec, also when stopped."""
     records = [TrialRecord(trial=trial) for trial in context.spec.trials]
     for record in records:
         read_artifact(record, context.directories)
@@ -55,7 +57,7 @@ async def _rounds(context: ExecutionContext, records: Sequence[TrialRecord], met
                 await _guarded(
                     context,
                     records[index],
-                    lambda c, r, i=round_index, p=position: measure_block(c, r, meter, i, p),  # type: ignore[misc]
+                    partial(measure_block, meter=meter, round_index=round_index, position=position),
                 )
 
 

@@ -8,7 +8,7 @@ from edgeloop_protocol.types.run import FailureKind, Outcome
 __all__ = ["RunnerFailure"]
 
 
-class RunnerFailure(EdgeloopError, RuntimeError):
+class RunnerFailure(EdgeloopError, RuntimeError):  # noqa: N818 - it is an outcome
     """A runner process or one of its commands failed; becomes the outcome of one run, never of the agent."""
 
     def __init__(self, outcome: Outcome, failure_kind: FailureKind, reason: str) -> None:

@@ -72,5 +72,6 @@ def decode_header(data: bytes) -> dict[str, Any]:
 def _check(header_bytes: int, payload_bytes: int) -> None:
     if header_bytes > HEADER_BYTES_MAX or payload_bytes > PAYLOAD_BYTES_MAX:
         raise CorruptDataError(
-            f"a frame of {header_bytes} + {payload_bytes} bytes exceeds {HEADER_BYTES_MAX} + {PAYLOAD_BYTES_MAX}."
+            f"a frame of {header_bytes} + {payload_bytes} bytes exceeds "
+            f"{HEADER_BYTES_MAX} + {PAYLOAD_BYTES_MAX}."
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
+import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,10 @@ class UnixListener:
                 next_step="Choose a shorter --socket.",
             )
         self._prepare_directory(path.parent)
+        if _answers(path):
+            raise UnavailableError(
+                f"somebody listens on {path} already.", next_step="Stop them, or choose another --socket."
+            )
         address = f"unix:{path}"
         # The socket has its mode from its first moment on; a chmod would come too late.
         previous = os.umask(0o177)
@@ -60,7 +64,8 @@ class UnixListener:
     def _prepare_directory(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = stat.S_IMODE(directory.stat().st_mode)
-        if mode & 0o022:
+        # In a sticky directory such as /tmp nobody but the owner can replace a file.
+        if mode & 0o022 and not mode & stat.S_ISVTX:
             raise InvalidInputError(
                 f"others may write into {directory} (mode {mode:o}), so they could replace the socket.",
                 next_step=f"Choose a directory of mode 700, or run: chmod 700 {directory}",
@@ -126,6 +131,16 @@ class TlsListener:
 Listener = UnixListener | LoopbackListener | TlsListener
 
 
+def _answers(path: Path) -> bool:
+    """Return whether a socket is in use; binding would take it away from its owner without a word."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
 def _pem(path: Path) -> bytes:
     try:
         data = path.read_bytes()
@@ -149,6 +164,8 @@ def _split(address: str) -> tuple[str, int]:
 
 
 def _is_loopback(host: str) -> bool:
+    import ipaddress  # 0.3 MB that only this way of listening needs
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -157,7 +174,7 @@ def _is_loopback(host: str) -> bool:
 
 def listener_for(
     *,
-    socket: Path | None,
+    socket_path: Path | None,
     address: str,
     insecure_loopback: bool,
     certificate: Path | None,
@@ -169,13 +186,13 @@ def listener_for(
     Raises:
         InvalidInputError: the options do not name exactly one safe way to listen.
     """
-    if (socket is None) == (not address):
+    if (socket_path is None) == (not address):
         raise InvalidInputError("give either --socket PATH or --listen HOST:PORT.")
     files = (certificate, key, client_ca)
-    if socket is not None:
+    if socket_path is not None:
         if insecure_loopback or any(files):
             raise InvalidInputError("--socket takes neither TLS files nor --insecure-loopback.")
-        return UnixListener(path=socket)
+        return UnixListener(path=socket_path)
     host, port = _split(address)
     if insecure_loopback:
         if any(files):

@@ -112,7 +112,8 @@ def autopsy(status: int | None, log: str, oom: bool | None, command: str) -> Run
     """Return what the death of a runner means.
 
     Args:
-        status: exit status, minus the signal's number if a signal ended it; None when it closed its output and
+        status: exit status, minus the signal's number if a signal ended it; None when it closed its output
+        and
             lived on.
         log: its last lines.
         oom: whether the kernel killed for lack of memory meanwhile; None when it does not say.

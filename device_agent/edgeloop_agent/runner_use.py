@@ -1,4 +1,4 @@
-"""One runner process used for one purpose of one trial: started, opened, asked, and always dead at the end."""
+"""One runner process for one purpose of one trial: started, opened, asked, and always dead at the end."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class TimedReply:
 def memory_limit(artifact: Artifact, threads: int, batch_size: int) -> int:
     """Return the default limit of a runner's address space in bytes.
 
-    Generous, because reserved addresses are not memory: a runtime maps its libraries, a stack and an allocation
-    arena per thread, and copies weights when it rearranges them.
+    Generous, because reserved addresses are not memory: a runtime maps its libraries, a stack and an
+    allocation arena per thread, and copies weights when it rearranges them.
     """
     activations = 8 * batch_size * artifact.activation_peak_bytes
     golden = sum(entry.size_bytes for entry in artifact.files if entry.name == artifact.golden_file)
@@ -102,7 +102,8 @@ async def use_runner(
 ) -> AsyncIterator[tuple[RunnerUse, dict[str, Any]]]:
     """Start a runner, open the trial's artifact in it and yield it with the answer to ``open``.
 
-    Whatever happens, the process is dead afterwards and the record knows version, isolation, log and time spent.
+    Whatever happens, the process is dead afterwards and the record knows version, isolation, log and time
+    spent.
 
     Raises:
         RunnerFailure: it could not be started, or the artifact could not be opened.

@@ -17,8 +17,6 @@ from edgeloop_foundation.ports.fs import FileSystem
 from edgeloop_protocol.v1 import (
     bytestream_pb2,
     bytestream_pb2_grpc,
-    content_addressable_storage_pb2,
-    content_addressable_storage_pb2_grpc,
     device_pb2,
     device_pb2_grpc,
     job_pb2,
@@ -28,8 +26,10 @@ from edgeloop_protocol.v1 import (
     run_pb2,
     run_pb2_grpc,
 )
-from grpc_health.v1 import _async as health
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
+from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from edgeloop_agent.execution import Execute
 from edgeloop_agent.gate import ORDINARY_CALLS_MAX, RESERVED_CALLS_MAX, Gate
@@ -79,7 +79,7 @@ SERVICES: tuple[str, ...] = tuple(
         (job_pb2.DESCRIPTOR, "JobService"),
         (run_pb2.DESCRIPTOR, "SpoolService"),
         (bytestream_pb2.DESCRIPTOR, "ByteStream"),
-        (content_addressable_storage_pb2.DESCRIPTOR, "ContentAddressableStorage"),
+        (cas_pb2.DESCRIPTOR, "ContentAddressableStorage"),
     )
 )
 """Full names of the services, as health and reflection tell them."""
@@ -157,7 +157,7 @@ class Agent:
             execute=execute,
         )
         self.store.add_pin_source(self.spool.referenced_blobs)
-        self._health = health.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(
             interceptors=(Gate(ordinary_calls_max),),
             options=options,
@@ -189,17 +189,19 @@ class Agent:
         return address
 
     def _add_services(self, device_id: str) -> None:
-        server: Any = self._server
-        device_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceService(self._board, device_id), server)
-        lease_pb2_grpc.add_LeaseServiceServicer_to_server(LeaseService(self.leases), server)
-        job_pb2_grpc.add_JobServiceServicer_to_server(JobService(self.jobs), server)
-        run_pb2_grpc.add_SpoolServiceServicer_to_server(SpoolService(self.spool), server)
-        bytestream_pb2_grpc.add_ByteStreamServicer_to_server(ByteStreamService(self.store), server)
-        content_addressable_storage_pb2_grpc.add_ContentAddressableStorageServicer_to_server(
-            ContentService(self.store), server
+        registrations: tuple[tuple[Any, object], ...] = (
+            (device_pb2_grpc.add_DeviceServiceServicer_to_server, DeviceService(self._board, device_id)),
+            (lease_pb2_grpc.add_LeaseServiceServicer_to_server, LeaseService(self.leases)),
+            (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(self.jobs)),
+            (run_pb2_grpc.add_SpoolServiceServicer_to_server, SpoolService(self.spool)),
+            (bytestream_pb2_grpc.add_ByteStreamServicer_to_server, ByteStreamService(self.store)),
+            (cas_pb2_grpc.add_ContentAddressableStorageServicer_to_server, ContentService(self.store)),
+            (health_pb2_grpc.add_HealthServicer_to_server, self._health),
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        _enable_reflection(server)
+        for add, servicer in registrations:
+            add(servicer, self._server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
 
     async def stop(self) -> None:
         """Say so, interrupt the job, let calls end, keep what is worth keeping."""
@@ -213,9 +215,3 @@ class Agent:
             await asyncio.to_thread(self.store.close)
         except (OSError, EdgeloopError) as error:
             _log.warning("the order of use of the blobs is lost: %s", error)
-
-
-def _enable_reflection(server: Any) -> None:
-    from grpc_reflection.v1alpha import reflection
-
-    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -363,7 +363,7 @@ class Sensor(Figures):
 
     name: Text
     quantity: Annotated[
-        str, Choice(("temperature", "frequency", "throttle", "power", "energy", "process memory"))
+        str, Choice(("temperature", "frequency", "events", "power", "energy"))
     ]
     unit: Text
     scope: Text

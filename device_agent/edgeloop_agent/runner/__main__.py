@@ -1,4 +1,4 @@
-"""Entry of the runner process: frames on standard input and output, everything printed goes to standard error."""
+"""Entry of the runner process: frames on standard input and output, prints go to standard error."""
 
 from __future__ import annotations
 

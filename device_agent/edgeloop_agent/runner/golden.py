@@ -42,10 +42,11 @@ def zero_states(artifact: Artifact, batch_size: int) -> dict[str, Array]:
 
 
 class GoldenPack:
-    """One npz of arrays ``input/<name>``, ``host/<output>`` and ``original/<output>``; the first axis is items.
+    """One npz of arrays ``input/<name>``, ``host/<output>``, ``original/<output>``; the first axis is items.
 
-    With state the second axis is steps. An array of the input's own rank is cut along its batch axis; one of a rank more
-    holds the full input of each item. Only what is asked for is read, so that a benchmark's memory is the model's.
+    With state the second axis is steps. An array of the input's own rank is cut along its batch axis; one of
+    a rank more holds the full input of each item. Only what is asked for is read, so that a benchmark's
+    memory is the model's.
 
     Args:
         directory: holds the artifact's files.
@@ -121,7 +122,8 @@ class GoldenPack:
         steps = 1 if self._artifact.state else 0
         if array.ndim - steps not in (len(spec.shape), len(spec.shape) + 1):
             raise _corrupt(
-                f"for the input {spec.name!r} of shape {spec.shape} the golden pack holds the shape {array.shape}."
+                f"for the input {spec.name!r} of shape {spec.shape} the golden pack holds the shape "
+                f"{array.shape}."
             )
         return array
 
@@ -150,7 +152,7 @@ class GoldenPack:
         return arrays
 
     def feed(self, item: int, step: int, batch_size: int = 1) -> dict[str, Array]:
-        """Return copies of the inputs at one step, ``batch_size`` items from ``item`` on, around the end if needed.
+        """Return copies of the inputs at one step, ``batch_size`` items from ``item`` on, around the end.
 
         Raises:
             RunnerFailure: the model's inputs cannot be stacked to this size.
@@ -182,5 +184,6 @@ def _cannot_stack(spec: TensorSpec, batch_size: int) -> RunnerFailure:
     return RunnerFailure(
         Outcome.UNSUPPORTED,
         FailureKind.UNSUPPORTED_MODEL,
-        f"the input {spec.name!r} of shape {spec.shape} has no free batch axis, so that {batch_size} items cannot be stacked.",
+        f"{batch_size} items cannot be stacked: the input {spec.name!r} of shape {spec.shape} "
+        "has no free batch axis.",
     )

@@ -60,7 +60,7 @@ class Timed:
 def time_inferences(execute: Execute, cycle: FeedCycle, count: int) -> Timed:
     """Run ``count`` inferences and time each; the garbage collector stands still meanwhile.
 
-    It is not made to collect here: that would take milliseconds which the agent's clock sees and this one does not.
+    It is not made to collect here: that would take milliseconds which only the agent's clock sees.
     """
     gc.disable()
     try:

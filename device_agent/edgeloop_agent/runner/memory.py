@@ -37,7 +37,7 @@ class MemoryReading:
 
 
 class ProcessMemory:
-    """Reads ``/proc/self``; built before the process is made not dumpable, because clear_refs is root's then."""
+    """Reads ``/proc/self``; built before the process is made not dumpable: clear_refs is root's then."""
 
     def __init__(self, proc: Path = Path("/proc/self")) -> None:
         self._proc = proc

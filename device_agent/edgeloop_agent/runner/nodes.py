@@ -17,7 +17,7 @@ _MICRO = 1e-6
 
 
 def placement_from_profile(path: Path, first_run: int) -> Placement:
-    """Return the mean time of each node over the runs from ``first_run`` on; with a reason when unreadable."""
+    """Return the mean time of each node over the runs from ``first_run`` on, or the reason why not."""
     try:
         events = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -28,7 +28,8 @@ def placement_from_profile(path: Path, first_run: int) -> Placement:
 def placement_from_events(events: Sequence[Mapping[str, Any]], first_run: int) -> Placement:
     """Return the mean time of each node.
 
-    Nodes inside the body of a Loop, If or Scan are listed beside the node that holds them, whose time includes theirs.
+    Nodes inside the body of a Loop, If or Scan are listed beside the node that holds them; its time includes
+    theirs.
 
     Args:
         events: the trace; times in microseconds, whole.

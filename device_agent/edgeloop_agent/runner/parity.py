@@ -2,10 +2,12 @@
 
 Rules of a verdict:
 
-- FAILED: a value is not finite, or values count and one is outside the tolerance, or even the lower bound of the rate of
-  changed decisions is above what is allowed.
-- PASSED: values are within the tolerance where they count, and the upper bound of that rate is not above what is allowed
-  (or nothing changed and the values count, or there are no decisions and the values count).
+- FAILED: a value is not finite, or values count and one is outside the tolerance, or even the lower bound of
+the
+  rate of changed decisions is above what is allowed.
+- PASSED: values are within the tolerance where they count, and the upper bound of that rate is not above what
+is
+  allowed (or nothing changed and the values count, or there are no decisions and the values count).
 - UNDECIDED otherwise: too few items, or nothing that counts.
 """
 
@@ -76,7 +78,8 @@ def _run_items(
         raise RunnerFailure(
             Outcome.USER_ERROR,
             FailureKind.CORRUPT_ARTIFACT,
-            f"the golden pack expects the outputs {', '.join(missing)}; the model has {', '.join(model.output_names)}.",
+            f"the golden pack expects the outputs {', '.join(missing)}; "
+            f"the model has {', '.join(model.output_names)}.",
         )
     found: dict[str, list[Array]] = {name: [] for name in shapes}
     for item in range(pack.item_count):
@@ -198,8 +201,8 @@ class _Rule:
     def decide(self, values: Array) -> Array:
         """Return the decision of each row: a class, or which values reach the threshold."""
         if self.name == "argmax":
-            return np.argmax(values, axis=1)[:, None]
-        return values >= self.threshold
+            return np.asarray(np.argmax(values, axis=1)[:, None])
+        return np.asarray(values >= self.threshold)
 
     def margins(self, values: Array) -> Array:
         """Return how far each row is from deciding otherwise."""
@@ -208,7 +211,7 @@ class _Rule:
                 return np.zeros(len(values))
             top = np.partition(values, -2, axis=1)[:, -2:]
             return np.asarray(top[:, 1] - top[:, 0])
-        return np.min(np.abs(values - self.threshold), axis=1)
+        return np.asarray(np.min(np.abs(values - self.threshold), axis=1))
 
 
 def compare_decisions(
@@ -257,7 +260,8 @@ def _judge(
     if tolerance.values_gate and outside:
         worst = max(outside, key=lambda output: output.max_absolute_error)
         return Verdict.FAILED, (
-            f"{worst.name} is off by {worst.max_absolute_error:.3g} (relative {worst.max_relative_error:.3g}), "
+            f"{worst.name} is off by {worst.max_absolute_error:.3g} "
+            f"(relative {worst.max_relative_error:.3g}); "
             f"allowed are {tolerance.absolute:.3g} + {tolerance.relative:.3g} of the largest value"
         )
     if decision is None:

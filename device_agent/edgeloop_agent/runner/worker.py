@@ -1,4 +1,4 @@
-"""The commands of a runner: one method each, from the header of a frame to the header and payload of the answer."""
+"""The commands of a runner: one method each, from the header of a frame to the answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def describe_runtimes() -> list[dict[str, Any]]:
     for name in RUNTIMES.names():
         try:
             found.append(to_json(RUNTIMES.load(name)().facts()))
-        except EdgeloopError as error:
+        except EdgeloopError as error:  # noqa: PERF203 - one broken driver must not hide the others
             found.append({"name": name, "reason": str(error)})
     return found
 
@@ -141,7 +141,7 @@ class _Opened:
             raise RunnerFailure(
                 Outcome.USER_ERROR,
                 FailureKind.CORRUPT_ARTIFACT,
-                f"the artifact {self.artifact.label!r} has no golden pack, so that there is nothing to feed the model.",
+                f"the artifact {self.artifact.label!r} has no golden pack: nothing to feed the model.",
             )
         self._cycle = self._build_cycle(int(header.get("batch_size", 1)))
 
@@ -157,7 +157,8 @@ class _Opened:
     def drop_page_cache(self) -> bool:
         """Push the model's files out of the page cache; True when none of them is in it any more."""
         names = [entry.name for entry in self.artifact.files if entry.name != self.artifact.golden_file]
-        return all([_drop(self.directory / name) for name in names])
+        dropped = [_drop(self.directory / name) for name in names]
+        return all(dropped)
 
     def load(self, profile: str) -> int:
         """Open the model and return the nanoseconds that took."""

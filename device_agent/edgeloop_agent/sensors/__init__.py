@@ -1,7 +1,7 @@
 """Sensors, one file each, on an injected root; a new board is a recorded tree, not code.
 
-Law: standard library only. Values leave a driver in SI units. A sensor that is not there, one that this driver cannot
-use and one that failed are three different answers, and none of them is a number.
+Law: standard library only. Values leave a driver in SI units. A sensor that is not there, one that this
+driver cannot use and one that failed are three different answers, and none of them is a number.
 """
 
 from __future__ import annotations

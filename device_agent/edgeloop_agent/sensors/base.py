@@ -52,7 +52,7 @@ class Sensor(ABC):
         self._root = root
 
     def probe(self) -> SensorFacts:
-        """Return what is there; the reason begins with "absent", "unsupported" or "failed" when nothing is."""
+        """Return what is there, or a reason that begins with "absent", "unsupported" or "failed"."""
         channels: tuple[str, ...] = ()
         reason = ""
         try:

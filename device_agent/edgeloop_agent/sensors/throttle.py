@@ -64,7 +64,7 @@ class Throttle(Sensor):
         )
 
     def _sum(self, counter: str) -> Reading:
-        """Add one counter over all processors; siblings count the same event, so only a change means anything."""
+        """Add one counter over all processors; siblings count the same event: only a change counts."""
         source = self._root / _CPUS
         try:
             numbers = [

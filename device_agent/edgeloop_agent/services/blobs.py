@@ -13,10 +13,14 @@ from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
 from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
 
 from edgeloop_agent.gate import Context
+from edgeloop_agent.memory import give_back_memory
 from edgeloop_agent.store import ContentStore
 from edgeloop_agent.upload import Upload, UploadName
 
 __all__ = ["ByteStreamService", "ContentService"]
+
+# After this, the library has let go of the buffers of the upload.
+_SETTLE_S = 0.5
 
 _UPLOAD_NAME = re.compile(r"uploads/([^/]{1,64})/blobs/([^/]{1,128})/([0-9]{1,18})")
 _BLOB_NAME = re.compile(r"blobs/([^/]{1,128})/([0-9]{1,18})")
@@ -91,11 +95,13 @@ async def _receive(
     try:
         while True:
             _check_order(request, first, received)
-            received += len(request.data)
+            # Taken out once: every access copies the bytes.
+            data = request.data
+            received += len(data)
             if pending is not None:
                 # Shielded: a call that is cancelled must not let go of a write that still runs.
                 await asyncio.shield(pending)
-            pending = loop.run_in_executor(None, upload.write, request.data)
+            pending = loop.run_in_executor(None, upload.write, data)
             if request.finish_write or (following := await anext(rest, None)) is None:
                 break
             request = following
@@ -108,6 +114,7 @@ async def _receive(
             await asyncio.wait({pending})
             pending.exception()
         await asyncio.to_thread(upload.suspend)
+        loop.call_later(_SETTLE_S, give_back_memory)
 
 
 def _check_order(

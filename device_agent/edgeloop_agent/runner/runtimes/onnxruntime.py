@@ -1,4 +1,4 @@
-"""ONNX Runtime. Every option of a session is set here; a model cannot bring options or libraries of its own."""
+"""ONNX Runtime. Every option of a session is set here; a model cannot bring options or libraries."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class OnnxModel(LoadedModel):
             raise RunnerFailure(
                 Outcome.UNSUPPORTED,
                 FailureKind.LOAD_FAILED,
-                f"{version} took the providers {', '.join(self.providers)} instead of {', '.join(providers)}.",
+                f"{version} took the providers {', '.join(self.providers)}, not {', '.join(providers)}.",
             )
 
     def executor(self) -> Execute:
@@ -173,7 +173,7 @@ def _options(module: Any, settings: RuntimeSettings, profile: Path | None) -> An
 
 
 def newest_opset(module: Any) -> int | None:
-    """Return the newest operator set of the standard domain that loads, found by loading; None if none does."""
+    """Return the newest operator set of the standard domain that loads, found by loading; None if none."""
     newest = None
     for opset in _PROBE_OPSETS:
         try:
@@ -185,7 +185,7 @@ def newest_opset(module: Any) -> int | None:
 
 
 def identity_model(opset: int) -> bytes:
-    """Return a serialised ONNX model of one Identity on float32 [1]; hand-encoded, so that no onnx is needed."""
+    """Return an ONNX model of one Identity on float32 [1]; hand-encoded, so that no onnx is needed."""
 
     def field(number: int, content: bytes) -> bytes:
         return bytes([number << 3 | 2, len(content)]) + content
