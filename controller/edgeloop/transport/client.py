@@ -43,7 +43,7 @@ from edgeloop_protocol.v1 import (
 from edgeloop import __version__
 from edgeloop.transport.rpc.call import Caller, RetryPolicy, decoded
 from edgeloop.transport.rpc.lease import LeaseHandle, hold_lease, new_request
-from edgeloop.transport.rpc.upload import blob_name, send_blob
+from edgeloop.transport.rpc.upload import CHUNK_BYTES, blob_name, send_blob
 
 if TYPE_CHECKING:
     from edgeloop.domain.ports import ArtifactStore
@@ -88,6 +88,7 @@ class AgentClient:
         address: str = "",
         policy: RetryPolicy | None = None,
         diagnose: Callable[[], str] = lambda: "",
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         """Take a channel over.
 
@@ -97,8 +98,10 @@ class AgentClient:
             address: where it is, for messages.
             policy: how often to try again.
             diagnose: returns why trying again is in vain, or an empty string.
+            chunk_bytes: size of one message of an upload.
         """
         self._channel = channel
+        self._chunk_bytes = chunk_bytes
         self._caller = Caller(device, address, policy or RetryPolicy(), diagnose)
         self._devices = _stub(device_pb2_grpc.DeviceServiceStub, channel)
         self._store = _stub(content_addressable_storage_pb2_grpc.ContentAddressableStorageStub, channel)
@@ -219,6 +222,7 @@ class AgentClient:
                 entry.digest,
                 entry.size_bytes,
                 lambda part, before=done: tell(before + part, total),  # type: ignore[misc]
+                chunk_bytes=self._chunk_bytes,
             )
             done += entry.size_bytes
             sent, present = sent + upload.sent_bytes, present + upload.present_bytes

@@ -43,6 +43,11 @@ _BROKEN = frozenset(
 
 _SLOWEST_BYTES_PER_S = 32 * 1024
 
+# We are never further ahead of what the device has made safe, so that no break costs more than this. An agent
+# syncs after this many bytes at the latest, so that waiting for it comes to an end.
+_AHEAD_BYTES = 8 << 20
+_POLL_S = (0.002, 0.05)
+
 
 def blob_name(digest: str, size_bytes: int) -> str:
     """Return the resource name under which a blob is read."""
@@ -69,7 +74,10 @@ class Upload:
 class _Sender:
     """The state of sending one blob."""
 
-    def __init__(self, caller: Caller, stub: Any, file: BinaryIO, digest: str, size_bytes: int) -> None:
+    def __init__(
+        self, caller: Caller, stub: Any, file: BinaryIO, digest: str, size_bytes: int, chunk_bytes: int
+    ) -> None:
+        self._chunk_bytes = chunk_bytes
         self.caller = caller
         self.stub = stub
         self.file = file
@@ -77,6 +85,7 @@ class _Sender:
         self.what = f"sending blob {digest[:12]}"
         self.name = _upload_name(digest, size_bytes)
         self.sent_bytes = 0
+        self._safe_bytes = 0
 
     async def committed(self) -> tuple[int, bool]:
         """Return how many bytes the device has for certain and whether that is all."""
@@ -92,7 +101,8 @@ class _Sender:
                 f"{self.caller.device} claims {answer.committed_size} of {self.size_bytes} bytes of a blob.",
                 next_step="Update the agent.",
             )
-        return int(answer.committed_size), bool(answer.complete)
+        self._safe_bytes = int(answer.committed_size)
+        return self._safe_bytes, bool(answer.complete)
 
     async def write_from(self, offset: int, tell: Callable[[int], None]) -> EdgeloopError | None:
         """Send everything from ``offset`` on; return what broke it, or None when the device has it all.
@@ -105,6 +115,8 @@ class _Sender:
         try:
             await self._feed(call, offset, tell)
             answer = await call
+        except (UnavailableError, DeadlineError, BusyError) as error:
+            return error
         except asyncio.TimeoutError:
             return self._broke_off("it took nothing any more")
         except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
@@ -128,12 +140,15 @@ class _Sender:
         self.file.seek(offset)
         try:
             while True:
-                data = await asyncio.to_thread(self.file.read, CHUNK_BYTES)
+                data = await asyncio.to_thread(self.file.read, self._chunk_bytes)
                 last = offset + len(data) >= self.size_bytes
                 if not data and not last:
                     raise CorruptDataError("a blob became shorter while it was sent.")
                 request = bytestream_pb2.WriteRequest(
                     resource_name=self.name, write_offset=offset, data=data, finish_write=last
+                )
+                await asyncio.wait_for(
+                    self._until_safe(call, offset + len(data) - _AHEAD_BYTES), self.caller.policy.stall_s
                 )
                 await asyncio.wait_for(call.write(request), self.caller.policy.stall_s)
                 offset += len(data)
@@ -144,6 +159,14 @@ class _Sender:
                     return
         except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
             return  # the device ended the call; its status says why
+
+    async def _until_safe(self, call: Any, size_bytes: int) -> None:
+        wait_s, longest_s = _POLL_S
+        while self._safe_bytes < size_bytes and not call.done():
+            await self.committed()
+            if self._safe_bytes < size_bytes:
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, longest_s)
 
 
 def _is_broken(error: BaseException) -> bool:
@@ -156,7 +179,14 @@ def _is_broken(error: BaseException) -> bool:
 
 
 async def send_blob(
-    caller: Caller, stub: Any, path: Path, digest: str, size_bytes: int, tell: Callable[[int], None]
+    caller: Caller,
+    stub: Any,
+    path: Path,
+    digest: str,
+    size_bytes: int,
+    tell: Callable[[int], None],
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Upload:
     """Send a file's content until the device has all of it.
 
@@ -167,6 +197,7 @@ async def send_blob(
         digest: its SHA-256.
         size_bytes: its size.
         tell: gets the bytes handed over so far; goes back after a break to what the device kept.
+        chunk_bytes: size of one message.
 
     Raises:
         CorruptDataError: the file does not have the stated size.
@@ -180,7 +211,7 @@ async def send_blob(
                 f"{path} has {actual_bytes} bytes, its manifest says {size_bytes}.",
                 next_step="Remove it from the store and build the candidate again.",
             )
-        return await _until_complete(_Sender(caller, stub, file, digest, size_bytes), tell)
+        return await _until_complete(_Sender(caller, stub, file, digest, size_bytes, chunk_bytes), tell)
 
 
 async def _until_complete(sender: _Sender, tell: Callable[[int], None]) -> Upload:
