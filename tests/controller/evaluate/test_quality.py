@@ -129,10 +129,10 @@ def test_the_score_interval_without_any_change_has_a_closed_form() -> None:
 
 @pytest.mark.parametrize(("worse", "better"), [(0.01, 0.01), (0.02, 0.0), (0.08, 0.02), (0.2, 0.15)])
 def test_the_interval_of_the_drop_covers(worse: float, better: float) -> None:
-    """Coverage over 250 seeded draws of 200 items: at least 91 %, three standard errors under 95 %."""
+    """Coverage over 160 seeded draws of 200 items: at least 91 %, a little over two standard errors under 95 %."""
     rng = np.random.default_rng(5)
     covered = 0
-    for seed in range(250):
+    for seed in range(160):
         kind = rng.choice(3, 200, p=(worse, better, 1 - worse - better))
         right_before = np.where(kind == 1, False, True)
         right_after = np.where(kind == 0, False, True)
@@ -144,4 +144,4 @@ def test_the_interval_of_the_drop_covers(worse: float, better: float) -> None:
         assert low is not None
         assert high is not None
         covered += low <= worse - better <= high
-    assert covered / 250 >= 0.91
+    assert covered / 160 >= 0.91
