@@ -70,7 +70,9 @@ def test_more_threads_are_not_slower_up_to_the_logical_cores(
 @given(profiles, kernels(), st.floats(0.1, 0.99), st.integers(1, 4))
 def test_a_lower_clock_is_slower(profile: Profile, kernel: Kernel, share: float, threads: int) -> None:
     slow = share * profile.processor.max_frequency_hz
-    assert point(profile, kernel, threads=threads, frequency_hz=slow) > point(profile, kernel, threads=threads)
+    assert point(profile, kernel, threads=threads, frequency_hz=slow) > point(
+        profile, kernel, threads=threads
+    )
 
 
 @given(profiles, kernels(), st.integers(2, 16))
@@ -123,7 +125,9 @@ def test_what_spills_out_of_the_cache_is_paid_at_memory_speed(pi4: Profile) -> N
 def test_int8_is_faster_where_the_arithmetic_is_and_slower_on_tiny_models(
     pi4: Profile, pi5: Profile, nuc: Profile, conv: Kernel, as_int8: Callable[[Kernel, str], Kernel]
 ) -> None:
-    tiny = dataclasses.replace(conv, macs=20_000, input_bytes=8_000, output_bytes=8_000, output_positions=100, weight_bytes=500)
+    tiny = dataclasses.replace(
+        conv, macs=20_000, input_bytes=8_000, output_bytes=8_000, output_positions=100, weight_bytes=500
+    )
     gains = {}
     for profile in (pi4, pi5, nuc):
         assert point(profile, as_int8(tiny, "U8S8")) > point(profile, tiny)
@@ -156,7 +160,9 @@ def test_dynamic_int8_convolutions_lose_on_depthwise_networks(
     nuc: Profile, architecture: Callable[[str, int, str], tuple[Kernel, ...]]
 ) -> None:
     dynamic = [
-        dataclasses.replace(k, op_type="ConvInteger") if "conv" in k.kernel_class or k.kernel_class == "depthwise" else k
+        dataclasses.replace(k, op_type="ConvInteger")
+        if "conv" in k.kernel_class or k.kernel_class == "depthwise"
+        else k
         for k in architecture("mobilenet-v1-1.0", 224, "int8")
     ]
     assert point(nuc, *dynamic) > 1.2 * point(nuc, *architecture("mobilenet-v1-1.0", 224, "fp32"))
@@ -190,7 +196,9 @@ def test_published_latencies_are_met(
     assert sum(within) / len(within) >= 0.9
 
 
-def test_the_interval_is_that_of_the_precision(pi4: Profile, conv: Kernel, as_int8: Callable[[Kernel, str], Kernel]) -> None:
+def test_the_interval_is_that_of_the_precision(
+    pi4: Profile, conv: Kernel, as_int8: Callable[[Kernel, str], Kernel]
+) -> None:
     fp32 = predict_latency(pi4, (conv,), threads=1)
     mixed = predict_latency(pi4, (conv, as_int8(conv, "U8S8")), threads=1)
     assert (fp32.basis, fp32.precision) == ("datasheet", "fp32")

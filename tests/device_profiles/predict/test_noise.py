@@ -46,7 +46,9 @@ def test_the_tail_is_not_gaussian(samples: list[float]) -> None:
 
 def test_neighbours_are_correlated(pi4: Profile, samples: list[float]) -> None:
     cut = quantile(samples, 0.95)
-    pairs = [(math.log(a), math.log(b)) for a, b in zip(samples, samples[1:], strict=False) if a < cut and b < cut]
+    pairs = [
+        (math.log(a), math.log(b)) for a, b in zip(samples, samples[1:], strict=False) if a < cut and b < cut
+    ]
     found = statistics.correlation([a for a, _ in pairs], [b for _, b in pairs])
     assert found == pytest.approx(pi4.tails_of("fp32").autocorrelation, abs=0.08)
 
@@ -85,7 +87,11 @@ def test_every_shipped_tail_can_be_solved() -> None:
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"spike_rate": 0.2}, "spike_rate 0.2"), ({"p99_over_p50": 1.05}, "p99_over_p50 1.05"), ({"p90_over_p50": 1.0}, "p90_over_p50 1.0")],
+    [
+        ({"spike_rate": 0.2}, "spike_rate 0.2"),
+        ({"p99_over_p50": 1.05}, "p99_over_p50 1.05"),
+        ({"p90_over_p50": 1.0}, "p90_over_p50 1.0"),
+    ],
 )
 def test_impossible_tails_are_refused(pi4: Profile, change: dict[str, float], field: str) -> None:
     with pytest.raises(InvalidInputError, match=field):
