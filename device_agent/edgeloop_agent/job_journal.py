@@ -16,6 +16,7 @@ from edgeloop_protocol.types.job import TERMINAL, Job, JobState
 from edgeloop_protocol.types.run import FailureKind, Outcome, Run, Simulation, Source
 from edgeloop_protocol.types.trial import JobSpec, Trial
 
+from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.sealed import seal, unseal
 
 __all__ = ["JobJournal", "JobRecord", "run_without_measurement"]
@@ -112,7 +113,7 @@ class JobJournal:
 
     def load(self) -> list[JobRecord]:
         """Return every job in the order of acceptance; a spoiled file is set aside."""
-        self._fs.make_directory(self._root)
+        make_durable_directory(self._fs, self._root)
         records = []
         for name, _ in self._fs.entries(self._root):
             path = self._root / name

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from edgeloop_foundation.errors import BusyError, EdgeloopError
 from edgeloop_foundation.ports.clock import Clock
-from edgeloop_foundation.ports.fs import FileSystem
+from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
 from edgeloop_protocol.v1 import (
     bytestream_pb2,
     bytestream_pb2_grpc,
@@ -31,6 +31,7 @@ from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.execution import Execute
 from edgeloop_agent.gate import ORDINARY_CALLS_MAX, RESERVED_CALLS_MAX, Gate
 from edgeloop_agent.job_journal import JobJournal
@@ -103,7 +104,7 @@ class StateLock:
     """Keeps a second agent out of a state directory; the system drops it with the process."""
 
     def __init__(self, state_directory: Path) -> None:
-        state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_durable_directory(OsFileSystem(), state_directory)
         self._descriptor = os.open(
             state_directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )

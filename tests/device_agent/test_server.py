@@ -91,9 +91,7 @@ async def watch(channel: Channel, job_id: str, after: int = 0) -> list[Any]:
 
 async def fetch(channel: Channel) -> list[SpooledRun]:
     stub: Any = run_pb2_grpc.SpoolServiceStub(channel)
-    return [
-        from_wire(answer.spooled_run, SpooledRun) async for answer in stub.Fetch(run_pb2.FetchRequest())
-    ]
+    return [from_wire(answer.spooled_run, SpooledRun) async for answer in stub.Fetch(run_pb2.FetchRequest())]
 
 
 async def test_hello_and_describe_introduce_the_device(served: tuple[Agent, Channel]) -> None:

@@ -129,9 +129,7 @@ def test_blobs_of_waiting_records_are_pinned_until_acknowledged() -> None:
     from edgeloop_protocol.types.run import Timing
 
     absent = Estimate.absent("not measured")
-    timing = Timing(
-        cold_load_s=absent, warm_load_s=absent, first_inference_s=absent, samples_digest="a" * 64
-    )
+    timing = Timing(cold_load_s=absent, warm_load_s=absent, first_inference_s=absent, samples_digest="a" * 64)
     fs = SimulatedFileSystem()
     spool = open_spool(fs)
     spool.append(dataclasses.replace(make_run(1), timing=timing))
@@ -157,11 +155,11 @@ def test_every_power_cut_leaves_a_record_whole_or_absent() -> None:
         found.add(len(rows))
     assert found == {1, 2}
     for seed in range(20):
-        again = open_spool(SimulatedFileSystem())
+        lost = SimulatedFileSystem()
+        again = open_spool(lost)
         again.append(first)
         assert again.append(second) == 2
-        crashed = again._fs.crash(seed)  # type: ignore[attr-defined]
-        assert [row.run for row in open_spool(crashed).fetch(0)] == [first, second]
+        assert [row.run for row in open_spool(lost.crash(seed)).fetch(0)] == [first, second]
 
 
 def test_every_power_cut_in_an_acknowledgement_keeps_the_rest_and_the_numbers() -> None:

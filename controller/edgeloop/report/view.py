@@ -309,7 +309,7 @@ def _parity(device: DeviceResult, basis: str) -> Table:
                     Cell(text=f"{min(cosines):.6f}" if cosines else MISSING),
                     Cell(
                         text=f"{decision.flip_count} of {decision.item_count}" if decision else MISSING,
-                        detail=interval(decision.flip_rate, "ratio") if decision else "no decisions",
+                        detail=f"{interval(decision.flip_rate, 'ratio')} %" if decision else "no decisions",
                     ),
                 )
             )
