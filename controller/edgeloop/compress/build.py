@@ -1,4 +1,5 @@
-"""Builds one candidate in a process of its own: recipe, host outputs, package; cached by everything it depends
+"""Builds one candidate in a process of its own: recipe, host outputs, package; cached by everything it
+depends
 on."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Calibration items as ONNX Runtime's quantiser reads them: several inputs, free axes, and state carried on."""
+"""Calibration items as ONNX Runtime's quantiser reads them: several inputs, free axes, and state carried
+on."""
 
 from __future__ import annotations
 

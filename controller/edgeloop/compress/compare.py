@@ -26,6 +26,8 @@ Answers = dict[str, "NDArray[np.generic]"]
 _ITEMS = 8
 _RELATIVE = 1e-3
 _ABSOLUTE = 1e-6
+_UNRELATED = 0.95
+"""Relative error at which an output says nothing of the reference any more; all zeros have 1."""
 
 
 def answers(
@@ -109,7 +111,7 @@ def inequivalence(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> str
 
 
 def unrelated(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """Return which real output has an error of more energy than the reference itself, or an empty string.
+    """Return which real output has an error about as large as the reference itself, or an empty string.
 
     This is the bound of sanity, not of quality: an output of zeros would be as good.
     """
@@ -125,7 +127,7 @@ def unrelated(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
         both = np.isfinite(left) & np.isfinite(right)
         energy = float(np.sum(right[both] ** 2))
         error = float(np.sum((left[both] - right[both]) ** 2))
-        if error > energy and error > _ABSOLUTE:
+        if error > _UNRELATED**2 * energy and error > _ABSOLUTE**2:
             ratio = (error / energy) ** 0.5 if energy else float("inf")
             return f"the error of output {name!r} is {ratio:.2g} times as large as the output itself"
     return ""

@@ -22,13 +22,25 @@ from edgeloop.compress.runtime import first_line, open_session, session_options
 from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.model import ModelDescription
 
-__all__ = ["copy_of", "drop_unused", "flatten_biases", "hoist_constants", "name_nodes", "prepare", "upgrade"]
+__all__ = [
+    "copy_of",
+    "drop_unused",
+    "fix_parameters",
+    "flatten_biases",
+    "hoist_constants",
+    "name_nodes",
+    "prepare",
+    "upgrade",
+]
 
 _MIN_OPSET = 13
 """Quantisation per channel exists since operator set 13."""
 
 _MIN_IR = 7
-"""Format version that came with operator set 13; from 4 on an initializer need not be an input."""
+"""Format version that came with operator set 13."""
+
+_FREE_INITIALIZERS_IR = 4
+"""From this format version on an initializer need not be an input."""
 
 
 def prepare(
@@ -144,12 +156,28 @@ def upgrade(proto: Any, name: str, note: Callable[[str], None]) -> Any:
             ) from error
         note(f"upgraded from operator set {found} to {_MIN_OPSET} to be quantised")
     proto.ir_version = max(int(proto.ir_version), _MIN_IR)
+    fix_parameters(proto)
+    return proto
+
+
+def fix_parameters(proto: Any) -> bool:
+    """Take initializers off the lists of inputs and return whether any was there.
+
+    Old files list every initializer as an input that may be overridden; as such it cannot be folded, and
+    a tool that
+    folds it all the same leaves an input behind that nobody feeds.
+    """
+    found = False
     for graph in graphs_in(proto):
         given = {tensor.name for tensor in graph.initializer}
-        kept = [value for value in graph.input if value.name not in given]
-        del graph.input[:]
-        graph.input.extend(kept)
-    return proto
+        kept = [copy_of(value) for value in graph.input if value.name not in given]
+        if len(kept) != len(graph.input):
+            found = True
+            del graph.input[:]
+            graph.input.extend(kept)
+    if found:
+        proto.ir_version = max(int(proto.ir_version), _FREE_INITIALIZERS_IR)
+    return found
 
 
 def hoist_constants(graph: Any) -> None:

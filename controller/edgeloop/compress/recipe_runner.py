@@ -1,4 +1,5 @@
-"""Runs the passes of a recipe one after the other, each behind a checkpoint, and goes back when one breaks its
+"""Runs the passes of a recipe one after the other, each behind a checkpoint, and goes back when one
+breaks its
 promise.
 
 A stage is kept in a directory named by everything that decides its content: the model, the passes so far,

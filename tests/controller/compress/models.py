@@ -81,7 +81,12 @@ def cnn(path: Path, opset: int = 17, constants: bool = False) -> Path:
 
 def mlp(path: Path) -> Path:
     """Gemm with alpha, beta and a two-dimensional bias, then MatMul and Add; two outputs."""
-    weights = [weight((32, 64), "a", 1), weight((1, 64), "ab", 2), weight((64, 4), "m", 3), weight((4,), "mb", 4)]
+    weights = [
+        weight((32, 64), "a", 1),
+        weight((1, 64), "ab", 2),
+        weight((64, 4), "m", 3),
+        weight((4,), "mb", 4),
+    ]
     nodes = [
         helper.make_node("Gemm", ["x", "a", "ab"], ["g"], alpha=0.5, beta=2.0),
         helper.make_node("Relu", ["g"], ["h"]),
@@ -188,7 +193,9 @@ def tree(path: Path, zipmap: bool = False) -> Path:
     )  # fmt: skip
     nodes, last = [node], value("raw", ["n", 2])
     if zipmap:
-        nodes.append(helper.make_node("ZipMap", ["raw"], ["maps"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]))
+        nodes.append(
+            helper.make_node("ZipMap", ["raw"], ["maps"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+        )
         inner = helper.make_map_type_proto(INT64, helper.make_tensor_type_proto(FLOAT, []))
         last = helper.make_value_info("maps", helper.make_sequence_type_proto(inner))
     outputs = [value("label", ["n"], INT64), last]

@@ -19,7 +19,9 @@ CNN_PARAMETERS = 8 * 3 * 9 + 8 + 8 * 9 + 16 * 8 + 160 + 10
 def test_parameters_are_counted_wherever_they_stand(zoo, tmp_path, opset, constants):
     found = describe(zoo.cnn(tmp_path / "m.onnx", opset, constants))
     assert found.parameter_count == CNN_PARAMETERS
-    assert [s.name for s in found.inputs] == ["x"]  # initializers that old files list as inputs are not inputs
+    assert [s.name for s in found.inputs] == [
+        "x"
+    ]  # initializers that old files list as inputs are not inputs
     assert found.inputs[0] == TensorSpec(name="x", dtype="float32", shape=(-1, 3, 16, 16))
     assert dict(found.opsets)[""] == opset
     assert found.precision == "fp32"
@@ -56,7 +58,9 @@ def test_precision_follows_the_bytes(zoo, tmp_path):
     path = zoo.cnn(tmp_path / "m.onnx")
     model = onnx.load(path)
     for tensor in model.graph.initializer:
-        half = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
+        half = onnx.numpy_helper.from_array(
+            onnx.numpy_helper.to_array(tensor).astype(np.float16), tensor.name
+        )
         tensor.CopyFrom(half)
     path.write_bytes(model.SerializeToString())
     assert describe(path).precision == "fp16"
@@ -86,7 +90,9 @@ def test_maps_are_refused_with_advice(zoo, tmp_path):
         describe(zoo.tree(tmp_path / "t.onnx", zipmap=True))
 
 
-@pytest.mark.parametrize("content", [b"", b"hello world, this is text", b"\x00" * 64, b"PK\x03\x04" + b"\x00" * 60])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello world, this is text", b"\x00" * 64, b"PK\x03\x04" + b"\x00" * 60]
+)
 def test_other_files_are_refused_in_one_sentence(tmp_path, content):
     path = tmp_path / "m.onnx"
     path.write_bytes(content)

@@ -40,7 +40,9 @@ def test_a_cnn_gets_the_whole_spread(zoo, tmp_path, load):
             make_pass(step)
 
 
-@pytest.mark.parametrize(("flags", "wanted"), [(("avx512_vnni",), False), (("asimddp",), False), (("asimd",), True)])
+@pytest.mark.parametrize(
+    ("flags", "wanted"), [(("avx512_vnni",), False), (("asimddp",), False), (("asimd",), True)]
+)
 def test_seven_bits_only_where_sums_can_saturate(zoo, tmp_path, load, flags, wanted):
     found = propose(load(zoo.cnn(tmp_path / "m.onnx")).description, [device(*flags)], True)
     assert any("7-bit" in r.label for r in found.recipes) is wanted
@@ -48,7 +50,11 @@ def test_seven_bits_only_where_sums_can_saturate(zoo, tmp_path, load, flags, wan
 
 def test_products_get_dynamic_int8_even_without_data(zoo, tmp_path, load):
     found = propose(load(zoo.mlp(tmp_path / "m.onnx")).description, [], False)
-    assert [r.passes[0].name for r in found.recipes[1:]] == ["optimize_graph", "quantize_dynamic", "quantize_dynamic"]
+    assert [r.passes[0].name for r in found.recipes[1:]] == [
+        "optimize_graph",
+        "quantize_dynamic",
+        "quantize_dynamic",
+    ]
     assert {s.reason for s in found.skipped} == {"there is no calibration data"}
     recurrent = propose(load(zoo.lstm(tmp_path / "l.onnx")).description, [], True)
     assert any(r.label.startswith("dynamic") for r in recurrent.recipes)

@@ -31,7 +31,10 @@ def test_recipes_are_read_in_order(tmp_path):
         ("recipes: {a: 3}", "recipe 'a' is a list of passes"),
         ("recipes: {a: [3]}", 'each step is an object with a "pass"'),
         ("recipes: {1: []}", "a recipe's label is text"),
-        ("recipes: {a: [{pass: quantize_static, encoding: 7}]}", "recipe 'a': pass 'quantize_static': encoding is str"),
+        (
+            "recipes: {a: [{pass: quantize_static, encoding: 7}]}",
+            "recipe 'a': pass 'quantize_static': encoding is str",
+        ),
         ("recipes: {a: [{pass: quantize_static, colour: red}]}", "no setting 'colour'"),
     ],
 )

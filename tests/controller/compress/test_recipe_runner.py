@@ -114,7 +114,10 @@ def test_a_bad_pass_is_rolled_back_and_the_recipe_goes_on(source, runner, image_
     assert any(note.startswith(f"{bad} was rolled back: ") and reason in note for note in result.notes)
     assert result.applied == (OPTIMIZE, STATIC)
     clean = one.run(source, Recipe(label="b", passes=(OPTIMIZE, STATIC)))
-    assert [s.state for s in clean.stages] == ["resumed", "resumed"]  # exactly as if the bad pass had not been there
+    assert [s.state for s in clean.stages] == [
+        "resumed",
+        "resumed",
+    ]  # exactly as if the bad pass had not been there
     assert clean.path == result.path
 
 

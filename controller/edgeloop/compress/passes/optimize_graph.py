@@ -13,6 +13,7 @@ from edgeloop.compress.compare import answers, inequivalence
 from edgeloop.compress.graph import load_model, nodes_in, opsets_of, prune_opset_imports, save_model
 from edgeloop.compress.passes.base import Ensures, Pass, PassContext
 from edgeloop.compress.passes.settings import one_of
+from edgeloop.compress.prepare import fix_parameters
 from edgeloop.compress.runtime import first_line, open_session, session_options
 from edgeloop.domain.model import ModelDescription
 
@@ -58,7 +59,7 @@ class OptimizeGraph(Pass[Settings]):
         note: Callable[[str], None],
     ) -> None:
         tools = {"onnxruntime": self._by_onnxruntime, "onnxslim": _by_onnxslim, "onnxscript": _by_onnxscript}
-        proto = tools[self.settings.tool](source, context.work_directory)
+        proto = tools[self.settings.tool](_constant(source, context.work_directory), context.work_directory)
         # The runtime stamps every domain that it knows; an older one on a board would refuse those.
         prune_opset_imports(proto)
         strange = sorted(
@@ -104,6 +105,16 @@ class OptimizeGraph(Pass[Settings]):
         difference = judge(expected, actual, model.precision) if judge else inequivalence(actual, expected)
         if difference:
             raise InternalError(f"graph optimisation changed the answers of {model.name}: {difference}.")
+
+
+def _constant(source: Path, directory: Path) -> Path:
+    """Return the model with its parameters as constants; the source itself when they are."""
+    if not fix_parameters(load_model(source)):
+        return source
+    proto = load_model(source, external=True)
+    fix_parameters(proto)
+    save_model(proto, directory / "constant.onnx")
+    return directory / "constant.onnx"
 
 
 def _by_onnxslim(source: Path, directory: Path) -> Any:

@@ -1,4 +1,5 @@
-"""Weights of matrix products and recurrent layers as int8, activations quantised at run time; needs no data."""
+"""Weights of matrix products and recurrent layers as int8, activations quantised at run time; needs no
+data."""
 
 from __future__ import annotations
 

@@ -79,3 +79,21 @@ def test_state_and_several_inputs(zoo, tmp_path, load):
     )
     result, _ = run(load(zoo.two_inputs(tmp_path / "m.onnx")), tmp_path, data)
     assert [s.name for s in result.description.inputs] == ["tokens", "side"]
+
+
+def test_old_files_that_list_their_parameters_as_inputs(zoo, tmp_path, load):
+    """What is folded away must not come back as an input that nobody feeds."""
+    nodes = [
+        onnx.helper.make_node("Add", ["a", "b"], ["w"]),
+        onnx.helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    weights = [zoo.weight((4, 4), "a", 1), zoo.weight((4, 4), "b", 2)]
+    inputs = [zoo.value("x", ["n", 4]), zoo.value("a", [4, 4]), zoo.value("b", [4, 4])]
+    path = zoo.save(
+        tmp_path / "m.onnx", nodes, inputs, [zoo.value("y", ["n", 4])], weights, opset=7, ir_version=3
+    )
+    result, _ = run(load(path), tmp_path)
+    after = onnx.load(result.path)
+    assert [i.name for i in after.graph.input] == ["x"]
+    assert [n.op_type for n in after.graph.node] == ["MatMul"]
+    assert dict(result.description.opsets) == {"": 7}

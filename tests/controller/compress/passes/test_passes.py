@@ -3,11 +3,11 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+import pytest
 from edgeloop.compress import passes
 from edgeloop.compress.passes import BUILTIN, REGISTRY, make_pass
 from edgeloop.domain.recipe import PassSpec
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError
-import pytest
 
 
 def test_files_table_and_names_agree():

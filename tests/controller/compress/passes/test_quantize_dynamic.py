@@ -36,10 +36,14 @@ def test_products_carry_integers_of_the_chosen_type(zoo, tmp_path, load, rng, we
 def test_seven_bits_are_seven_bits(zoo, tmp_path, load):
     source = load(zoo.mlp(tmp_path / "m.onnx"))
     whole = run(source, tmp_path)
-    largest = max(np.abs(a.astype(int)).max() for a in zoo.initializers(whole.path).values() if a.dtype == np.int8)
+    largest = max(
+        np.abs(a.astype(int)).max() for a in zoo.initializers(whole.path).values() if a.dtype == np.int8
+    )
     assert largest == 127
     half = run(source, tmp_path, reduce_range=True)
-    largest = max(np.abs(a.astype(int)).max() for a in zoo.initializers(half.path).values() if a.dtype == np.int8)
+    largest = max(
+        np.abs(a.astype(int)).max() for a in zoo.initializers(half.path).values() if a.dtype == np.int8
+    )
     assert largest <= 64
 
 
@@ -50,7 +54,9 @@ def test_a_recurrent_layer(zoo, tmp_path, load):
 
 def test_convolutions_are_refused_with_the_reason(zoo, tmp_path, load):
     source = load(zoo.cnn(tmp_path / "m.onnx"))
-    with pytest.raises(UnsupportedError, match=r"ConvInteger has no fast kernel: measured 0\.40x on MobileNetV2"):
+    with pytest.raises(
+        UnsupportedError, match=r"ConvInteger has no fast kernel: measured 0\.40x on MobileNetV2"
+    ):
         run(source, tmp_path, op_types=["Conv"])
     result = run(source, tmp_path)
     counts = dict(result.description.operator_counts)
@@ -63,9 +69,14 @@ def test_what_carries_no_constant_weights_is_refused(tmp_path, zoo, load):
 
     node = helper.make_node("MatMul", ["a", "b"], ["y"])
     path = zoo.save(
-        tmp_path / "m.onnx", [node], [zoo.value("a", ["n", 4]), zoo.value("b", [4, 4])], [zoo.value("y", ["n", 4])]
+        tmp_path / "m.onnx",
+        [node],
+        [zoo.value("a", ["n", 4]), zoo.value("b", [4, 4])],
+        [zoo.value("y", ["n", 4])],
     )
-    with pytest.raises(UnsupportedError, match="none of its MatMul, Gemm, LSTM, Attention nodes carries constant"):
+    with pytest.raises(
+        UnsupportedError, match="none of its MatMul, Gemm, LSTM, Attention nodes carries constant"
+    ):
         run(load(path), tmp_path)
     with pytest.raises(UnsupportedError, match=r"ai\.onnx\.ml"):
         run(load(zoo.tree(tmp_path / "t.onnx")), tmp_path)

@@ -23,7 +23,7 @@ def run(source, tmp_path, data, **settings):
 
 
 def pairs(path):
-    """Map each Conv, Gemm and MatMul to scale and zero point of its activation and of its weight."""
+    """Map each product to (scale, zero point) of its activation and of its weight."""
     model = onnx.load(path)
     held = {t.name: t for t in model.graph.initializer}
     made = {n.output[0]: n for n in model.graph.node}
@@ -33,7 +33,8 @@ def pairs(path):
             left, right = (made.get(name) for name in node.input[:2])
             if left is not None and right is not None and left.op_type == "DequantizeLinear":
                 found[node.name] = tuple(
-                    tuple(onnx.numpy_helper.to_array(held[name]) for name in pair.input[1:3]) for pair in (left, right)
+                    tuple(onnx.numpy_helper.to_array(held[name]) for name in pair.input[1:3])
+                    for pair in (left, right)
                 )
     return found
 
@@ -43,7 +44,9 @@ def source(zoo, tmp_path, load):
     return load(zoo.cnn(tmp_path / "m.onnx"))
 
 
-@pytest.mark.parametrize(("encoding", "per_channel"), list(itertools.product(["U8S8", "S8S8", "U8U8"], [True, False])))
+@pytest.mark.parametrize(
+    ("encoding", "per_channel"), list(itertools.product(["U8S8", "S8S8", "U8U8"], [True, False]))
+)
 def test_encoding_and_scales(zoo, tmp_path, source, image_data, encoding, per_channel):
     result = run(source, tmp_path, image_data, encoding=encoding, per_channel=per_channel)
     found = pairs(result.path)
@@ -58,7 +61,10 @@ def test_encoding_and_scales(zoo, tmp_path, source, image_data, encoding, per_ch
             assert not zero.any()
         if encoding[2] == "S" or per_channel:
             assert len(set(weight_zero.reshape(-1).tolist())) == 1
-    assert [s.dtype for s in (*result.description.inputs, *result.description.outputs)] == ["float32", "float32"]
+    assert [s.dtype for s in (*result.description.inputs, *result.description.outputs)] == [
+        "float32",
+        "float32",
+    ]
     session = onnxruntime.InferenceSession(str(result.path), providers=["CPUExecutionProvider"])
     reference = onnxruntime.InferenceSession(str(source.path), providers=["CPUExecutionProvider"])
     x = zoo.images(4, seed=9)
@@ -69,7 +75,9 @@ def test_encoding_and_scales(zoo, tmp_path, source, image_data, encoding, per_ch
 def test_the_file_shrinks_and_holds_bytes(zoo, tmp_path, load, image_data):
     path = zoo.cnn(tmp_path / "m.onnx", constants=True)
     result = run(load(path), tmp_path, image_data)
-    sizes = sorted(a.size for a in zoo.initializers(result.path).values() if a.dtype == np.int8 and a.size > 16)
+    sizes = sorted(
+        a.size for a in zoo.initializers(result.path).values() if a.dtype == np.int8 and a.size > 16
+    )
     assert sizes == [72, 128, 160, 216]
     assert not [a for a in zoo.initializers(result.path).values() if a.dtype == np.float32 and a.size > 16]
     assert result.description.precision == "int8"
@@ -96,7 +104,9 @@ def test_excluded_products_stay_fp32(tmp_path, source, image_data):
     assert set(pairs(run(source, tmp_path, image_data, exclude_first=1).path)) == {"deep", "point", "last"}
     assert set(pairs(run(source, tmp_path, image_data, exclude_last=1).path)) == {"first", "deep", "point"}
     assert set(pairs(run(source, tmp_path, image_data, exclude=["point"]).path)) == {"first", "deep", "last"}
-    with pytest.raises(InvalidInputError, match="no node 'pont' to exclude.*Its products are first, deep, point"):
+    with pytest.raises(
+        InvalidInputError, match=r"no node 'pont' to exclude.*Its products are first, deep, point"
+    ):
         run(source, tmp_path, image_data, exclude=["pont"])
     with pytest.raises(InvalidInputError, match="all 4 products"):
         run(source, tmp_path, image_data, exclude_first=9)
@@ -170,7 +180,7 @@ def test_trees_and_subgraph_only_models_are_refused(zoo, tmp_path, load):
     with pytest.raises(UnsupportedError, match=r"ai\.onnx\.ml operators"):
         run(load(zoo.tree(tmp_path / "t.onnx")), tmp_path, two)
     four = Dataset(name="d", inputs={"x": np.ones((2, 4), np.float32)})
-    with pytest.raises(UnsupportedError, match="inside of If, Loop or Scan"):
+    with pytest.raises(UnsupportedError, match=r"inside of If, Loop or Scan"):
         run(load(zoo.looping(tmp_path / "l.onnx")), tmp_path, four)
 
 

@@ -80,7 +80,8 @@ def test_a_torch_module_is_exported(tmp_path):
     script = tmp_path / "net.py"
     script.write_text(
         "import torch\n"
-        "def f():\n    return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()), torch.randn(2, 4)\n"
+        "def f():\n    return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()), "
+        "torch.randn(2, 4)\n"
     )
     found = load_source(f"{script}:f", tmp_path / "work")
     assert found.description.parameter_count == 15
