@@ -101,8 +101,8 @@ async def _build_rest(app: App, requests: Sequence[BuildRequest], listener: List
 
 
 def _share(app: App, prepared: Prepared) -> tuple[_Shared, Decision]:
-    from edgeloop.compress.packaging import Decision
     from edgeloop.compress.items import write_arrays, write_items
+    from edgeloop.compress.packaging import Decision
     from edgeloop.evaluate.inference import run_model
     from edgeloop.evaluate.task import decision_rule
 

@@ -37,7 +37,9 @@ def test_items_are_not_stacked_where_that_changes_their_answers(coupled: Path) -
 
 def test_an_item_that_is_a_whole_feed(sequence_model: Path) -> None:
     items = X.reshape(-1)[:80].reshape(8, 5, 2)
-    np.testing.assert_allclose(run_model(sequence_model, data(x=items))["total"], items.sum(axis=(1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(
+        run_model(sequence_model, data(x=items))["total"], items.sum(axis=(1, 2)), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("batch_size", [0, 1])

@@ -117,7 +117,9 @@ def _statistic(worse: int, better: int, count: int, difference: float) -> float:
 
 
 @pytest.mark.parametrize(("worse", "better", "count"), [(3, 1, 44), (1, 0, 44), (12, 5, 200)])
-def test_the_ends_of_the_score_interval_are_where_the_statistic_is_196(worse: int, better: int, count: int) -> None:
+def test_the_ends_of_the_score_interval_are_where_the_statistic_is_196(
+    worse: int, better: int, count: int
+) -> None:
     low, high = paired_score_interval(worse, better, count)
     assert _statistic(worse, better, count, low) == pytest.approx(1.96, abs=0.01)
     assert _statistic(worse, better, count, high) == pytest.approx(-1.96, abs=0.01)

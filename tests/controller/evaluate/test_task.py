@@ -46,7 +46,12 @@ def test_the_threshold_of_logits_is_zero() -> None:
     logits = {"y": np.array([[-2.0], [3.0], [1.0], [-1.0]])}
     assert decision_rule(logits, data([0, 1, 1, 0])).threshold == 0.0
     assert decision_rule({"y": np.full((4, 1), 0.3)}, data([0, 1, 1, 0])).threshold == 0.5
-    assert judged(logits, data([0, 1, 1, 0]), infer_task(logits, data([0, 1, 1, 0]))).decisions.tolist() == [0, 1, 1, 0]  # type: ignore[union-attr]
+    assert judged(logits, data([0, 1, 1, 0]), infer_task(logits, data([0, 1, 1, 0]))).decisions.tolist() == [
+        0,
+        1,
+        1,
+        0,
+    ]  # type: ignore[union-attr]
 
 
 def test_an_estimator_that_gives_the_class_is_compared_by_the_scores_beside_it() -> None:
@@ -63,7 +68,9 @@ def test_a_label_per_sequence_is_held_against_the_last_step() -> None:
     scores = np.zeros((4, 5, 3))
     scores[:, -1, 2] = 1
     sequences = data([2, 2, 2, 0], state=STATE)
-    assert judged({"y": scores}, sequences, infer_task({"y": scores}, sequences)).decisions.tolist() == [2] * 4  # type: ignore[union-attr]
+    assert (
+        judged({"y": scores}, sequences, infer_task({"y": scores}, sequences)).decisions.tolist() == [2] * 4
+    )  # type: ignore[union-attr]
 
 
 def test_an_answer_that_is_not_finite_decides_nothing() -> None:
@@ -75,5 +82,7 @@ def test_an_answer_that_is_not_finite_decides_nothing() -> None:
 
 def test_labels_beyond_the_classes_are_refused() -> None:
     outputs = {"y": np.zeros((4, 3))}
-    with pytest.raises(InvalidInputError, match="labels run from 0 to 3, output 'y' of the model has classes 0 to 2"):
+    with pytest.raises(
+        InvalidInputError, match="labels run from 0 to 3, output 'y' of the model has classes 0 to 2"
+    ):
         judged(outputs, data([0, 1, 2, 3]), infer_task(outputs, data([0, 1, 2, 3])))

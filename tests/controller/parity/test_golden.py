@@ -10,7 +10,9 @@ from edgeloop.domain.dataset import Dataset
 from edgeloop.parity.golden import read_golden, write_golden
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError, NotFoundError
 
-DATA = Dataset(name="d", inputs={"x": np.arange(6, dtype=np.float32).reshape(3, 2), "ids": np.array([1, 2, 3])})
+DATA = Dataset(
+    name="d", inputs={"x": np.arange(6, dtype=np.float32).reshape(3, 2), "ids": np.array([1, 2, 3])}
+)
 HOST = {"y": np.arange(3.0)}
 ORIGINAL = {"y": np.arange(3.0) + 1e-3}
 

@@ -27,7 +27,9 @@ BETTER, MAYBE, EQUAL, WORSE = (1.5, 1.4, 1.6), (1.1, 0.9, 1.3), (1.0, 0.99, 1.01
 SELF = (1.0, 1.0, 1.0)
 
 
-def strategy(evidence: list[Evidence], *require: str, prefer: str = "latency_p50", **rest: object) -> Strategy:
+def strategy(
+    evidence: list[Evidence], *require: str, prefer: str = "latency_p50", **rest: object
+) -> Strategy:
     return decide("pi", "dev", evidence, parse_constraints(require), parse_preference(prefer), **rest)  # type: ignore[arg-type]
 
 
@@ -58,7 +60,9 @@ def test_the_table_of_verdicts(evidence: Make, original: tuple, candidate: tuple
     ]
     result = strategy(cases, "latency < 10ms")
     assert result.decision is expected(original, candidate, gain)
-    assert result.candidate == {Decision.THIS_ONE: "a", Decision.KEEP_ORIGINAL: "original"}.get(result.decision, "")
+    assert result.candidate == {Decision.THIS_ONE: "a", Decision.KEEP_ORIGINAL: "original"}.get(
+        result.decision, ""
+    )
     assert result.reasons
     assert {f.candidate for f in result.findings} == {"original", "a"}
     assert all(f.reason for f in result.findings)
@@ -76,7 +80,9 @@ def test_the_table_of_verdicts(evidence: Make, original: tuple, candidate: tuple
     ],
 )
 def test_checks(evidence: Make, estimate: object, verdict: Verdict, says: str) -> None:
-    found = check_constraint(parse_constraint("latency < 10ms"), evidence("a", values={"latency_p50": estimate}))
+    found = check_constraint(
+        parse_constraint("latency < 10ms"), evidence("a", values={"latency_p50": estimate})
+    )
     assert found.verdict is verdict
     assert re.search(says, found.reason)
 
@@ -95,7 +101,9 @@ def test_disputed_clocks_pass_no_latency_gate(evidence: Make) -> None:
 
 
 def test_the_violation_is_relative_to_the_bound(evidence: Make) -> None:
-    check = check_constraint(parse_constraint("latency < 10ms"), evidence("a", values={"latency_p50": BEYOND}))
+    check = check_constraint(
+        parse_constraint("latency < 10ms"), evidence("a", values={"latency_p50": BEYOND})
+    )
     assert check.violation == pytest.approx(0.2)
 
 
@@ -142,7 +150,10 @@ def test_a_gain_below_one_percent_is_not_worth_more_data(evidence: Make) -> None
 
 
 def test_an_unknown_gain_leaves_it_open(evidence: Make) -> None:
-    result = strategy([evidence("original", SELF), evidence("a", Estimate.absent("no power sensor"), "energy")], prefer="energy")
+    result = strategy(
+        [evidence("original", SELF), evidence("a", Estimate.absent("no power sensor"), "energy")],
+        prefer="energy",
+    )
     assert result.decision is Decision.UNDECIDED
     assert "no power sensor" in result.reasons[0]
 
@@ -165,7 +176,9 @@ def test_the_nearest_is_named_with_its_distance(evidence: Make) -> None:
 
 
 def test_when_nothing_runs_at_all(evidence: Make) -> None:
-    result = strategy([evidence("original", exclusion="failed: no memory"), evidence("a", exclusion="failed too")])
+    result = strategy(
+        [evidence("original", exclusion="failed: no memory"), evidence("a", exclusion="failed too")]
+    )
     assert result.decision is Decision.NONE_FEASIBLE
     assert result.nearest == ""
     assert "no memory" in result.reasons[0]
@@ -201,7 +214,11 @@ def test_predicted_figures_decide_only_where_they_may(evidence: Make) -> None:
         for label, gain in (("original", SELF), ("a", BETTER))
     ]
     allowed = strategy(cases)
-    assert (allowed.decision, allowed.source, allowed.basis) == (Decision.THIS_ONE, Source.SIMULATED, "datasheet")
+    assert (allowed.decision, allowed.source, allowed.basis) == (
+        Decision.THIS_ONE,
+        Source.SIMULATED,
+        "datasheet",
+    )
     assert any("predicted (basis: datasheet), not measured" in reason for reason in allowed.reasons)
     refused = strategy(cases, allow_simulated=False)
     assert refused.decision is Decision.UNDECIDED

@@ -33,7 +33,9 @@ async def test_a_whole_job_measures_every_trial(bench: Any, workshop: Any, quick
         assert all(held for _, held in run.isolation.layers)
         assert run.energy.gross_j.value is None or run.energy.sensor
         assert run.conditions_before.monotonic_ns < run.conditions_after.monotonic_ns
-    pairs = [{block.position for block in blocks} for blocks in zip(*(r.timing.blocks for r in runs), strict=True)]
+    pairs = [
+        {block.position for block in blocks} for blocks in zip(*(r.timing.blocks for r in runs), strict=True)
+    ]
     assert pairs == [{0, 1}, {0, 1}]
     assert not list((bench.state_directory / "scratch").iterdir())
 

@@ -58,10 +58,18 @@ async def test_an_endless_loop_is_killed_at_its_deadline(bench: Any, workshop: A
 @pytest.mark.parametrize(
     ("nodes", "changes", "sentence"),
     [
-        ([helper.make_node("Identity", ["x"], ["y"])], {"opset": 60}, "operator set 60 of ai.onnx; onnxruntime "),
+        (
+            [helper.make_node("Identity", ["x"], ["y"])],
+            {"opset": 60},
+            "operator set 60 of ai.onnx; onnxruntime ",
+        ),
         ([helper.make_node("Identity", ["x"], ["y"])], {"ir_version": 99}, "IR version 99; onnxruntime "),
         ([helper.make_node("Nope", ["x"], ["y"])], {}, "needs the operator Nope"),
-        ([helper.make_node("Own", ["x"], ["y"], domain="own")], {"domains": ["own"]}, "needs the operator own:Own"),
+        (
+            [helper.make_node("Own", ["x"], ["y"], domain="own")],
+            {"domains": ["own"]},
+            "needs the operator own:Own",
+        ),
         (
             [helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft", ep_cache_context="code")],
             {"domains": ["com.microsoft"]},

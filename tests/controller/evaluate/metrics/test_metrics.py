@@ -19,7 +19,9 @@ def score(metric: str, judged: Judged, weights: list[float] | None = None) -> fl
 
 def decided(decisions: list[int], labels: list[int]) -> Judged:
     return Judged(
-        scores=np.zeros((len(labels), 3)), labels=np.asarray(labels), decisions=np.asarray(decisions, np.int64)
+        scores=np.zeros((len(labels), 3)),
+        labels=np.asarray(labels),
+        decisions=np.asarray(decisions, np.int64),
     )
 
 
@@ -85,7 +87,9 @@ def test_a_weight_is_a_repeated_item(metric: str) -> None:
     weights = rng.integers(0, 4, 30)
     index = np.repeat(np.arange(30), weights)
     assert whole.decisions is not None
-    repeated = Judged(scores=whole.scores[index], labels=whole.labels[index], decisions=whole.decisions[index])
+    repeated = Judged(
+        scores=whole.scores[index], labels=whole.labels[index], decisions=whole.decisions[index]
+    )
     assert score(metric, whole, weights.tolist()) == pytest.approx(score(metric, repeated))
 
 
