@@ -31,7 +31,7 @@ def test_a_cnn_gets_the_whole_spread(zoo, tmp_path, load):
     assert {s["encoding"] for s in static} == {"U8S8", "S8S8", "U8U8"}
     assert {s.get("calibration", "minmax") for s in static} == {"minmax", "percentile"}
     assert "time" in next(s.reason for s in found.skipped if "entropy" in s.label)
-    assert {s["per_channel"] for s in static} == {True, False}
+    assert {s.get("per_channel", True) for s in static} == {True, False}
     assert any(s.get("reduce_range") for s in static)
     assert any("ConvInteger" in s.reason for s in found.skipped if "dynamic" in s.label)
     assert len({r.label for r in found.recipes}) == len(found.recipes)
