@@ -10,7 +10,9 @@ from edgeloop.domain.dataset import Dataset
 from edgeloop.parity.golden import read_golden, write_golden
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError, NotFoundError
 
-DATA = Dataset(name="d", inputs={"x": np.arange(6, dtype=np.float32).reshape(3, 2), "ids": np.array([1, 2, 3])})
+DATA = Dataset(
+    name="d", inputs={"x": np.arange(6, dtype=np.float32).reshape(3, 2), "ids": np.array([1, 2, 3])}
+)
 HOST = {"y": np.arange(3.0)}
 ORIGINAL = {"y": np.arange(3.0) + 1e-3}
 
@@ -29,7 +31,7 @@ def test_the_bytes_depend_on_nothing_but_the_arrays(tmp_path: Path, monkeypatch:
     digests = set()
     for number, now in enumerate((1_000_000_000.0, 1_700_000_000.0)):
         monkeypatch.setattr("time.time", lambda now=now: now)
-        turned = Dataset(name="other", inputs=dict(reversed(DATA.inputs.items())))
+        turned = Dataset(name="other", inputs=dict(reversed(list(DATA.inputs.items()))))
         path = tmp_path / f"{number}.npz"
         write_golden(path, turned if number else DATA, HOST, ORIGINAL)
         digests.add(hashlib.sha256(path.read_bytes()).hexdigest())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from edgeloop.domain.candidate import Candidate, CandidateState
@@ -45,7 +46,9 @@ def estimate(value: float, low: float, high: float, count: int = 100) -> Estimat
 
 @pytest.fixture
 def candidate() -> Callable[..., Candidate]:
-    def make(label: str, size: int = 1000, drop: tuple[float, float, float] | None = None, **rest: object) -> Candidate:
+    def make(
+        label: str, size: int = 1000, drop: tuple[float, float, float] | None = None, **rest: object
+    ) -> Candidate:
         quality = None
         if drop is not None:
             quality = Quality(
@@ -57,7 +60,11 @@ def candidate() -> Callable[..., Candidate]:
                 item_count=100,
                 group_count=100,
             )
-        settings: dict = {"state": CandidateState.BUILT, "artifact_digest": digest_of(label), "quality": quality} | rest
+        settings: dict[str, Any] = {
+            "state": CandidateState.BUILT,
+            "artifact_digest": digest_of(label),
+            "quality": quality,
+        } | rest
         recipe = ORIGINAL if label == "original" else Recipe(label=label, passes=(PassSpec.of("some"),))
         return Candidate(label=label, recipe=recipe, size_bytes=size, **settings)
 
@@ -94,7 +101,7 @@ def run() -> Callable[..., Run]:
                     for r, m in enumerate(medians)
                 ),
             )
-        values: dict = {
+        values: dict[str, Any] = {
             "outcome": Outcome.SUCCESS,
             "failure_kind": FailureKind.NONE,
             "parity": PARITY,
@@ -103,7 +110,9 @@ def run() -> Callable[..., Run]:
         return Run(
             run_id=f"{job}/{label}/{started}",
             source=Source.SIMULATED if simulated else Source.MEASURED,
-            simulation=Simulation(profile="pi", profile_digest="0" * 64, basis="datasheet", seed=0) if simulated else None,
+            simulation=Simulation(profile="pi", profile_digest="0" * 64, basis="datasheet", seed=0)
+            if simulated
+            else None,
             device_id="dev",
             device_name="pi",
             boot_id="b",
@@ -125,7 +134,9 @@ def run() -> Callable[..., Run]:
 def energy() -> Callable[..., Energy]:
     def make(value: float, low: float, high: float) -> Energy:
         none = Estimate.absent("no")
-        return Energy(gross_j=estimate(value, low, high), above_idle_j=none, mean_power_w=none, idle_power_w=none)
+        return Energy(
+            gross_j=estimate(value, low, high), above_idle_j=none, mean_power_w=none, idle_power_w=none
+        )
 
     return make
 
@@ -149,7 +160,7 @@ def evidence() -> Callable[..., Evidence]:
         original = label == "original"
         values = rest.pop("values", {})
         gains = {} if gain is None else {quantity: gain if isinstance(gain, Estimate) else estimate(*gain)}
-        settings: dict = {
+        settings: dict[str, Any] = {
             "source": Source.MEASURED,
             "outcome": Outcome.SUCCESS,
             "parity": Verdict.PASSED,

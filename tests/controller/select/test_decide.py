@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,9 @@ BETTER, MAYBE, EQUAL, WORSE = (1.5, 1.4, 1.6), (1.1, 0.9, 1.3), (1.0, 0.99, 1.01
 SELF = (1.0, 1.0, 1.0)
 
 
-def strategy(evidence: list[Evidence], *require: str, prefer: str = "latency_p50", **rest: object) -> Strategy:
+def strategy(
+    evidence: list[Evidence], *require: str, prefer: str = "latency_p50", **rest: object
+) -> Strategy:
     return decide("pi", "dev", evidence, parse_constraints(require), parse_preference(prefer), **rest)  # type: ignore[arg-type]
 
 
@@ -35,7 +38,7 @@ def standing(result: Strategy, label: str) -> str:
     return next(f.standing for f in result.findings if f.candidate == label)
 
 
-def expected(original: tuple, candidate: tuple, gain: tuple) -> Decision:
+def expected(original: tuple[Any, ...], candidate: tuple[Any, ...], gain: tuple[Any, ...]) -> Decision:
     """The rule of the module's docstring, written down once more as a table of its own."""
     if candidate is WITHIN and gain is BETTER:
         return Decision.THIS_ONE
@@ -51,14 +54,18 @@ def expected(original: tuple, candidate: tuple, gain: tuple) -> Decision:
     ("original", "candidate", "gain"),
     list(product((WITHIN, ACROSS, BEYOND), (WITHIN, ACROSS, BEYOND), (BETTER, MAYBE, EQUAL, WORSE))),
 )
-def test_the_table_of_verdicts(evidence: Make, original: tuple, candidate: tuple, gain: tuple) -> None:
+def test_the_table_of_verdicts(
+    evidence: Make, original: tuple[Any, ...], candidate: tuple[Any, ...], gain: tuple[Any, ...]
+) -> None:
     cases = [
         evidence("original", SELF, values={"latency_p50": original}),
         evidence("a", gain, values={"latency_p50": candidate}),
     ]
     result = strategy(cases, "latency < 10ms")
     assert result.decision is expected(original, candidate, gain)
-    assert result.candidate == {Decision.THIS_ONE: "a", Decision.KEEP_ORIGINAL: "original"}.get(result.decision, "")
+    assert result.candidate == {Decision.THIS_ONE: "a", Decision.KEEP_ORIGINAL: "original"}.get(
+        result.decision, ""
+    )
     assert result.reasons
     assert {f.candidate for f in result.findings} == {"original", "a"}
     assert all(f.reason for f in result.findings)
@@ -76,7 +83,9 @@ def test_the_table_of_verdicts(evidence: Make, original: tuple, candidate: tuple
     ],
 )
 def test_checks(evidence: Make, estimate: object, verdict: Verdict, says: str) -> None:
-    found = check_constraint(parse_constraint("latency < 10ms"), evidence("a", values={"latency_p50": estimate}))
+    found = check_constraint(
+        parse_constraint("latency < 10ms"), evidence("a", values={"latency_p50": estimate})
+    )
     assert found.verdict is verdict
     assert re.search(says, found.reason)
 
@@ -95,7 +104,9 @@ def test_disputed_clocks_pass_no_latency_gate(evidence: Make) -> None:
 
 
 def test_the_violation_is_relative_to_the_bound(evidence: Make) -> None:
-    check = check_constraint(parse_constraint("latency < 10ms"), evidence("a", values={"latency_p50": BEYOND}))
+    check = check_constraint(
+        parse_constraint("latency < 10ms"), evidence("a", values={"latency_p50": BEYOND})
+    )
     assert check.violation == pytest.approx(0.2)
 
 
@@ -109,7 +120,9 @@ def test_the_violation_is_relative_to_the_bound(evidence: Make) -> None:
         ({"outcome": None, "source": None, "parity": None}, "undecided", Decision.UNDECIDED),
     ],
 )
-def test_what_else_stands_in_the_way(evidence: Make, settings: dict, found: str, decision: Decision) -> None:
+def test_what_else_stands_in_the_way(
+    evidence: Make, settings: dict[str, Any], found: str, decision: Decision
+) -> None:
     result = strategy([evidence("original", SELF), evidence("a", BETTER, **settings)])
     assert standing(result, "a") == found
     assert result.decision is decision
@@ -142,7 +155,10 @@ def test_a_gain_below_one_percent_is_not_worth_more_data(evidence: Make) -> None
 
 
 def test_an_unknown_gain_leaves_it_open(evidence: Make) -> None:
-    result = strategy([evidence("original", SELF), evidence("a", Estimate.absent("no power sensor"), "energy")], prefer="energy")
+    result = strategy(
+        [evidence("original", SELF), evidence("a", Estimate.absent("no power sensor"), "energy")],
+        prefer="energy",
+    )
     assert result.decision is Decision.UNDECIDED
     assert "no power sensor" in result.reasons[0]
 
@@ -165,7 +181,9 @@ def test_the_nearest_is_named_with_its_distance(evidence: Make) -> None:
 
 
 def test_when_nothing_runs_at_all(evidence: Make) -> None:
-    result = strategy([evidence("original", exclusion="failed: no memory"), evidence("a", exclusion="failed too")])
+    result = strategy(
+        [evidence("original", exclusion="failed: no memory"), evidence("a", exclusion="failed too")]
+    )
     assert result.decision is Decision.NONE_FEASIBLE
     assert result.nearest == ""
     assert "no memory" in result.reasons[0]
@@ -183,7 +201,7 @@ def test_feasible_alone_is_not_better(evidence: Make) -> None:
 
 
 def test_weights_combine_gains(evidence: Make) -> None:
-    def both(label: str, latency: tuple, size: tuple) -> Evidence:
+    def both(label: str, latency: tuple[Any, ...], size: tuple[Any, ...]) -> Evidence:
         made = evidence(label, latency)
         gains = (*made.gains, *evidence(label, size, "size").gains)
         return Evidence(**{f: getattr(made, f) for f in made.__slots__} | {"gains": gains})
@@ -201,7 +219,11 @@ def test_predicted_figures_decide_only_where_they_may(evidence: Make) -> None:
         for label, gain in (("original", SELF), ("a", BETTER))
     ]
     allowed = strategy(cases)
-    assert (allowed.decision, allowed.source, allowed.basis) == (Decision.THIS_ONE, Source.SIMULATED, "datasheet")
+    assert (allowed.decision, allowed.source, allowed.basis) == (
+        Decision.THIS_ONE,
+        Source.SIMULATED,
+        "datasheet",
+    )
     assert any("predicted (basis: datasheet), not measured" in reason for reason in allowed.reasons)
     refused = strategy(cases, allow_simulated=False)
     assert refused.decision is Decision.UNDECIDED
@@ -209,7 +231,7 @@ def test_predicted_figures_decide_only_where_they_may(evidence: Make) -> None:
 
 
 def test_the_front_holds_what_nothing_beats_for_certain(evidence: Make) -> None:
-    def point(label: str, latency: tuple, size: float) -> Evidence:
+    def point(label: str, latency: tuple[Any, ...], size: float) -> Evidence:
         return evidence(label, SELF, values={"latency_p50": latency, "size": (size, size, size)})
 
     cases = [
@@ -245,7 +267,8 @@ def test_equal_speed_is_recommended_no_more_often_than_the_tail_allows(
 def test_a_slower_one_is_never_recommended(
     candidate: Callable[..., Candidate], run: Callable[..., Run]
 ) -> None:
-    """300 draws at 0.69 of the original's speed, in noise of a tenth: none is recommended, nor left open for good."""
+    """300 draws at 0.69 of the original's speed, in noise of a tenth: none is recommended, nor left "
+    "open for good."""
     rng = np.random.default_rng(12)
     pair = [candidate("original"), candidate("a")]
     for _ in range(300):

@@ -8,7 +8,16 @@ import pytest
 from edgeloop.domain.candidate import Candidate, CandidateState
 from edgeloop.select.evidence import collect
 from edgeloop_protocol.types.measurement import Estimate
-from edgeloop_protocol.types.run import Energy, FailureKind, Memory, Outcome, Run, Source, SteadyState, Verdict
+from edgeloop_protocol.types.run import (
+    Energy,
+    FailureKind,
+    Memory,
+    Outcome,
+    Run,
+    Source,
+    SteadyState,
+    Verdict,
+)
 
 Make = Callable[..., Candidate]
 MakeRun = Callable[..., Run]
@@ -21,7 +30,9 @@ def test_the_gain_is_the_paired_ratio_of_block_medians(candidate: Make, run: Mak
     logs = np.log(np.divide(before, after))
     half = 4.302652729749464 * logs.std(ddof=1) / math.sqrt(3)
     assert gain.value == pytest.approx(math.exp(logs.mean()))
-    assert (gain.low, gain.high) == pytest.approx((math.exp(logs.mean() - half), math.exp(logs.mean() + half)))
+    assert (gain.low, gain.high) == pytest.approx(
+        (math.exp(logs.mean() - half), math.exp(logs.mean() + half))
+    )
     assert gain.sample_count == 3
     # The device was four times slower in the last round; unpaired, nothing could be told.
     assert gain.low is not None
@@ -31,7 +42,10 @@ def test_the_gain_is_the_paired_ratio_of_block_medians(candidate: Make, run: Mak
 
 def test_two_rounds_are_too_few(candidate: Make, run: MakeRun) -> None:
     found = collect([candidate("original"), candidate("a")], [run("original", [1, 1]), run("a", [0.5, 0.5])])
-    assert found[1].gain("latency_p50").reason == "the gain in latency_p50 needs 3 rounds with both models, there are 2"
+    assert (
+        found[1].gain("latency_p50").reason
+        == "the gain in latency_p50 needs 3 rounds with both models, there are 2"
+    )
 
 
 def test_only_the_originals_run_of_the_same_job_counts(candidate: Make, run: MakeRun) -> None:
@@ -63,7 +77,11 @@ def test_tails_and_energy_take_the_least_favourable_ends(
 def test_size_is_exact_and_memory_has_its_allowance(
     candidate: Make, run: MakeRun, memory: Callable[..., Memory]
 ) -> None:
-    runs = [run("original", memory=memory(2000)), run("a", memory=memory(1000)), run("b", memory=memory(None, "no VmHWM"))]
+    runs = [
+        run("original", memory=memory(2000)),
+        run("a", memory=memory(1000)),
+        run("b", memory=memory(None, "no VmHWM")),
+    ]
     found = collect([candidate("original", 3000), candidate("a", 1500), candidate("b")], runs)
     assert found[1].gain("size") == Estimate(value=2.0, low=2.0, high=2.0, confidence=1.0, sample_count=1)
     value = found[1].value("memory")
@@ -73,8 +91,14 @@ def test_size_is_exact_and_memory_has_its_allowance(
     assert found[2].value("memory").reason == "no VmHWM"
 
 
-def test_quality_comes_from_the_host_and_the_original_is_not_worse_than_itself(candidate: Make, run: MakeRun) -> None:
-    candidates = [candidate("original", drop=(0, -0.01, 0.01)), candidate("a", drop=(0.02, 0.01, 0.03)), candidate("b")]
+def test_quality_comes_from_the_host_and_the_original_is_not_worse_than_itself(
+    candidate: Make, run: MakeRun
+) -> None:
+    candidates = [
+        candidate("original", drop=(0, -0.01, 0.01)),
+        candidate("a", drop=(0.02, 0.01, 0.03)),
+        candidate("b"),
+    ]
     found = collect(candidates, [])
     assert (found[0].value("quality_drop").low, found[0].value("quality_drop").high) == (0.0, 0.0)
     assert found[1].value("quality_drop").high == 0.03
@@ -91,7 +115,9 @@ def test_quality_comes_from_the_host_and_the_original_is_not_worse_than_itself(c
     ],
 )
 def test_what_was_not_built_is_out_with_its_reason(candidate: Make, state: CandidateState, says: str) -> None:
-    found = collect([candidate("original"), candidate("a", state=state, reason="why", artifact_digest="")], [])
+    found = collect(
+        [candidate("original"), candidate("a", state=state, reason="why", artifact_digest="")], []
+    )
     assert found[1].exclusion == says
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,7 @@ def data(labels: object = None, **settings: object) -> Dataset:
     known = {"task", "output", "state", "calibration_indices"}
     arrays = {k: np.asarray(v) for k, v in settings.items() if k not in known}
     rest = {k: v for k, v in settings.items() if k in known}
-    return Dataset(
-        name="d", inputs=arrays, labels=None if labels is None else np.asarray(labels), **rest
-    )  # type: ignore[arg-type]
+    return Dataset(name="d", inputs=arrays, labels=None if labels is None else np.asarray(labels), **rest)  # type: ignore[arg-type]
 
 
 def ones(*shape: int, dtype: str = "float32") -> np.ndarray:
@@ -30,7 +29,9 @@ def ones(*shape: int, dtype: str = "float32") -> np.ndarray:
 
 
 def test_safe_casts_are_done_and_noted(model: Model) -> None:
-    fitted = fit(data(x=ones(5, 4, dtype="float64"), ids=np.arange(5)[:, None]), model(X, ("ids", (-1, 1), "int32")))
+    fitted = fit(
+        data(x=ones(5, 4, dtype="float64"), ids=np.arange(5)[:, None]), model(X, ("ids", (-1, 1), "int32"))
+    )
     assert {n: str(a.dtype) for n, a in fitted.inputs.items()} == {"x": "float32", "ids": "int32"}
     assert fitted.notes == ("x: cast from float64 to float32", "ids: cast from int64 to int32")
 
@@ -62,7 +63,7 @@ def test_labels_become_class_indices(model: Model) -> None:
     assert whole.labels.dtype.kind == "i"
 
 
-WRONG: list[tuple[dict, str]] = [
+WRONG: list[tuple[dict[str, Any], str]] = [
     ({"y": ones(2, 4), "z": ones(2, 1)}, "lacks x"),
     ({"x": ones(2, 4), "z": ones(2, 1)}, "has z, which the model does not take"),
     ({"x": ones(2, 5)}, r"items of shape \[5\], the model takes \[any, 4\]"),
@@ -71,17 +72,26 @@ WRONG: list[tuple[dict, str]] = [
     ({"x": np.array([[1.0, np.nan, 1, 1], [1, 1, 1, 1]])}, "1 NaN or infinite values in 1 of 2 items"),
     ({"x": np.full((2, 4), 1e39)}, "8 NaN or infinite values"),
     ({"x": np.array([["a"] * 4] * 2)}, "the model takes float32"),
-    ({"x": ones(2, 4), "labels": [0, 3]}, "labels run from 0 to 3, output 'scores' of the model has classes 0 to 2"),
+    (
+        {"x": ones(2, 4), "labels": [0, 3]},
+        "labels run from 0 to 3, output 'scores' of the model has classes 0 to 2",
+    ),
     ({"x": ones(2, 4), "labels": [-1, 0]}, "labels run from -1"),
     ({"x": ones(2, 4), "labels": [0.5, np.inf]}, "labels hold infinite values"),
-    ({"x": ones(2, 4), "labels": [0, 1], "output": "logits"}, "judged by the output 'logits'; the model has scores"),
+    (
+        {"x": ones(2, 4), "labels": [0, 1], "output": "logits"},
+        "judged by the output 'logits'; the model has scores",
+    ),
     ({"x": ones(2, 4), "calibration_indices": (2,)}, "calibration index 2 is not one of its 2 items"),
-    ({"x": ones(2, 4), "state": (StateBinding(input="h", output="g"),)}, "the state g -> h is not of this model"),
+    (
+        {"x": ones(2, 4), "state": (StateBinding(input="h", output="g"),)},
+        "the state g -> h is not of this model",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("given", "says"), WRONG, ids=[says[:30] for _, says in WRONG])
-def test_what_does_not_fit_is_one_sentence(model: Model, given: dict, says: str) -> None:
+def test_what_does_not_fit_is_one_sentence(model: Model, given: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidInputError, match=says) as caught:
         fit(data(**given), model(X))
     assert "\n" not in str(caught.value)

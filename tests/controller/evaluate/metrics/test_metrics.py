@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import edgeloop.evaluate.metrics as room
 import numpy as np
@@ -19,11 +20,13 @@ def score(metric: str, judged: Judged, weights: list[float] | None = None) -> fl
 
 def decided(decisions: list[int], labels: list[int]) -> Judged:
     return Judged(
-        scores=np.zeros((len(labels), 3)), labels=np.asarray(labels), decisions=np.asarray(decisions, np.int64)
+        scores=np.zeros((len(labels), 3)),
+        labels=np.asarray(labels),
+        decisions=np.asarray(decisions, np.int64),
     )
 
 
-def valued(scores: list, labels: list) -> Judged:
+def valued(scores: list[Any], labels: list[Any]) -> Judged:
     array = np.asarray(scores, float)
     return Judged(scores=array.reshape(len(array), -1), labels=np.asarray(labels))
 
@@ -85,7 +88,9 @@ def test_a_weight_is_a_repeated_item(metric: str) -> None:
     weights = rng.integers(0, 4, 30)
     index = np.repeat(np.arange(30), weights)
     assert whole.decisions is not None
-    repeated = Judged(scores=whole.scores[index], labels=whole.labels[index], decisions=whole.decisions[index])
+    repeated = Judged(
+        scores=whole.scores[index], labels=whole.labels[index], decisions=whole.decisions[index]
+    )
     assert score(metric, whole, weights.tolist()) == pytest.approx(score(metric, repeated))
 
 
