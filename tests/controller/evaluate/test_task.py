@@ -15,7 +15,7 @@ STATE = (StateBinding(input="s", output="t"),)
 def decisions(outputs: dict[str, Any], labelled: Dataset, like: dict[str, Any] | None = None) -> list[int]:
     found = judged(outputs, labelled, infer_task(like or outputs, labelled)).decisions
     assert found is not None
-    return found.tolist()
+    return [int(decision) for decision in found]
 
 
 def data(labels: object, count: int = 4, **settings: object) -> Dataset:
@@ -70,10 +70,7 @@ def test_without_labels_only_probabilities_decide() -> None:
 def test_a_label_per_sequence_is_held_against_the_last_step() -> None:
     scores = np.zeros((4, 5, 3))
     scores[:, -1, 2] = 1
-    sequences = data([2, 2, 2, 0], state=STATE)
-    assert (
-        judged({"y": scores}, sequences, infer_task({"y": scores}, sequences)).decisions.tolist() == [2] * 4
-    )
+    assert decisions({"y": scores}, data([2, 2, 2, 0], state=STATE)) == [2] * 4
 
 
 def test_an_answer_that_is_not_finite_decides_nothing() -> None:
