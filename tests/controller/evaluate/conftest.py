@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -43,7 +44,9 @@ def spec(name: str, shape: tuple[int, ...], dtype: str = "float32") -> TensorSpe
     return TensorSpec(name=name, dtype=dtype, shape=shape)
 
 
-def _save(path: Path, nodes: list, inputs: list, outputs: list, constants: dict[str, np.ndarray]) -> Path:
+def _save(
+    path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: dict[str, np.ndarray]
+) -> Path:
     initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = helper.make_graph(nodes, "g", inputs, outputs, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -52,7 +55,7 @@ def _save(path: Path, nodes: list, inputs: list, outputs: list, constants: dict[
     return path
 
 
-def value(name: str, shape: list, kind: int = TensorProto.FLOAT):
+def value(name: str, shape: list[Any], kind: int = TensorProto.FLOAT) -> Any:
     return helper.make_tensor_value_info(name, kind, shape)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,10 @@ WEIGHTS = np.arange(12, dtype=np.float32).reshape(4, 3) - 5
 X = np.random.default_rng(0).standard_normal((21, 4)).astype(np.float32)
 
 
+def close(actual: Any, wanted: Any, rtol: float = 1e-5, atol: float = 1e-5) -> None:
+    np.testing.assert_allclose(actual, wanted, rtol=rtol, atol=atol)
+
+
 def data(**inputs: np.ndarray) -> Dataset:
     return Dataset(name="d", inputs=inputs)
 
@@ -20,26 +25,24 @@ def data(**inputs: np.ndarray) -> Dataset:
 @pytest.mark.parametrize("batch_size", [0, 1, 5])
 def test_free_batch_gives_one_row_per_item(linear: Path, batch_size: int) -> None:
     outputs = run_model(linear, data(x=X), batch_size=batch_size)
-    np.testing.assert_allclose(outputs["scores"], X @ WEIGHTS, rtol=1e-5, atol=1e-5)
+    close(outputs["scores"], X @ WEIGHTS, rtol=1e-5, atol=1e-5)
 
 
 def test_a_batch_of_one_is_fed_item_by_item(fixed: Path) -> None:
-    np.testing.assert_allclose(run_model(fixed, data(x=X))["scores"], X @ WEIGHTS, rtol=1e-5, atol=1e-5)
+    close(run_model(fixed, data(x=X))["scores"], X @ WEIGHTS, rtol=1e-5, atol=1e-5)
 
 
 def test_items_are_not_stacked_where_that_changes_their_answers(coupled: Path) -> None:
     positive = np.abs(X) + 1
     expected = positive / positive.max(axis=1, keepdims=True)
-    np.testing.assert_allclose(run_model(coupled, data(x=positive))["y"], expected, rtol=1e-6)
+    close(run_model(coupled, data(x=positive))["y"], expected, rtol=1e-6)
     stacked = run_model(coupled, data(x=positive), batch_size=21)["y"]
     assert np.abs(stacked - expected).max() > 0.1
 
 
 def test_an_item_that_is_a_whole_feed(sequence_model: Path) -> None:
     items = X.reshape(-1)[:80].reshape(8, 5, 2)
-    np.testing.assert_allclose(
-        run_model(sequence_model, data(x=items))["total"], items.sum(axis=(1, 2)), rtol=1e-5
-    )
+    close(run_model(sequence_model, data(x=items))["total"], items.sum(axis=(1, 2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [0, 1])
@@ -52,7 +55,7 @@ def test_state_starts_at_zero_and_is_carried(running_sum: Path, batch_size: int)
     )
     outputs = run_model(running_sum, sequences, batch_size=batch_size)
     assert list(outputs) == ["y"]
-    np.testing.assert_allclose(outputs["y"], 2 * x.cumsum(axis=1), rtol=1e-5, atol=1e-5)
+    close(outputs["y"], 2 * x.cumsum(axis=1), rtol=1e-5, atol=1e-5)
 
 
 def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from math import comb
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +9,10 @@ from edgeloop.domain.dataset import Dataset
 from edgeloop.evaluate.quality import assess, paired_score_interval
 
 
-def data(labels: np.ndarray, groups: np.ndarray | None = None, **settings: str) -> Dataset:
+def data(labels: np.ndarray, groups: np.ndarray | None = None, **settings: Any) -> Dataset:
     return Dataset(
         name="d", inputs={"x": np.zeros((len(labels), 1))}, labels=labels, groups=groups, **settings
-    )  # type: ignore[arg-type]
+    )
 
 
 def scores(decisions: np.ndarray, classes: int = 3) -> dict[str, np.ndarray]:
@@ -33,7 +34,7 @@ def test_without_labels_there_is_no_quality() -> None:
 
 
 def test_values_and_mcnemar_by_hand() -> None:
-    # Original wrong on 10 items; candidate wrong on 5 of these and on 12 others: b = 12 got worse, c = 5 better.
+    # Original wrong on 10 items; candidate wrong on 5 of these and on 12 others: 12 got worse, 5 better.
     before = flipped(LABELS, list(range(10)))
     after = flipped(LABELS, [*range(5), *range(20, 32)])
     quality = assess(scores(before), scores(after), data(LABELS), seed=0)
@@ -113,7 +114,9 @@ def _statistic(worse: int, better: int, count: int, difference: float) -> float:
     likelihood = worse * np.log(rare + difference) + better * np.log(rare)
     likelihood = likelihood + rest * np.log(1 - 2 * rare - difference)
     best = rare[np.argmax(likelihood)]
-    return (worse - better - count * difference) / np.sqrt(count * (2 * best + difference * (1 - difference)))
+    return float(worse - better - count * difference) / float(
+        np.sqrt(count * (2 * best + difference * (1 - difference)))
+    )
 
 
 @pytest.mark.parametrize(("worse", "better", "count"), [(3, 1, 44), (1, 0, 44), (12, 5, 200)])
@@ -131,7 +134,8 @@ def test_the_score_interval_without_any_change_has_a_closed_form() -> None:
 
 @pytest.mark.parametrize(("worse", "better"), [(0.01, 0.01), (0.02, 0.0), (0.08, 0.02), (0.2, 0.15)])
 def test_the_interval_of_the_drop_covers(worse: float, better: float) -> None:
-    """Coverage over 160 seeded draws of 200 items: at least 91 %, a little over two standard errors under 95 %."""
+    """Coverage over 160 seeded draws of 200 items: at least 91 %, a little over two standard errors "
+    "under 95 %."""
     rng = np.random.default_rng(5)
     covered = 0
     for seed in range(160):

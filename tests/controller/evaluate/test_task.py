@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from edgeloop.domain.dataset import Dataset
@@ -8,6 +10,12 @@ from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.artifact import StateBinding
 
 STATE = (StateBinding(input="s", output="t"),)
+
+
+def decisions(outputs: dict[str, Any], labelled: Dataset, like: dict[str, Any] | None = None) -> list[int]:
+    found = judged(outputs, labelled, infer_task(like or outputs, labelled)).decisions
+    assert found is not None
+    return [int(decision) for decision in found]
 
 
 def data(labels: object, count: int = 4, **settings: object) -> Dataset:
@@ -27,7 +35,7 @@ def data(labels: object, count: int = 4, **settings: object) -> Dataset:
     ],
 )
 def test_the_task_is_read_from_labels_and_output(
-    labels: list, output: np.ndarray, kind: str, metric: str, rule: str
+    labels: list[Any], output: np.ndarray, kind: str, metric: str, rule: str
 ) -> None:
     task = infer_task({"y": output}, data(labels))
     assert (task.kind, task.metric, task.rule.rule) == (kind, metric, rule)
@@ -46,16 +54,11 @@ def test_the_threshold_of_logits_is_zero() -> None:
     logits = {"y": np.array([[-2.0], [3.0], [1.0], [-1.0]])}
     assert decision_rule(logits, data([0, 1, 1, 0])).threshold == 0.0
     assert decision_rule({"y": np.full((4, 1), 0.3)}, data([0, 1, 1, 0])).threshold == 0.5
-    assert judged(logits, data([0, 1, 1, 0]), infer_task(logits, data([0, 1, 1, 0]))).decisions.tolist() == [
-        0,
-        1,
-        1,
-        0,
-    ]  # type: ignore[union-attr]
+    assert decisions(logits, data([0, 1, 1, 0])) == [0, 1, 1, 0]
 
 
 def test_an_estimator_that_gives_the_class_is_compared_by_the_scores_beside_it() -> None:
-    outputs = {"label": np.zeros(4, np.int64), "probabilities": np.zeros((4, 3), np.float32)}
+    outputs: dict[str, Any] = {"label": np.zeros(4, np.int64), "probabilities": np.zeros((4, 3), np.float32)}
     assert decision_rule(outputs, data([0, 1, 2, 0])).output == "probabilities"
 
 
@@ -67,17 +70,14 @@ def test_without_labels_only_probabilities_decide() -> None:
 def test_a_label_per_sequence_is_held_against_the_last_step() -> None:
     scores = np.zeros((4, 5, 3))
     scores[:, -1, 2] = 1
-    sequences = data([2, 2, 2, 0], state=STATE)
-    assert (
-        judged({"y": scores}, sequences, infer_task({"y": scores}, sequences)).decisions.tolist() == [2] * 4
-    )  # type: ignore[union-attr]
+    assert decisions({"y": scores}, data([2, 2, 2, 0], state=STATE)) == [2] * 4
 
 
 def test_an_answer_that_is_not_finite_decides_nothing() -> None:
     scores = {"y": np.array([[np.nan, 1, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2.0]])}
     good = {"y": np.nan_to_num(scores["y"])}
     labelled = data([2, 2, 2, 2])
-    assert judged(scores, labelled, infer_task(good, labelled)).decisions.tolist() == [-1, 2, 2, 2]  # type: ignore[union-attr]
+    assert decisions(scores, labelled, good) == [-1, 2, 2, 2]
 
 
 def test_labels_beyond_the_classes_are_refused() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_noise_is_judged_by_precision(precision: str, share: float, agrees: bool
         ({"y": np.zeros_like(Y)}, "off by|destroyed"),
     ],
 )
-def test_faults_are_caught_at_every_precision(precision: str, actual: dict, says: str) -> None:
+def test_faults_are_caught_at_every_precision(precision: str, actual: dict[str, Any], says: str) -> None:
     assert re.search(says, check({"y": Y}, actual, precision))
 
 

@@ -31,7 +31,7 @@ def test_the_bytes_depend_on_nothing_but_the_arrays(tmp_path: Path, monkeypatch:
     digests = set()
     for number, now in enumerate((1_000_000_000.0, 1_700_000_000.0)):
         monkeypatch.setattr("time.time", lambda now=now: now)
-        turned = Dataset(name="other", inputs=dict(reversed(DATA.inputs.items())))
+        turned = Dataset(name="other", inputs=dict(reversed(list(DATA.inputs.items()))))
         path = tmp_path / f"{number}.npz"
         write_golden(path, turned if number else DATA, HOST, ORIGINAL)
         digests.add(hashlib.sha256(path.read_bytes()).hexdigest())

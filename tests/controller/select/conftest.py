@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from edgeloop.domain.candidate import Candidate, CandidateState
@@ -59,7 +60,7 @@ def candidate() -> Callable[..., Candidate]:
                 item_count=100,
                 group_count=100,
             )
-        settings: dict = {
+        settings: dict[str, Any] = {
             "state": CandidateState.BUILT,
             "artifact_digest": digest_of(label),
             "quality": quality,
@@ -100,7 +101,7 @@ def run() -> Callable[..., Run]:
                     for r, m in enumerate(medians)
                 ),
             )
-        values: dict = {
+        values: dict[str, Any] = {
             "outcome": Outcome.SUCCESS,
             "failure_kind": FailureKind.NONE,
             "parity": PARITY,
@@ -159,7 +160,7 @@ def evidence() -> Callable[..., Evidence]:
         original = label == "original"
         values = rest.pop("values", {})
         gains = {} if gain is None else {quantity: gain if isinstance(gain, Estimate) else estimate(*gain)}
-        settings: dict = {
+        settings: dict[str, Any] = {
             "source": Source.MEASURED,
             "outcome": Outcome.SUCCESS,
             "parity": Verdict.PASSED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def standing(result: Strategy, label: str) -> str:
     return next(f.standing for f in result.findings if f.candidate == label)
 
 
-def expected(original: tuple, candidate: tuple, gain: tuple) -> Decision:
+def expected(original: tuple[Any, ...], candidate: tuple[Any, ...], gain: tuple[Any, ...]) -> Decision:
     """The rule of the module's docstring, written down once more as a table of its own."""
     if candidate is WITHIN and gain is BETTER:
         return Decision.THIS_ONE
@@ -53,7 +54,9 @@ def expected(original: tuple, candidate: tuple, gain: tuple) -> Decision:
     ("original", "candidate", "gain"),
     list(product((WITHIN, ACROSS, BEYOND), (WITHIN, ACROSS, BEYOND), (BETTER, MAYBE, EQUAL, WORSE))),
 )
-def test_the_table_of_verdicts(evidence: Make, original: tuple, candidate: tuple, gain: tuple) -> None:
+def test_the_table_of_verdicts(
+    evidence: Make, original: tuple[Any, ...], candidate: tuple[Any, ...], gain: tuple[Any, ...]
+) -> None:
     cases = [
         evidence("original", SELF, values={"latency_p50": original}),
         evidence("a", gain, values={"latency_p50": candidate}),
@@ -117,7 +120,9 @@ def test_the_violation_is_relative_to_the_bound(evidence: Make) -> None:
         ({"outcome": None, "source": None, "parity": None}, "undecided", Decision.UNDECIDED),
     ],
 )
-def test_what_else_stands_in_the_way(evidence: Make, settings: dict, found: str, decision: Decision) -> None:
+def test_what_else_stands_in_the_way(
+    evidence: Make, settings: dict[str, Any], found: str, decision: Decision
+) -> None:
     result = strategy([evidence("original", SELF), evidence("a", BETTER, **settings)])
     assert standing(result, "a") == found
     assert result.decision is decision
@@ -196,7 +201,7 @@ def test_feasible_alone_is_not_better(evidence: Make) -> None:
 
 
 def test_weights_combine_gains(evidence: Make) -> None:
-    def both(label: str, latency: tuple, size: tuple) -> Evidence:
+    def both(label: str, latency: tuple[Any, ...], size: tuple[Any, ...]) -> Evidence:
         made = evidence(label, latency)
         gains = (*made.gains, *evidence(label, size, "size").gains)
         return Evidence(**{f: getattr(made, f) for f in made.__slots__} | {"gains": gains})
@@ -226,7 +231,7 @@ def test_predicted_figures_decide_only_where_they_may(evidence: Make) -> None:
 
 
 def test_the_front_holds_what_nothing_beats_for_certain(evidence: Make) -> None:
-    def point(label: str, latency: tuple, size: float) -> Evidence:
+    def point(label: str, latency: tuple[Any, ...], size: float) -> Evidence:
         return evidence(label, SELF, values={"latency_p50": latency, "size": (size, size, size)})
 
     cases = [
@@ -262,7 +267,8 @@ def test_equal_speed_is_recommended_no_more_often_than_the_tail_allows(
 def test_a_slower_one_is_never_recommended(
     candidate: Callable[..., Candidate], run: Callable[..., Run]
 ) -> None:
-    """300 draws at 0.69 of the original's speed, in noise of a tenth: none is recommended, nor left open for good."""
+    """300 draws at 0.69 of the original's speed, in noise of a tenth: none is recommended, nor left "
+    "open for good."""
     rng = np.random.default_rng(12)
     pair = [candidate("original"), candidate("a")]
     for _ in range(300):

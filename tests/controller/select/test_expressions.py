@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+
 import pytest
 from edgeloop.domain.constraint import QUANTITIES
 from edgeloop.select.expressions import parse_constraint, parse_constraints, parse_preference
@@ -99,13 +102,10 @@ def test_every_time_is_read_back_in_seconds(
     assert constraint.holds(constraint.bound * 0.99)
 
 
-@given(st.text(max_size=40))
-def test_any_text_is_read_or_refused(text: str) -> None:
-    for parse in (parse_constraint, parse_preference):
-        try:
-            parse(text)
-        except InvalidInputError as error:
-            assert str(error)
+@given(st.sampled_from([parse_constraint, parse_preference]), st.text(max_size=40))
+def test_any_text_is_read_or_refused(parse: Callable[[str], object], text: str) -> None:
+    with contextlib.suppress(InvalidInputError):
+        assert parse(text)
 
 
 def test_preferences() -> None:

@@ -28,7 +28,7 @@ def test_intervals_share_the_unit_of_their_value() -> None:
     assert say_estimate("latency_p50", estimate) == "1.01 ms (95 % interval 0.99 ms to 1.02 ms)"
     assert say_estimate("latency_p50", Estimate.absent("not measured")) == "not measured"
     reading = Estimate(value=1e8, low=0.9e8, high=1.1e8, sample_count=1)
-    assert say_estimate("memory", reading) == "100 MB (one reading, taken as 90 MB to 110 MB)"
+    assert say_estimate("memory", reading) == "100 MB (one reading, taken as 90.0 MB to 110 MB)"
 
 
 def test_gains() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from edgeloop.domain.model import ModelDescription
@@ -14,7 +15,9 @@ def spec(name: str, shape: tuple[int, ...], dtype: str = "float32") -> TensorSpe
 @pytest.fixture
 def model() -> Callable[..., ModelDescription]:
     def make(
-        *inputs: tuple, outputs: tuple = (("scores", (-1, 3)),), state: tuple[StateBinding, ...] = ()
+        *inputs: tuple[Any, ...],
+        outputs: tuple[Any, ...] = (("scores", (-1, 3)),),
+        state: tuple[StateBinding, ...] = (),
     ) -> ModelDescription:
         return ModelDescription(
             name="tiny",

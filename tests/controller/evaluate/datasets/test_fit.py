@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_labels_become_class_indices(model: Model) -> None:
     assert whole.labels.dtype.kind == "i"
 
 
-WRONG: list[tuple[dict, str]] = [
+WRONG: list[tuple[dict[str, Any], str]] = [
     ({"y": ones(2, 4), "z": ones(2, 1)}, "lacks x"),
     ({"x": ones(2, 4), "z": ones(2, 1)}, "has z, which the model does not take"),
     ({"x": ones(2, 5)}, r"items of shape \[5\], the model takes \[any, 4\]"),
@@ -90,7 +91,7 @@ WRONG: list[tuple[dict, str]] = [
 
 
 @pytest.mark.parametrize(("given", "says"), WRONG, ids=[says[:30] for _, says in WRONG])
-def test_what_does_not_fit_is_one_sentence(model: Model, given: dict, says: str) -> None:
+def test_what_does_not_fit_is_one_sentence(model: Model, given: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidInputError, match=says) as caught:
         fit(data(**given), model(X))
     assert "\n" not in str(caught.value)

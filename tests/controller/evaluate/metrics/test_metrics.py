@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import edgeloop.evaluate.metrics as room
 import numpy as np
@@ -25,7 +26,7 @@ def decided(decisions: list[int], labels: list[int]) -> Judged:
     )
 
 
-def valued(scores: list, labels: list) -> Judged:
+def valued(scores: list[Any], labels: list[Any]) -> Judged:
     array = np.asarray(scores, float)
     return Judged(scores=array.reshape(len(array), -1), labels=np.asarray(labels))
 
