@@ -73,9 +73,7 @@ class Table:
 
     def moved(self, kernel_class: str, op: str, inputs: int = 1) -> Table:
         size = self.side**2 * self.channels * self.width
-        self.add(
-            kernel_class, op, macs=0, input_bytes=size * inputs, weight_bytes=0, output_bytes=size
-        )
+        self.add(kernel_class, op, macs=0, input_bytes=size * inputs, weight_bytes=0, output_bytes=size)
         return self
 
     def dense(self, out: int) -> Table:
@@ -95,7 +93,17 @@ class Table:
 def mobilenet_v1(alpha: float, side: int, precision: str) -> tuple[Kernel, ...]:
     table = Table(side, 3, precision)
     table.conv(int(32 * alpha), 3, 2)
-    for out, stride in [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]:
+    for out, stride in [
+        (64, 1),
+        (128, 2),
+        (128, 1),
+        (256, 2),
+        (256, 1),
+        (512, 2),
+        *[(512, 1)] * 5,
+        (1024, 2),
+        (1024, 1),
+    ]:
         table.conv(table.channels, 3, stride, groups=table.channels).conv(int(out * alpha), 1)
     table.moved("pool", "GlobalAveragePool")
     table.side = 1
@@ -119,7 +127,16 @@ def resnet50(side: int, precision: str) -> tuple[Kernel, ...]:
 
 def squeezenet(side: int, precision: str) -> tuple[Kernel, ...]:
     table = Table(side, 3, precision).conv(64, 3, 2)
-    for squeeze, expand, pool in [(16, 64, 1), (16, 64, 0), (32, 128, 1), (32, 128, 0), (48, 192, 1), (48, 192, 0), (64, 256, 0), (64, 256, 0)]:
+    for squeeze, expand, pool in [
+        (16, 64, 1),
+        (16, 64, 0),
+        (32, 128, 1),
+        (32, 128, 0),
+        (48, 192, 1),
+        (48, 192, 0),
+        (64, 256, 0),
+        (64, 256, 0),
+    ]:
         if pool:
             table.moved("pool", "MaxPool")
             table.side //= 2
@@ -154,7 +171,12 @@ def yolov8(width: float, precision: str) -> tuple[Kernel, ...]:
     for out, count in zip(c[1:], (1, 2, 2, 1), strict=True):
         silu(out, 3, 2)
         c2f(out, count)
-    for side, inputs, out in [(40, c[4] + c[3], c[3]), (80, c[3] + c[2], c[2]), (40, c[2] + c[3], c[3]), (20, c[3] + c[4], c[4])]:
+    for side, inputs, out in [
+        (40, c[4] + c[3], c[3]),
+        (80, c[3] + c[2], c[2]),
+        (40, c[2] + c[3], c[3]),
+        (20, c[3] + c[4], c[4]),
+    ]:
         at(side, inputs)
         table.moved("resize", "Resize").moved("layout", "Concat")
         c2f(out, 1)
