@@ -239,4 +239,3 @@ def quick() -> Benchmark:
 @pytest.fixture
 def make_model() -> Callable[..., bytes]:
     return model_bytes
-

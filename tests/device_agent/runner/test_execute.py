@@ -33,7 +33,9 @@ async def test_a_whole_job_measures_every_trial(bench: Any, workshop: Any, quick
         assert all(held for _, held in run.isolation.layers)
         assert run.energy.gross_j.value is None or run.energy.sensor
         assert run.conditions_before.monotonic_ns < run.conditions_after.monotonic_ns
-    pairs = [{block.position for block in blocks} for blocks in zip(*(r.timing.blocks for r in runs), strict=True)]
+    pairs = [
+        {block.position for block in blocks} for blocks in zip(*(r.timing.blocks for r in runs), strict=True)
+    ]
     assert pairs == [{0, 1}, {0, 1}]
     assert not list((bench.state_directory / "scratch").iterdir())
 
@@ -125,11 +127,10 @@ async def test_state_is_carried_from_step_to_step(bench: Any, workshop: Any, qui
 
 
 async def test_the_batch_size_stacks_items(bench: Any, workshop: Any, quick: Any) -> None:
-    one, many = (
+    single, stacked = [
         (await execute(bench.context(workshop.mlp(width=256), benchmark=replace(quick, batch_size=size))))[0]
         for size in (1, 64)
-    )
-    single, stacked = (await one), (await many)
+    ]
     assert stacked.timing.steady.p50.value > 2 * single.timing.steady.p50.value
 
 
