@@ -109,7 +109,10 @@ class StandIn:
         return await SystemProcesses().spawn((sys.executable, "-c", self._program), env, cwd)
 
 
-ANSWER = "import json,struct,sys,time;h=json.dumps({header}).encode();sys.stdout.buffer.write(struct.pack('<II',len(h),0)+h)"
+ANSWER = (
+    "import json, struct, sys; h = json.dumps({header}).encode(); "
+    "sys.stdout.buffer.write(struct.pack('<II', len(h), 0) + h)"
+)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,7 @@ async def test_what_a_dead_runner_wrote_is_in_the_row(bench: Any, workshop: Any)
 
 LIAR = """
 import json, struct, sys, time
-def read(): 
+def read():
     a, b = struct.unpack('<II', sys.stdin.buffer.read(8)); return json.loads(sys.stdin.buffer.read(a))
 while True:
     command = read()

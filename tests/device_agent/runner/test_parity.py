@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edgeloop_agent.runner.parity import compare, compare_output
-from edgeloop_protocol.types.artifact import Artifact, FileEntry, Tolerance
+from edgeloop_protocol.types.artifact import Artifact, FileEntry, StateBinding, Tolerance
 from edgeloop_protocol.types.run import Verdict
 
 LOOSE = Tolerance(name="int8", absolute=0.1, relative=0.0, flip_rate_max=0.05)
@@ -28,7 +28,7 @@ def test_errors_of_one_output() -> None:
     )
     assert found.max_absolute_error == 0.5
     assert found.max_relative_error == 0.5 / 8
-    # (9 + 18 + 64) / (sqrt(89) * sqrt(9 + 20.25 + 0.0625 + 64))
+    # The product is 9 + 18 + 64 = 91, the squares add up to 89 and 93.3125.
     assert found.cosine_similarity == pytest.approx(91 / np.sqrt(89) / np.sqrt(93.3125))
     # 0.1 + 0.05 * 8 = 0.5 is just enough.
     assert found.within_tolerance
@@ -107,9 +107,8 @@ def test_thresholds_count_every_value_and_steps_are_decisions() -> None:
     actual = np.array([[0.9, 0.1], [0.4, 0.2]])
     decision = compare(by_threshold, "host", {"y": actual}, {"y": expected}, LOOSE).decision
     assert decision is not None
-    assert (decision.flip_count, decision.largest_flipped_margin) == (1, pytest.approx(0.1))
-    from edgeloop_protocol.types.artifact import StateBinding
-
+    assert decision.flip_count == 1
+    assert decision.largest_flipped_margin == pytest.approx(0.1)
     stepped = replace(by_threshold, state=(StateBinding(input="s", output="t"),))
     decision = compare(stepped, "host", {"y": actual[..., None]}, {"y": expected[..., None]}, LOOSE).decision
     assert decision is not None

@@ -50,9 +50,14 @@ def test_a_profile_without_nodes_has_a_reason() -> None:
 
 def test_the_loop_times_each_inference_and_cycles_the_feeds() -> None:
     seen: list[int] = []
+
+    def execute(feed: Any) -> list[int]:
+        seen.append(feed["x"])
+        return []
+
     cycle = FeedCycle(feeds=[{"x": 0}, {"x": 1}, {"x": 2}], starts=[True] * 3)
     for count in (4, 3):
-        timed = time_inferences(lambda feed: seen.append(feed["x"]) or [], cycle, count)
+        timed = time_inferences(execute, cycle, count)
         assert len(timed.samples_ns) * 8 == len(timed.payload()) == count * 8
         assert 0 < sum(timed.samples_ns) <= timed.end_ns - timed.start_ns
     assert seen == [0, 1, 2, 0, 1, 2, 0]
@@ -60,20 +65,25 @@ def test_the_loop_times_each_inference_and_cycles_the_feeds() -> None:
 
 def test_the_loop_hands_state_on_within_an_item_only() -> None:
     seen: list[int] = []
+
+    def execute(feed: Any) -> list[Any]:
+        seen.append(feed["s"])
+        return ["y", feed["s"] + 1]
+
     feeds = [{"s": 0} for _ in range(4)]
     cycle = FeedCycle(feeds=feeds, starts=[True, False, True, False], bindings=[("s", 1)])
-    time_inferences(lambda feed: seen.append(feed["s"]) or ["y", feed["s"] + 1], cycle, 6)
+    time_inferences(execute, cycle, 6)
     assert seen == [0, 1, 0, 1, 0, 1]
 
 
 def test_a_reset_peak_forgets_what_was_freed() -> None:
-    memory = ProcessMemory()
+    memory: Any = ProcessMemory()
     block = np.ones(8 << 20)
-    assert memory.read().peak_rss_bytes >= 64 << 20
     high = memory.read().peak_rss_bytes
+    assert high >= 64 << 20
     del block
     assert memory.reset_peak()
-    after = memory.read()
+    after: Any = memory.read()
     assert after.peak_rss_bytes < high - (32 << 20)
     assert (after.reason, after.rss_bytes) == ("", pytest.approx(after.anonymous_bytes + after.file_bytes))
 
@@ -161,8 +171,8 @@ def test_limits_hold(tmp_path: Path) -> None:
 
 ORPHAN = """
 import os, subprocess, sys
-child = subprocess.Popen([sys.executable, "-I", "-m", "edgeloop_agent.runner", "--parent-pid", str(os.getpid())],
-    stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+argv = [sys.executable, "-I", "-m", "edgeloop_agent.runner", "--parent-pid", str(os.getpid())]
+child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 import struct, json
 body = b'{"command":"nothing"}'
 child.stdin.write(struct.pack("<II", len(body), 0) + body); child.stdin.flush()
