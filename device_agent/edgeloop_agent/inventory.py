@@ -21,6 +21,8 @@ from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.facts import Hardware, OperatingSystem, RuntimeFacts
 
+from edgeloop_agent.directories import make_durable_directory
+
 __all__ = [
     "boot_id",
     "device_id",
@@ -207,7 +209,7 @@ def device_id(fs: FileSystem, root: Path, state_directory: Path) -> str:
     """
     path = state_directory / "device_id"
     if not fs.exists(path):
-        fs.make_directory(state_directory)
+        make_durable_directory(fs, state_directory)
         write_durably(fs, path, secrets.token_hex(16).encode() + b"\n")
     stored = fs.read(path).decode("ascii", "replace").strip()
     if not stored:

@@ -16,6 +16,7 @@ from edgeloop_foundation.ports.fs import FileSystem, write_durably
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.lease import LeaseRequest
 
+from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.sealed import seal, unseal_object
 
 __all__ = ["LeaseJournal", "StoredLease"]
@@ -56,7 +57,7 @@ class LeaseJournal:
 
         A spoiled file is set aside, and the token jumps ahead of everything that could have stood in it.
         """
-        self._fs.make_directory(self._root)
+        make_durable_directory(self._fs, self._root)
         for name, _ in self._fs.entries(self._root):
             if name.endswith(".tmp"):
                 self._fs.remove(self._root / name)

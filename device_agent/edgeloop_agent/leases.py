@@ -10,7 +10,6 @@ one whole time to live, never longer.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import logging
 import math
@@ -147,7 +146,7 @@ class Leases:
             self._current.until_ns = stored.until_ns
 
     def on_end(self, callback: Callable[[str, str], Awaitable[None]]) -> None:
-        """Call ``callback(lease_id, reason)`` when a granted lease ends; when it returns, the device is free."""
+        """Call ``callback(lease_id, reason)`` when a granted lease ends, before the next is granted."""
         self._on_end = callback
 
     async def acquire(self, request: LeaseRequest) -> AsyncGenerator[Lease, None]:
@@ -264,8 +263,6 @@ class Leases:
         finally:
             for task in tasks:
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _advance(self) -> None:
         """Bring the table up to now: expire, grant, refuse."""

@@ -21,6 +21,7 @@ from edgeloop_foundation.ports.fs import FileSystem, write_durably
 from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.types.run import Run, SpooledRun
 
+from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.sealed import seal, unseal
 
 __all__ = ["Spool"]
@@ -49,7 +50,7 @@ class Spool:
 
     def open(self) -> None:
         """Read what is there; set spoiled records aside."""
-        self._fs.make_directory(self._root)
+        make_durable_directory(self._fs, self._root)
         self._epoch = self._read_epoch() or self._new_epoch()
         self._acknowledged = self._read_acknowledged()
         self._last = self._acknowledged

@@ -30,6 +30,7 @@ from edgeloop_foundation.errors import (
 )
 from edgeloop_foundation.ports.fs import FileSystem
 
+from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.upload import (
     DIGEST,
     PART,
@@ -68,8 +69,8 @@ class ContentStore:
 
     def open(self) -> None:
         """Create the directories, sweep what an earlier process left half done, and list the blobs."""
-        self.fs.make_directory(self.blobs)
-        self.fs.make_directory(self.uploads)
+        make_durable_directory(self.fs, self.blobs)
+        make_durable_directory(self.fs, self.uploads)
         for directory in (self.root, self.blobs, self.uploads):
             for name, _ in self.fs.entries(directory):
                 if name.endswith(".tmp"):
@@ -154,8 +155,8 @@ class ContentStore:
             self.drop_corrupt(digest)
         return data
 
-    def copy_verified(self, digest: str, destination: Path) -> None:
-        """Copy a blob into a new file, checking its digest on the way.
+    def copy_verified(self, digest: str, fs: FileSystem, destination: Path) -> None:
+        """Copy a blob into a new file of ``fs``, checking its digest on the way.
 
         Raises:
             NotFoundError: it is not here.
@@ -163,7 +164,7 @@ class ContentStore:
         """
         chunks = self.read_chunks(digest)
         hasher = hashlib.sha256()
-        file = self.fs.create(destination)
+        file = fs.create(destination)
         try:
             for chunk in chunks:
                 hasher.update(chunk)
@@ -173,7 +174,7 @@ class ContentStore:
         finally:
             file.close()
         if hasher.hexdigest() != digest:
-            self.fs.remove(destination)
+            fs.remove(destination)
             self.drop_corrupt(digest)
 
     def drop_corrupt(self, digest: str) -> None:
@@ -342,17 +343,30 @@ class ContentStore:
             quota = self._store_bytes - sum(self._sizes.values()) - declared
             return size - min(free, quota)
 
-        if lacking() <= 0:
+        short = lacking()
+        if short <= 0:
             return
+        evictable = self._evictable()
+        partial = self._partial_bytes(sparing)
+        if short > partial + sum(self._sizes[digest] for digest in evictable):
+            raise BusyError(
+                f"the device has no room for {size} bytes: {short} are lacking, and what may be removed does "
+                f"not make up for them (store limit {self._store_bytes}, reserve {self._reserve_bytes}).",
+                next_step="Free space on the device, or let its agent use more of it.",
+            )
         self._forget_partials(keep=0, sparing=sparing)
-        for digest in self._evictable():
+        for digest in evictable:
             if lacking() <= 0:
                 return
             _log.info("evicting blob %s", digest)
             self._remove_blob(digest)
-        if (short := lacking()) > 0:
-            raise BusyError(
-                f"the device has no room for {size} bytes: {short} are lacking "
-                f"(store limit {self._store_bytes}, reserve {self._reserve_bytes}).",
-                next_step="Free space on the device or raise --store-bytes.",
-            )
+        if lacking() > 0:
+            raise BusyError(f"the device has no room for {size} bytes.", next_step="Free space on it.")
+
+    def _partial_bytes(self, sparing: str) -> int:
+        spared = {sparing, *self._open_uploads}
+        return sum(
+            self.fs.size(self.uploads / f"{name.stem}.part")
+            for name in self._partial_names()
+            if name.uuid not in spared
+        )

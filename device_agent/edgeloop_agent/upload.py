@@ -232,6 +232,12 @@ class Upload:
         self._fs.remove(self._journal_path)
         self.close()
 
+    def suspend(self) -> None:
+        """Commit what came and stop here, without a word when the upload is over already."""
+        if self._file is not None:
+            self.commit()
+            self.close()
+
     def close(self) -> None:
         """Stop here; what is committed can be resumed."""
         self._close_files()

@@ -21,6 +21,8 @@ _STATUS: tuple[tuple[type[e.EdgeloopError], grpc.StatusCode], ...] = (
     (e.CancelledByUserError, grpc.StatusCode.CANCELLED),
     (e.CorruptDataError, grpc.StatusCode.DATA_LOSS),
     (e.UnsupportedError, grpc.StatusCode.UNIMPLEMENTED),
+    # One way only: the other side cannot install it, so to it this is a thing the device cannot do.
+    (e.MissingDependencyError, grpc.StatusCode.UNIMPLEMENTED),
     (e.InternalError, grpc.StatusCode.INTERNAL),
 )
 

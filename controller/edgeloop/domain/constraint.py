@@ -63,7 +63,7 @@ QUANTITIES: dict[str, Quantity] = {
         ),
     )
 }
-"""Every quantity; ``accuracy`` and ``accuracy_drop`` are read as ``quality`` and ``quality_drop``, ``latency`` as p50."""
+"""Every quantity; ``accuracy`` is read as ``quality``, ``accuracy_drop`` as ``quality_drop``, ``latency`` as p50."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgeloop.domain.dataset import Dataset
 
-__all__ = ["ArtifactStore", "Evaluator", "ParityCheck", "Progress", "LatencyOracle"]
+__all__ = ["ArtifactStore", "Evaluator", "LatencyOracle", "ParityCheck", "Progress"]
 
 Progress = Callable[[str, int, int], None]
 """``progress(what, done, total)``: real counts; total is 0 when unknown."""

@@ -5,6 +5,7 @@ An ``OSError`` passes through unchanged: ``ENOSPC`` and ``EIO`` are for the call
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -104,18 +105,27 @@ class FileSystem(Protocol):
 
 
 def write_durably(fs: FileSystem, path: Path, data: bytes) -> None:
-    """Replace ``path`` so that at any power cut it holds the old or the new content, whole."""
+    """Replace ``path`` so that at any power cut it holds the old or the new content, whole.
+
+    A power cut may leave a temporary file ``.NAME.*.tmp`` beside it; an error leaves none.
+
+    Raises:
+        OSError: the content is the old one, or, when only the last sync failed, the new one, perhaps not
+            durable.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     file = fs.create(temporary)
     try:
-        file.write(data)
-        file.sync()
+        try:
+            file.write(data)
+            file.sync()
+        finally:
+            file.close()
+        fs.rename(temporary, path)
     except OSError:
-        file.close()
-        fs.remove(temporary)
+        with contextlib.suppress(OSError):
+            fs.remove(temporary)
         raise
-    file.close()
-    fs.rename(temporary, path)
     fs.sync_directory(path.parent)
 
 
@@ -202,7 +212,8 @@ class OsFileSystem:
 
     def remove_tree(self, path: Path) -> None:
         """Remove a directory with its content."""
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
 
     def sync_directory(self, path: Path) -> None:
         """Call fsync on the directory."""

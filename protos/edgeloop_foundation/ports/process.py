@@ -9,7 +9,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-__all__ = ["ChildProcess", "ProcessPort", "SystemProcesses"]
+__all__ = ["LOG_BYTES", "ChildProcess", "ProcessPort", "SystemProcesses", "printable"]
 
 
 class ChildProcess(Protocol):
@@ -55,18 +55,48 @@ class ProcessPort(Protocol):
     async def spawn(
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str | None = None
     ) -> ChildProcess:
-        """Start a program in a process group of its own with exactly this environment."""
+        """Start a program in a process group of its own with exactly this environment.
+
+        Raises:
+            OSError: it cannot be started, for example FileNotFoundError.
+        """
         ...
 
 
-_LOG_BYTES = 16 * 1024
+LOG_BYTES = 16 * 1024
+"""How much of what a child writes to standard error is kept."""
+
+
+_STREAM_LIMIT = 1 << 20
+
+
+def printable(log: bytes | bytearray) -> str:
+    """Return a log as text without control characters, line ends excepted."""
+    return "".join(c for c in log.decode("utf-8", "replace") if c == "\n" or c.isprintable())
+
+
+class _Protocol(asyncio.subprocess.SubprocessStreamProtocol):
+    """Tells when the child itself has ended.
+
+    ``Process.wait`` of some Python versions also waits for the pipes, which a grandchild may hold for ever.
+    """
+
+    def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit, loop)
+        self.exited = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set()
 
 
 class _Child:
     """An asyncio child."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, transport: asyncio.SubprocessTransport, protocol: _Protocol) -> None:
+        self._transport = transport
+        self._protocol = protocol
+        self._process = asyncio.subprocess.Process(transport, protocol, asyncio.get_running_loop())
         self._log = bytearray()
         self._pump = asyncio.create_task(self._drain())
 
@@ -75,7 +105,7 @@ class _Child:
         assert stream is not None  # spawned with a pipe
         while chunk := await stream.read(4096):
             self._log += chunk
-            del self._log[:-_LOG_BYTES]
+            del self._log[:-LOG_BYTES]
 
     @property
     def pid(self) -> int:
@@ -93,18 +123,21 @@ class _Child:
         return await stdout.readexactly(count)
 
     def log_tail(self) -> str:
-        text = self._log.decode("utf-8", "replace")
-        return "".join(c for c in text if c == "\n" or c.isprintable())
+        return printable(self._log)
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     async def wait(self) -> int:
-        status = await self._process.wait()
-        # A grandchild may hold the pipe open for ever; the log is not worth waiting for.
-        await asyncio.wait({self._pump}, timeout=0.5)
-        self._pump.cancel()
+        await self._protocol.exited.wait()
+        # The log is not worth waiting for when a grandchild holds the pipe.
+        _, unfinished = await asyncio.wait({self._pump}, timeout=0.5)
+        if unfinished:
+            self._pump.cancel()
+            self._transport.close()
+        status = self._transport.get_returncode()
+        assert status is not None  # it has exited
         return status
 
 
@@ -116,7 +149,9 @@ class SystemProcesses:
     ) -> ChildProcess:
         """Start a program with pipes on all three streams."""
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.subprocess_exec(
+            lambda: _Protocol(_STREAM_LIMIT, loop),
             *argv,
             stdin=pipe,
             stdout=pipe,
@@ -124,6 +159,5 @@ class SystemProcesses:
             env=dict(env),
             cwd=cwd,
             start_new_session=True,
-            limit=1 << 20,
         )
-        return _Child(process)
+        return _Child(transport, protocol)

@@ -15,6 +15,9 @@ __all__ = ["digest_of", "from_json", "to_canonical_json", "to_json"]
 
 V = TypeVar("V")
 
+_NOT_FINITE = ("nan", "inf", "-inf")
+"""JSON has no such numbers; they travel as these words."""
+
 
 def to_json(value: Any) -> dict[str, Any]:
     """Return ``value`` as a tree that ``json.dumps`` takes."""
@@ -71,7 +74,7 @@ def from_json(tree: Any, cls: type[V]) -> V:
         return cls(**{f.name: _load(f, tree[f.name]) for f in fields_of(cls) if f.required or f.name in tree})
     except KeyError as error:
         raise InvalidInputError(f"{cls.__name__} lacks {error.args[0]!r}.") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         if isinstance(error, InvalidInputError):
             raise
         raise InvalidInputError(f"{cls.__name__} does not hold: {error}.") from error
@@ -81,7 +84,9 @@ def _load(field: FieldShape, item: Any) -> Any:
     if item is None and field.optional:
         return None
     if field.mapping:
-        return tuple(sorted((str(name), _load_element(field, element)) for name, element in item.items()))
+        if not isinstance(item, dict):
+            raise InvalidInputError(f"{field.name} is an object, not {type(item).__name__}.")
+        return tuple((name, _load_element(field, element)) for name, element in item.items())
     if field.repeated:
         if not isinstance(item, list):
             raise InvalidInputError(f"{field.name} is a list, not {type(item).__name__}.")
@@ -94,8 +99,10 @@ def _load_element(field: FieldShape, item: Any) -> Any:
         return from_json(item, field.kind)
     if field.is_enum:
         return field.kind(item)
-    if field.kind is float and isinstance(item, int | str) and not isinstance(item, bool):
+    if field.is_anything:
+        return item
+    if field.kind is float and (type(item) is int or item in _NOT_FINITE):
         return float(item)
-    if not isinstance(item, field.kind):
+    if not isinstance(item, field.kind) or (isinstance(item, bool) and field.kind is not bool):
         raise InvalidInputError(f"{field.name} is {field.kind.__name__}, not {type(item).__name__}.")
     return item

@@ -18,8 +18,8 @@ class FieldShape:
     """One field of a value."""
 
     name: str
-    #: Element type: a scalar, an enum or another value.
-    kind: type
+    #: Element type: a scalar, an enum, another value, or Any.
+    kind: Any
     #: Whether the field may be absent.
     optional: bool = False
     #: Whether it holds a tuple of elements.
@@ -37,7 +37,12 @@ class FieldShape:
     @property
     def is_enum(self) -> bool:
         """Whether the element is an enumeration."""
-        return issubclass(self.kind, enum.Enum)
+        return isinstance(self.kind, type) and issubclass(self.kind, enum.Enum)
+
+    @property
+    def is_anything(self) -> bool:
+        """Whether the element is any JSON value, taken as it is."""
+        return self.kind is Any
 
 
 def _shape(field: dataclasses.Field[Any], annotation: Any) -> FieldShape:

@@ -40,13 +40,26 @@ def _enum_member(message: Message, field: str, kind: type, number: int) -> enum.
 
 
 def to_wire(value: Any, message: M) -> M:
-    """Fill ``message`` from ``value`` and return it."""
+    """Fill ``message`` from ``value`` and return it.
+
+    Raises:
+        InvalidInputError: a field holds what the wire cannot carry, for example an integer beyond 64 bits.
+    """
     for field in fields_of(type(value)):
         _put(message, field, getattr(value, field.name))
     return message
 
 
 def _put(message: Message, field: FieldShape, item: Any) -> None:
+    try:
+        _put_unchecked(message, field, item)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        raise InvalidInputError(f"{message.DESCRIPTOR.name}.{field.name} cannot travel: {error}.") from error
+
+
+def _put_unchecked(message: Message, field: FieldShape, item: Any) -> None:
     if item is None:
         return
     if field.mapping:

@@ -1,0 +1,90 @@
+"""Composition root: finds the state directory, opens the stores and wires ports to drivers."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeloop.domain.device import DeviceSpec
+    from edgeloop.store.artifacts import ArtifactDirectory
+    from edgeloop.store.records import RecordStore
+    from edgeloop.transport.base import Transport
+
+__all__ = ["App", "default_state_directory"]
+
+
+def default_state_directory() -> Path:
+    """Return ``$EDGELOOP_HOME``, or ``.edgeloop`` in the current directory."""
+    return Path(os.environ.get("EDGELOOP_HOME") or ".edgeloop").absolute()
+
+
+@dataclass(slots=True)
+class App:
+    """The opened stores and the worker pool of one controller process."""
+
+    #: Everything the controller keeps.
+    state_directory: Path
+    records: RecordStore
+    artifacts: ArtifactDirectory
+    _pool: ProcessPoolExecutor | None = field(default=None, init=False)
+
+    @classmethod
+    def open(cls, state_directory: Path | None = None) -> App:
+        """Open or create the stores.
+
+        Raises:
+            CorruptDataError: the record store is damaged or was written by a newer edgeloop.
+        """
+        from edgeloop.store.artifacts import ArtifactDirectory
+        from edgeloop.store.records import RecordStore
+
+        # Opt-out of the telemetry that onnxruntime ships; must precede its import here and in every child.
+        os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
+        home = state_directory or default_state_directory()
+        home.mkdir(parents=True, exist_ok=True)
+        return cls(
+            state_directory=home,
+            records=RecordStore.open(home / "records.sqlite"),
+            artifacts=ArtifactDirectory(home / "artifacts"),
+        )
+
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the stores and stop the workers."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+        self.records.close()
+
+    def connect(self, spec: DeviceSpec, seed: int) -> Transport:
+        """Return the transport of a device, not yet open."""
+        from edgeloop.transport.base import connect
+
+        return connect(spec, self.state_directory, seed)
+
+    def pool(self) -> ProcessPoolExecutor:
+        """Return the pool in which candidates are built; started by exec, never forked."""
+        if self._pool is None:
+            import multiprocessing
+
+            workers = min(4, len(os.sched_getaffinity(0)))
+            self._pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        return self._pool
+
+    def work_directory(self, name: str) -> Path:
+        """Return a directory for intermediate files, created if missing."""
+        path = self.state_directory / "work" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path

@@ -1,0 +1,71 @@
+"""``edgeloop device list|facts|doctor``."""
+
+from __future__ import annotations
+
+import click
+
+from edgeloop.interfaces.cli.session import Session, json_option, on_option
+
+__all__ = ["device"]
+
+
+@click.group()
+def device() -> None:
+    """List devices, show their facts, look them over."""
+
+
+@device.command("list")
+@json_option
+@click.pass_context
+def list_devices(ctx: click.Context, as_json: bool) -> None:
+    """List this machine and the devices of the configuration, without asking them."""
+    from edgeloop.domain.device import DeviceSpec
+    from edgeloop.interfaces import present
+
+    session: Session = ctx.obj
+    config = session.config()
+    named = [config.device(name) for name in config.devices] if config else []
+    specs = [DeviceSpec.parse("local"), *(spec for spec in named if spec is not None)]
+    present.print_json({"devices": specs}) if as_json else present.print_device_list(specs)
+
+
+@device.command()
+@on_option
+@json_option
+@click.pass_context
+def facts(ctx: click.Context, on: tuple[str, ...], as_json: bool) -> None:
+    """Show what devices found out about themselves; exit 3 when one does not answer."""
+    from edgeloop.interfaces import present
+
+    session: Session = ctx.obj
+    specs = session.devices(on)
+    with session.verbs() as verbs:
+        found = verbs.facts(specs)
+    if as_json:
+        rows = [{"device": spec, "facts": known, "reason": reason} for spec, known, reason in found]
+        present.print_json({"devices": rows})
+    else:
+        present.print_facts(found)
+    if any(known is None for _, known, _ in found):
+        ctx.exit(3)
+
+
+@device.command()
+@on_option
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, on: tuple[str, ...], as_json: bool) -> None:
+    """Look devices over, with a next step for each finding; exit 3 when one has an error."""
+    from edgeloop.interfaces import present
+
+    session: Session = ctx.obj
+    specs = session.devices(on)
+    with session.verbs() as verbs:
+        found = verbs.doctor(specs)
+    if as_json:
+        rows = [{"device": spec, "findings": findings} for spec, findings in found]
+        present.print_json({"devices": rows})
+    else:
+        present.print_doctor(found)
+    if any(finding.level == "error" for _, findings in found for finding in findings):
+        ctx.exit(3)

@@ -1,0 +1,129 @@
+"""``edgeloop run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from edgeloop_foundation.errors import InvalidInputError
+
+from edgeloop.interfaces.cli.session import (
+    Session,
+    json_option,
+    on_option,
+    seed_option,
+    state_option,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from edgeloop.domain.experiment import ExperimentRequest
+    from edgeloop.domain.recipe import Recipe
+
+__all__ = ["run"]
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--data", help="Data; see the README for the forms. Without labels the job is parity-only.")
+@on_option
+@click.option("--require", multiple=True, metavar="EXPR", help="'latency_p95 < 30ms'; repeatable.")
+@click.option("--prefer", metavar="QUANTITY", help="'size', or weights: 'latency_p50:2,size:1'.")
+@click.option("--recipes", type=click.Path(path_type=Path), help="YAML file; default: proposed.")
+@seed_option
+@click.option("--budget", metavar="TIME", help="Time for the whole experiment, for example 10m.")
+@click.option("--dry-run", is_flag=True, help="Print the plan with expected minutes and stop.")
+@click.option("--report", type=click.Path(path_type=Path), help="Directory for the report.")
+@state_option
+@threads_option
+@json_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    model: str | None,
+    data: str | None,
+    on: tuple[str, ...],
+    require: tuple[str, ...],
+    prefer: str | None,
+    recipes: Path | None,
+    seed: int | None,
+    budget: str | None,
+    dry_run: bool,
+    report: Path | None,
+    state: tuple[str, ...],
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Compress MODEL, measure every candidate on every device, prove parity there, choose a strategy."""
+    from edgeloop.interfaces import present
+
+    session: Session = ctx.obj
+    request = _request(session, model, data, on, require, prefer, recipes, seed, budget, state, threads)
+    if dry_run:
+        with session.verbs() as verbs:
+            plan = verbs.plan(request)
+        present.print_json(plan) if as_json else present.print_plan(plan)
+        return
+    config = session.config()
+    directory = report or (Path(config.experiment.report) if config and config.experiment.report else None)
+    with session.verbs() as verbs:
+        result = verbs.run(request)
+        page = verbs.write_report(result, directory) if directory else None
+    present.print_json(result) if as_json else present.print_result(result)
+    if page is not None:
+        click.echo(f"report: {page}", err=True)
+    if any(device.error for device in result.devices):
+        ctx.exit(3)
+
+
+def _request(
+    session: Session,
+    model: str | None,
+    data: str | None,
+    on: Sequence[str],
+    require: Sequence[str],
+    prefer: str | None,
+    recipes: Path | None,
+    seed: int | None,
+    budget: str | None,
+    state: Sequence[str],
+    threads: int | None,
+) -> ExperimentRequest:
+    from edgeloop_protocol.types.trial import RuntimeSettings
+
+    from edgeloop.domain.experiment import ExperimentRequest
+    from edgeloop.interfaces.config import BenchmarkConfig, ExperimentConfig
+    from edgeloop.interfaces.options import parse_duration_s, parse_state
+
+    config = session.config()
+    default = config.experiment if config else ExperimentConfig()
+    chosen_model = model or default.model
+    if not chosen_model:
+        raise InvalidInputError(
+            "no model is named.", next_step="Usage: edgeloop run MODEL --data DATA --on local"
+        )
+    recipe_file = recipes or (Path(default.recipes) if default.recipes else None)
+    limit = budget if budget is not None else default.budget
+    return ExperimentRequest(
+        model=chosen_model,
+        data=default.data if data is None else data,
+        devices=session.devices(on),
+        require=tuple(require or default.require),
+        prefer=prefer or default.prefer,
+        recipes=_recipes(recipe_file),
+        settings=RuntimeSettings(intra_op_threads=threads or default.threads),
+        benchmark=(config.benchmark if config else BenchmarkConfig()).benchmark(),
+        state=parse_state(state or default.state),
+        seed=default.seed if seed is None else seed,
+        budget_s=parse_duration_s(limit) if limit else None,
+    )
+
+
+def _recipes(path: Path | None) -> tuple[Recipe, ...]:
+    if path is None:
+        return ()
+    from edgeloop.compress.recipe_file import load_recipes
+
+    return load_recipes(path)

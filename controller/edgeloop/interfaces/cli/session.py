@@ -1,0 +1,87 @@
+"""What every verb needs: the configuration, the API and the listener."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from edgeloop.domain.device import DeviceSpec
+    from edgeloop.interfaces.api import Edgeloop
+    from edgeloop.interfaces.config import Config
+
+__all__ = ["Session", "json_option", "on_option", "seed_option", "state_option", "threads_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The options that stand before the verb."""
+
+    config_file: Path | None
+    home: Path | None
+    quiet: bool
+    #: The API to use instead of one of our own, for programs that embed the command line.
+    given: Edgeloop | None = None
+
+    def config(self) -> Config | None:
+        """Return the configuration; None when none is named and none is in the current directory.
+
+        Raises:
+            NotFoundError: the named file does not exist.
+            InvalidInputError: it cannot be used.
+        """
+        default = Path("edgeloop.toml")
+        if self.config_file is None and not default.exists():
+            return None
+        from edgeloop.interfaces.config import load_config
+
+        return load_config(self.config_file or default)
+
+    def devices(self, words: Sequence[str]) -> tuple[DeviceSpec, ...]:
+        """Return the devices that ``--on`` names, or those of the configuration."""
+        from edgeloop.interfaces.options import parse_devices
+
+        config = self.config()
+        return parse_devices(words or (config.experiment.on if config else ()), config)
+
+    @contextlib.contextmanager
+    def verbs(self) -> Iterator[Edgeloop]:
+        """Yield the API, with progress on standard error while it works."""
+        if self.given is not None:
+            yield self.given
+            return
+        from edgeloop.interfaces.api import Edgeloop
+
+        if self.quiet:
+            yield Edgeloop(self.home)
+            return
+        from edgeloop.interfaces.progress import ProgressListener
+
+        with ProgressListener() as listener:
+            yield Edgeloop(self.home, listener)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+on_option = click.option(
+    "--on",
+    multiple=True,
+    metavar="DEVICES",
+    help="local, sim:PROFILE, unix:PATH, grpc://HOST:PORT or a configured name; comma list, repeatable.",
+)
+state_option = click.option(
+    "--state",
+    multiple=True,
+    metavar="OUT:IN",
+    help="An output that is fed back as an input at the next step; repeatable.",
+)
+seed_option = click.option("--seed", type=int, default=None, help="Seed of everything random.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), default=None, help="Threads within one operator."
+)

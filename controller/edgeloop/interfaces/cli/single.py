@@ -1,0 +1,233 @@
+"""The verbs on one model: ``compress``, ``bench``, ``parity``, ``compare``, ``analyze``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from edgeloop_foundation.errors import InvalidInputError
+
+from edgeloop.interfaces.cli.session import (
+    Session,
+    json_option,
+    on_option,
+    seed_option,
+    state_option,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
+
+    from edgeloop.domain.experiment import DeviceResult
+
+__all__ = ["analyze", "bench", "compare", "compress", "parity"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_data_option = click.option("--data", default="", help="Data for calibration, golden inputs and judgement.")
+
+
+def _measuring(command: F) -> F:
+    """Add the options that every measuring verb has."""
+    for option in (
+        json_option,
+        threads_option,
+        seed_option,
+        click.option("--samples", type=click.IntRange(min=1), help="Least samples; 662 allow a p99."),
+        click.option("--batch-size", type=click.IntRange(min=1), help="Items per inference."),
+        click.option("--rounds", type=click.IntRange(min=1), help="Fresh processes per trial."),
+        on_option,
+        _data_option,
+    ):
+        command = option(command)
+    return command
+
+
+def _how(
+    session: Session,
+    rounds: int | None,
+    batch_size: int | None,
+    samples: int | None,
+    seed: int | None,
+    threads: int | None,
+) -> tuple[Benchmark, RuntimeSettings]:
+    from dataclasses import replace
+
+    from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
+
+    config = session.config()
+    benchmark = config.benchmark.benchmark() if config else Benchmark()
+    given = {"rounds": rounds, "batch_size": batch_size, "sample_count_min": samples, "seed": seed}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    configured = config.experiment.threads if config else 1
+    return replace(benchmark, **changes), RuntimeSettings(intra_op_threads=threads or configured)
+
+
+def _finish(
+    ctx: click.Context, devices: Sequence[DeviceResult], as_json: bool, *, gains: bool = False
+) -> None:
+    from edgeloop_protocol.types.run import Outcome
+
+    from edgeloop.interfaces import present
+
+    present.print_json({"devices": devices}) if as_json else present.print_measurements(devices, gains=gains)
+    runs = [run for device in devices for run in device.runs]
+    if any(device.error for device in devices) or any(run.outcome is not Outcome.SUCCESS for run in runs):
+        for run in runs:
+            if run.failure_reason:
+                click.echo(f"{run.device_name}: {run.trial.label}: {run.failure_reason}", err=True)
+        ctx.exit(3)
+
+
+@click.command()
+@click.argument("model")
+@_data_option
+@click.option("--recipes", type=click.Path(path_type=Path), required=True, help="YAML file with the recipes.")
+@click.option("--recipe", "labels", multiple=True, metavar="LABEL", help="Only these; repeatable.")
+@state_option
+@seed_option
+@json_option
+@click.pass_context
+def compress(
+    ctx: click.Context,
+    model: str,
+    data: str,
+    recipes: Path,
+    labels: tuple[str, ...],
+    state: tuple[str, ...],
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Build candidates of MODEL on the host and judge each beside the original; the artifacts are kept."""
+    from edgeloop.compress.recipe_file import load_recipes
+    from edgeloop.interfaces import present
+    from edgeloop.interfaces.options import parse_state
+
+    session: Session = ctx.obj
+    known = load_recipes(recipes)
+    for label in labels:
+        if label not in [recipe.label for recipe in known]:
+            listed = ", ".join(recipe.label for recipe in known)
+            raise InvalidInputError(f"{recipes.name} has no recipe {label!r}; it has {listed}.")
+    chosen = [recipe for recipe in known if recipe.passes and (not labels or recipe.label in labels)]
+    bindings = parse_state(state)
+    with session.verbs() as verbs:
+        built = [
+            verbs.compress(model, recipe, data=data, state=bindings, seed=seed or 0) for recipe in chosen
+        ]
+    if as_json:
+        present.print_json({"candidates": built})
+        return
+    for candidate in built:
+        present.print_candidate(candidate)
+
+
+@click.command()
+@click.argument("model")
+@_measuring
+@state_option
+@click.pass_context
+def bench(
+    ctx: click.Context,
+    model: str,
+    data: str,
+    on: tuple[str, ...],
+    rounds: int | None,
+    batch_size: int | None,
+    samples: int | None,
+    seed: int | None,
+    threads: int | None,
+    state: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Benchmark MODEL, a file or the digest of a kept artifact, on devices."""
+    from edgeloop.interfaces.options import parse_state
+
+    session: Session = ctx.obj
+    devices, bindings = session.devices(on), parse_state(state)
+    benchmark, settings = _how(session, rounds, batch_size, samples, seed, threads)
+    with session.verbs() as verbs:
+        results = verbs.bench(model, devices, benchmark, settings, data=data, state=bindings)
+    _finish(ctx, results, as_json)
+
+
+@click.command()
+@click.argument("model")
+@_measuring
+@state_option
+@click.pass_context
+def parity(
+    ctx: click.Context,
+    model: str,
+    data: str,
+    on: tuple[str, ...],
+    rounds: int | None,
+    batch_size: int | None,
+    samples: int | None,
+    seed: int | None,
+    threads: int | None,
+    state: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Check on devices that the outputs of MODEL agree with the host's; exit 1 unless they all do."""
+    from edgeloop_protocol.types.run import Verdict
+
+    from edgeloop.interfaces.options import parse_state
+
+    session: Session = ctx.obj
+    devices, bindings = session.devices(on), parse_state(state)
+    benchmark, settings = _how(session, rounds, batch_size, samples, seed, threads)
+    with session.verbs() as verbs:
+        results = verbs.parity(model, devices, benchmark, settings, data=data, state=bindings)
+    _finish(ctx, results, as_json)
+    verdicts = [evidence.parity for device in results for evidence in device.evidence]
+    if not verdicts or any(verdict is not Verdict.PASSED for verdict in verdicts):
+        ctx.exit(1)
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@_measuring
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    a: str,
+    b: str,
+    data: str,
+    on: tuple[str, ...],
+    rounds: int | None,
+    batch_size: int | None,
+    samples: int | None,
+    seed: int | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure A and B, files or digests, interleaved on devices; gains of B are paired with A."""
+    session: Session = ctx.obj
+    devices = session.devices(on)
+    benchmark, settings = _how(session, rounds, batch_size, samples, seed, threads)
+    with session.verbs() as verbs:
+        results = verbs.compare(a, b, devices, benchmark, settings, data=data)
+    _finish(ctx, results, as_json, gains=True)
+
+
+@click.command()
+@click.argument("model")
+@_data_option
+@state_option
+@json_option
+@click.pass_context
+def analyze(ctx: click.Context, model: str, data: str, state: tuple[str, ...], as_json: bool) -> None:
+    """Describe MODEL, time its nodes on this host and say which recipes are worth trying, and why."""
+    from edgeloop.interfaces import present
+    from edgeloop.interfaces.options import parse_state
+
+    session: Session = ctx.obj
+    bindings = parse_state(state)
+    with session.verbs() as verbs:
+        analysis = verbs.analyze(model, data=data, state=bindings)
+    present.print_json(analysis) if as_json else present.print_tree(analysis)

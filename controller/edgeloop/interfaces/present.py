@@ -1,0 +1,240 @@
+"""Results to standard output: tables for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeloop_protocol.types.artifact import Artifact
+    from edgeloop_protocol.types.facts import Facts
+
+    from edgeloop.domain.candidate import Candidate
+    from edgeloop.domain.device import DeviceSpec
+    from edgeloop.domain.experiment import DeviceResult, ExperimentResult, Plan
+    from edgeloop.domain.strategy import Evidence, Strategy
+    from edgeloop.orchestrate.devices import DoctorFinding
+    from edgeloop.orchestrate.validate import GateResult
+
+__all__ = [
+    "print_artifacts",
+    "print_candidate",
+    "print_device_list",
+    "print_doctor",
+    "print_facts",
+    "print_gates",
+    "print_json",
+    "print_measurements",
+    "print_plan",
+    "print_result",
+    "print_text",
+    "print_tree",
+]
+
+_SHOWN = ("latency_p50", "latency_p95", "first_inference", "load_time", "memory", "size", "energy")
+"""Quantities of a measurement, in the order of the columns."""
+
+_PIPE_WIDTH = 100_000
+
+
+def print_text(text: str) -> None:
+    """Print text as it is, with one line end."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    print_text(json.dumps(_tree(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _tree(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        from edgeloop_protocol.convert import to_json
+
+        return to_json(value)
+    if isinstance(value, Mapping):
+        return {str(name): _tree(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_tree(item) for item in value]
+    return value
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    # A pipe has no width: nothing is cut or folded there.
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(file=sys.stdout, highlight=False, width=width).print(table)
+
+
+def _source(evidence: Evidence) -> str:
+    return "" if evidence.source is None else evidence.source.value
+
+
+def _values(evidence: Evidence, quantities: Sequence[str]) -> list[str]:
+    from edgeloop.report.units import amount, quantity_unit
+
+    return [amount(evidence.value(q).value, quantity_unit(q)) for q in quantities]
+
+
+def _known(device: DeviceResult) -> list[str]:
+    return [q for q in _SHOWN if any(e.value(q).value is not None for e in device.evidence)]
+
+
+def print_measurements(devices: Sequence[DeviceResult], *, gains: bool = False) -> None:
+    """Print what was measured on each device; with ``gains`` also how many times better than the first."""
+    from edgeloop.report.units import times
+
+    for device in devices:
+        if device.error:
+            print_text(f"{device.device.name}: {device.error}")
+            continue
+        known = _known(device)
+        columns = ["candidate", *known, *(["gain in latency_p50"] if gains else []), "parity", "figures"]
+        rows = []
+        for evidence in device.evidence:
+            gained = [times(evidence.gain("latency_p50"))] if gains else []
+            parity = evidence.exclusion or (evidence.parity.value if evidence.parity else "not checked")
+            rows.append([evidence.candidate, *_values(evidence, known), *gained, parity, _source(evidence)])
+        _table(columns, rows, device.device.name)
+        for evidence in device.evidence:
+            if evidence.parity_reason:
+                print_text(f"  {evidence.candidate}: {evidence.parity_reason}")
+
+
+def print_result(result: ExperimentResult) -> None:
+    """Print the strategy of every device with its reasons."""
+    print_measurements(result.devices, gains=True)
+    rows = [_strategy_row(device.device.name, device.strategy, device.error) for device in result.devices]
+    _table(["device", "decision", "candidate", "runner-up", "figures"], rows, "Strategies")
+    for device in result.devices:
+        for reason in device.strategy.reasons if device.strategy else ():
+            print_text(f"  {device.device.name}: {reason}")
+    for skipped in result.skipped:
+        print_text(f"  skipped {skipped.label}: {skipped.reason}")
+    print_text(f"experiment {result.experiment_id}")
+
+
+def _strategy_row(name: str, strategy: Strategy | None, error: str) -> list[str]:
+    if strategy is None:
+        return [name, "none", error or "nothing to decide from", "", ""]
+    source = strategy.source.value if strategy.source else ""
+    figures = f"{source} ({strategy.basis})" if strategy.basis else source
+    candidate = strategy.candidate or (f"nearest is {strategy.nearest}" if strategy.nearest else "")
+    return [name, strategy.decision.value.replace("_", " "), candidate, strategy.runner_up, figures]
+
+
+def print_plan(plan: Plan) -> None:
+    """Print what would be done, with expected durations."""
+    from edgeloop.report.units import duration
+
+    _table(["step", "expected"], [(step.what, duration(step.expected_s)) for step in plan.steps], "Plan")
+    recipes = [
+        (recipe.label, ", ".join(p.name for p in recipe.passes) or "unmodified") for recipe in plan.recipes
+    ]
+    _table(["recipe", "passes"], recipes)
+    for skipped in plan.skipped:
+        print_text(f"  skipped {skipped.label}: {skipped.reason}")
+    print_text(f"expected in all: {plan.expected_s / 60:.1f} minutes on {', '.join(plan.devices)}")
+
+
+def print_candidate(candidate: Candidate) -> None:
+    """Print one built candidate."""
+    from edgeloop.report.units import amount, interval
+
+    rows = [
+        ("artifact", candidate.artifact_digest),
+        ("size", amount(candidate.size_bytes, "B")),
+        ("precision", candidate.precision),
+    ]
+    if candidate.quality is not None:
+        quality = candidate.quality
+        value = f"{amount(quality.value.value, 'ratio')} ({interval(quality.value, 'ratio')})"
+        drop = f"{amount(quality.drop.value, 'ratio')} ({interval(quality.drop, 'ratio')})"
+        rows += [(quality.metric, value), ("drop", drop)]
+    rows += [("note", note) for note in candidate.notes]
+    _table(["", candidate.label], rows)
+
+
+def print_gates(gates: Sequence[GateResult]) -> None:
+    """Print every gate with its answer."""
+    rows = [("passed" if gate.passed else "FAILED", gate.name, gate.reason) for gate in gates]
+    _table(["answer", "gate", "reason"], rows)
+
+
+def print_artifacts(artifacts: Sequence[tuple[str, Artifact]]) -> None:
+    """Print the kept artifacts."""
+    from edgeloop.report.units import amount
+
+    rows = [
+        (digest[:12], artifact.label, artifact.precision, amount(artifact.model_size_bytes, "B"))
+        for digest, artifact in artifacts
+    ]
+    _table(["artifact", "label", "precision", "size"], rows)
+
+
+def print_device_list(devices: Sequence[DeviceSpec]) -> None:
+    """Print the devices that can be named."""
+    figures = {"simulated": "simulated"}
+    rows = [(d.name, d.transport, d.address, figures.get(d.transport, "measured")) for d in devices]
+    _table(["device", "transport", "address", "figures"], rows)
+
+
+def print_facts(found: Sequence[tuple[DeviceSpec, Facts | None, str]]) -> None:
+    """Print what the devices found out about themselves."""
+    from edgeloop.report.units import amount
+
+    rows = []
+    for spec, facts, _ in found:
+        if facts is None:
+            rows.append((spec.name, "no answer", "", "", "", ""))
+            continue
+        board = facts.hardware
+        runtimes = ", ".join(f"{r.name} {r.version}" for r in facts.runtimes if not r.reason) or "none"
+        kind = f"simulated ({facts.profile})" if facts.simulated else "real"
+        cpu = f"{board.cpu_model or board.architecture}, {board.logical_cores} cores"
+        memory = amount(board.memory_total_bytes, "B")
+        rows.append((spec.name, kind, cpu, memory, runtimes, amount(facts.disk_free_bytes, "B")))
+    _table(["device", "kind", "processor", "memory", "runtimes", "free disk"], rows)
+    for spec, facts, reason in found:
+        if facts is None:
+            print_text(f"{spec.name}: {reason}")
+
+
+def print_doctor(found: Sequence[tuple[DeviceSpec, Sequence[DoctorFinding]]]) -> None:
+    """Print what was found on each device and what to do about it."""
+    rows = [(spec.name, f.level, f.what, f.next_step) for spec, findings in found for f in findings]
+    _table(["device", "level", "finding", "next step"], rows)
+
+
+def print_tree(value: Any, indent: str = "") -> None:
+    """Print any value as an indented outline; lists of records as tables."""
+    for name, item in _tree(value).items():
+        if isinstance(item, dict):
+            print_text(f"{indent}{name}:")
+            print_tree(item, indent + "  ")
+        elif isinstance(item, list) and item and all(isinstance(entry, dict) for entry in item):
+            columns = list(item[0])
+            rows = [[_short(entry.get(column)) for column in columns] for entry in item]
+            _table(columns, rows, name)
+        else:
+            print_text(f"{indent}{name}: {_short(item)}")
+
+
+def _short(item: Any) -> str:
+    if isinstance(item, float):
+        return f"{item:.6g}"
+    if isinstance(item, list):
+        return ", ".join(map(_short, item))
+    if isinstance(item, dict):
+        return ", ".join(f"{name} {_short(value)}" for name, value in item.items())
+    return "" if item is None else str(item)

@@ -1,0 +1,53 @@
+"""How long things are expected to take, and how a benchmark is cut to a budget.
+
+The constants are planning figures, seen on a small x86 machine; a plan says "expected", never "measured".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_protocol.types.trial import Benchmark
+
+__all__ = ["fit_to_budget", "job_expected_s"]
+
+_PROCESS_S = 0.7
+"""Start of a runner process with the runtime's import and session creation."""
+
+_WARMUP_S = 0.3
+"""Warm-up of one block, a little above its minimum."""
+
+_STEADY_S_MIN = 0.5
+_ROUNDS_MIN = 3
+"""Fewer rounds give no usable interval of the paired ratio."""
+
+
+def job_expected_s(benchmark: Benchmark, trial_count: int) -> float:
+    """Return how long a job is expected to take on a board that does not slow the process start down."""
+    passes = benchmark.measure_memory + benchmark.measure_nodes + benchmark.check_parity
+    per_trial = passes * (_PROCESS_S + 0.3)
+    if benchmark.measure_latency:
+        per_trial += benchmark.rounds * (_PROCESS_S + _WARMUP_S) + benchmark.steady_s_max
+    return trial_count * per_trial
+
+
+def fit_to_budget(benchmark: Benchmark, trial_count: int, available_s: float) -> Benchmark:
+    """Shorten the steady phase, then the rounds, until the job is expected to fit.
+
+    Raises:
+        InvalidInputError: not even the shortest usable benchmark fits.
+    """
+    while job_expected_s(benchmark, trial_count) > available_s:
+        if benchmark.steady_s_max > _STEADY_S_MIN:
+            benchmark = replace(benchmark, steady_s_max=max(_STEADY_S_MIN, benchmark.steady_s_max / 2))
+        elif benchmark.rounds > _ROUNDS_MIN:
+            benchmark = replace(benchmark, rounds=benchmark.rounds - 1)
+        else:
+            needed = job_expected_s(benchmark, trial_count)
+            raise InvalidInputError(
+                f"the budget leaves {available_s:.0f} s for measuring {trial_count} candidates, "
+                f"the shortest usable benchmark takes about {needed:.0f} s per device.",
+                next_step="Give a larger --budget or fewer recipes with --recipes.",
+            )
+    return benchmark

@@ -1,0 +1,108 @@
+"""Questions about devices that need no model: facts and a health check with a next step for each finding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeloop_foundation.errors import EdgeloopError
+from edgeloop_protocol.types.facts import Facts
+from edgeloop_protocol.types.lease import LeaseState
+
+from edgeloop.domain.device import DeviceSpec
+from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.measure import OpenDevice
+
+if TYPE_CHECKING:
+    from edgeloop.app import App
+
+__all__ = ["DoctorFinding", "doctor", "facts"]
+
+_DISK_FREE_MIN_BYTES = 512 * 1024 * 1024
+_MEMORY_MIN_BYTES = 400 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorFinding:
+    """One thing that was looked at."""
+
+    #: "ok", "warning" or "error".
+    level: str
+    #: One sentence.
+    what: str
+    #: What to do about it; empty when nothing is needed.
+    next_step: str = ""
+
+
+async def facts(app: App, specs: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec, Facts | None, str], ...]:
+    """Return each device with its facts, or with the reason why there are none."""
+    async with open_fleet(app, specs, seed=0) as fleet:
+        return tuple(
+            (spec, None, str(device)) if isinstance(device, EdgeloopError) else (spec, device.facts, "")
+            for spec, device in fleet
+        )
+
+
+async def doctor(
+    app: App, specs: Sequence[DeviceSpec]
+) -> tuple[tuple[DeviceSpec, tuple[DoctorFinding, ...]], ...]:
+    """Look each device over."""
+    async with open_fleet(app, specs, seed=0) as fleet:
+        return tuple([(spec, await _examine(device)) for spec, device in fleet])
+
+
+async def _examine(device: OpenDevice | EdgeloopError) -> tuple[DoctorFinding, ...]:
+    if isinstance(device, EdgeloopError):
+        return (DoctorFinding(level="error", what=device.message, next_step=device.next_step),)
+    findings = [DoctorFinding(level="ok", what=f"the agent {device.facts.agent_version} answers")]
+    if not await device.client.health():
+        findings.append(
+            DoctorFinding(level="error", what="the agent says it is not serving", next_step="Read its log.")
+        )
+    findings += [*_runtimes(device.facts), *_room(device.facts), *_sensors(device.facts)]
+    for lease in await device.client.list_leases():
+        if lease.state is LeaseState.GRANTED:
+            what = f"held by {lease.holder}, expires in {lease.expires_in_s:.0f} s without a heartbeat"
+            findings.append(DoctorFinding(level="warning", what=what, next_step="Wait, or ask the holder."))
+    return tuple(findings)
+
+
+def _runtimes(found: Facts) -> list[DoctorFinding]:
+    usable = [runtime for runtime in found.runtimes if not runtime.reason]
+    if not usable:
+        reasons = "; ".join(f"{r.name}: {r.reason}" for r in found.runtimes) or "none is known"
+        return [
+            DoctorFinding(
+                level="error",
+                what=f"no runtime can be used ({reasons})",
+                next_step="Install onnxruntime there.",
+            )
+        ]
+    return [
+        DoctorFinding(
+            level="ok", what=f"{r.name} {r.version} with {', '.join(r.providers) or 'no provider named'}"
+        )
+        for r in usable
+    ]
+
+
+def _room(found: Facts) -> list[DoctorFinding]:
+    findings = []
+    if found.disk_free_bytes < _DISK_FREE_MIN_BYTES:
+        what = f"only {found.disk_free_bytes / 1e6:.0f} MB of disk are free"
+        findings.append(DoctorFinding(level="warning", what=what, next_step="Free some space for models."))
+    if found.hardware.memory_total_bytes < _MEMORY_MIN_BYTES:
+        what = f"only {found.hardware.memory_total_bytes / 1e6:.0f} MB of memory"
+        findings.append(DoctorFinding(level="warning", what=what, next_step="Expect large models to fail."))
+    return findings
+
+
+def _sensors(found: Facts) -> list[DoctorFinding]:
+    findings = []
+    for sensor in found.sensors:
+        if sensor.reason:
+            step = "Attach a meter." if sensor.quantity == "energy" else ""
+            what = f"no {sensor.quantity} from {sensor.name}: {sensor.reason}"
+            findings.append(DoctorFinding(level="warning", what=what, next_step=step))
+    return findings

@@ -1,0 +1,231 @@
+"""The main job: model, data, facts, recipes, candidates, quality, trials, selection, record."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgeloop_foundation.errors import EdgeloopError, UnavailableError
+from edgeloop_protocol.types.facts import Facts
+from edgeloop_protocol.types.trial import Benchmark
+
+import edgeloop
+from edgeloop.domain.candidate import Candidate, CandidateState
+from edgeloop.domain.experiment import (
+    DeviceResult,
+    ExperimentRequest,
+    ExperimentResult,
+    Listener,
+    Plan,
+    PlanStep,
+    Skipped,
+)
+from edgeloop.domain.recipe import ORIGINAL, Recipe
+from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s
+from edgeloop.orchestrate.candidates import build_candidates, build_expected_s, judge_candidates
+from edgeloop.orchestrate.fleet import Fleet, measure_fleet, open_fleet, require_unique_names
+from edgeloop.orchestrate.measure import MeasureRequest
+from edgeloop.orchestrate.prepare import Prepared, prepare
+
+if TYPE_CHECKING:
+    from edgeloop.app import App
+    from edgeloop.domain.constraint import Constraint, Objective
+
+__all__ = ["plan_experiment", "reselect", "run_experiment"]
+
+
+async def run_experiment(app: App, request: ExperimentRequest, listener: Listener) -> ExperimentResult:
+    """Do the whole job and record it.
+
+    Raises:
+        InvalidInputError: something in the request cannot be used; nothing was measured.
+        UnavailableError: no device at all could be reached.
+    """
+    started, created = time.monotonic(), time.time()
+    constraints, objectives = _rules(request.require, request.prefer)
+    require_unique_names(request.devices)
+    listener.phase("Model and data")
+    prepared = await asyncio.to_thread(
+        prepare, app, request.model, request.data, request.state, request.seed, listener
+    )
+    experiment_id = uuid.uuid4().hex
+    app.records.begin(request, experiment_id, prepared.description, prepared.summary, created)
+    listener.phase("Devices")
+    async with open_fleet(app, request.devices, request.seed) as fleet:
+        _report_fleet(fleet, listener)
+        recipes, skipped = _recipes(request, prepared, fleet)
+        listener.phase("Candidates")
+        candidates = await build_candidates(app, prepared, recipes, request.seed, listener)
+        listener.phase("Quality on the host")
+        candidates = await judge_candidates(
+            app,
+            prepared,
+            candidates,
+            seed=request.seed,
+            hopeless_drop=request.hopeless_drop,
+            listener=listener,
+        )
+        listener.phase("Measure on the devices")
+        measure = _measure_request(request, experiment_id, candidates, time.monotonic() - started)
+        measured = await measure_fleet(app, fleet, measure, listener)
+    listener.phase("Select")
+    result = ExperimentResult(
+        experiment_id=experiment_id,
+        created_wall_s=created,
+        duration_s=time.monotonic() - started,
+        edgeloop_version=edgeloop.__version__,
+        request=request,
+        model=prepared.description,
+        data=prepared.summary,
+        candidates=candidates,
+        skipped=skipped,
+        devices=tuple(_decide(device, candidates, constraints, objectives) for device in measured),
+    )
+    app.records.finish(result)
+    return result
+
+
+def _rules(require: Sequence[str], prefer: str) -> tuple[tuple[Constraint, ...], tuple[Objective, ...]]:
+    from edgeloop.select.expressions import parse_constraints, parse_preference
+
+    return parse_constraints(require), parse_preference(prefer)
+
+
+def _report_fleet(fleet: Fleet, listener: Listener) -> None:
+    for spec, device in fleet:
+        if isinstance(device, EdgeloopError):
+            listener.note(f"{spec.name}: {device}")
+        else:
+            kind = "simulated, predicted figures" if device.facts.simulated else "real"
+            listener.note(
+                f"{spec.name}: {device.facts.hardware.cpu_model or device.facts.hardware.architecture}, {kind}"
+            )
+    if all(isinstance(device, EdgeloopError) for _, device in fleet):
+        first = next(str(device) for _, device in fleet)
+        raise UnavailableError(f"none of the {len(fleet)} devices can be reached: {first}")
+
+
+def _facts(fleet: Fleet) -> tuple[Facts, ...]:
+    return tuple(device.facts for _, device in fleet if not isinstance(device, EdgeloopError))
+
+
+def _recipes(
+    request: ExperimentRequest, prepared: Prepared, fleet: Fleet
+) -> tuple[tuple[Recipe, ...], tuple[Skipped, ...]]:
+    from edgeloop.compress.propose import propose
+
+    if request.recipes:
+        return (ORIGINAL, *(r for r in request.recipes if r.passes)), ()
+    proposal = propose(prepared.description, _facts(fleet), has_calibration=prepared.calibration is not None)
+    return proposal.recipes, proposal.skipped
+
+
+def _measurable(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return the candidates to measure, the original first; equal artifacts are measured once."""
+    built = sorted((c for c in candidates if c.state is CandidateState.BUILT), key=lambda c: not c.original)
+    first: dict[str, Candidate] = {}
+    for candidate in built:
+        first.setdefault(candidate.artifact_digest, candidate)
+    return tuple(first.values())
+
+
+def _measure_request(
+    request: ExperimentRequest, experiment_id: str, candidates: Sequence[Candidate], spent_s: float
+) -> MeasureRequest:
+    chosen = _measurable(candidates)
+    benchmark = replace(request.benchmark, seed=request.seed)
+    if request.budget_s is not None:
+        benchmark = _budgeted(benchmark, len(chosen), request, spent_s)
+    return MeasureRequest(
+        experiment_id=experiment_id,
+        artifacts=tuple((c.label, c.artifact_digest) for c in chosen),
+        anchor=next((c.label for c in chosen if c.original), ""),
+        settings=request.settings,
+        benchmark=benchmark,
+        lease_wait_s=request.lease_wait_s,
+        context=request.context,
+    )
+
+
+def _budgeted(benchmark: Benchmark, count: int, request: ExperimentRequest, spent_s: float) -> Benchmark:
+    assert request.budget_s is not None
+    local = sum(device.transport == "local" for device in request.devices)
+    turns = max(1, local + (local < len(request.devices)))
+    return fit_to_budget(benchmark, count, (request.budget_s - spent_s) / turns)
+
+
+def _decide(
+    device: DeviceResult,
+    candidates: Sequence[Candidate],
+    constraints: Sequence[Constraint],
+    objectives: Sequence[Objective],
+) -> DeviceResult:
+    from edgeloop.select.decide import decide
+    from edgeloop.select.evidence import collect
+
+    if not device.runs or device.facts is None:
+        return device
+    evidence = collect(candidates, device.runs)
+    strategy = decide(device.device.name, device.facts.device_id, evidence, constraints, objectives)
+    return replace(device, evidence=evidence, strategy=strategy)
+
+
+async def plan_experiment(app: App, request: ExperimentRequest, listener: Listener) -> Plan:
+    """Say what ``run_experiment`` would do and how long it is expected to take; nothing is built or measured."""
+    _rules(request.require, request.prefer)
+    prepared = await asyncio.to_thread(
+        prepare, app, request.model, request.data, request.state, request.seed, listener
+    )
+    async with open_fleet(app, request.devices, request.seed) as fleet:
+        _report_fleet(fleet, listener)
+        recipes, skipped = _recipes(request, prepared, fleet)
+    build_s = sum(build_expected_s(prepared, recipe) for recipe in recipes)
+    benchmark = replace(request.benchmark, seed=request.seed)
+    if request.budget_s is not None:
+        benchmark = _budgeted(benchmark, len(recipes), request, build_s)
+    steps = [PlanStep(what=f"build and judge {len(recipes)} candidates on this host", expected_s=build_s)]
+    per_device = job_expected_s(benchmark, len(recipes))
+    elsewhere = [d.name for d in request.devices if d.transport != "local"]
+    if elsewhere:
+        steps.append(PlanStep(what=f"measure on {', '.join(elsewhere)} at once", expected_s=per_device))
+    steps += [
+        PlanStep(what=f"measure on {d.name} alone", expected_s=per_device)
+        for d in request.devices
+        if d.transport == "local"
+    ]
+    return Plan(
+        model=prepared.description,
+        recipes=recipes,
+        skipped=skipped,
+        devices=tuple(device.name for device in request.devices),
+        steps=tuple(steps),
+        benchmark=benchmark,
+    )
+
+
+def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) -> ExperimentResult:
+    """Decide again from the records, without measuring; the decision is appended to the experiment's history.
+
+    Raises:
+        NotFoundError: no such experiment.
+        InvalidInputError: a constraint or the preference cannot be read.
+    """
+    stored = app.records.result(experiment_id)
+    constraints, objectives = _rules(require or stored.request.require, prefer or stored.request.prefer)
+    request = replace(
+        stored.request,
+        require=tuple(require or stored.request.require),
+        prefer=prefer or stored.request.prefer,
+    )
+    devices = tuple(_decide(device, stored.candidates, constraints, objectives) for device in stored.devices)
+    result = replace(stored, request=request, devices=devices)
+    for device in devices:
+        if device.strategy is not None:
+            app.records.add_decision(
+                stored.experiment_id, device.strategy, request.require, request.prefer, time.time()
+            )
+    return result

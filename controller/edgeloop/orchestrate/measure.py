@@ -1,0 +1,161 @@
+"""Takes the candidates to one device and brings its runs back."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import platform
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeloop_foundation.errors import EdgeloopError
+from edgeloop_protocol.types.facts import Facts
+from edgeloop_protocol.types.job import JobEvent
+from edgeloop_protocol.types.lease import Lease
+from edgeloop_protocol.types.run import Run, SpooledRun
+from edgeloop_protocol.types.trial import Benchmark, JobSpec, RuntimeSettings, Trial
+
+from edgeloop.domain.device import DeviceSpec
+from edgeloop.domain.experiment import DeviceResult, Listener
+from edgeloop.orchestrate.budget import job_expected_s
+
+if TYPE_CHECKING:
+    from edgeloop.app import App
+    from edgeloop.transport.base import Transport
+    from edgeloop.transport.client import AgentClient
+
+__all__ = ["MeasureRequest", "OpenDevice", "holder_name", "measure_device"]
+
+
+def holder_name() -> str:
+    """Return who asks for a lease, for people: user, host and process, and the CI job where there is one."""
+    build = os.environ.get("GITHUB_RUN_ID") or os.environ.get("CI_JOB_ID") or ""
+    suffix = f" (CI {build})" if build else ""
+    return f"{getpass.getuser()}@{platform.node()} pid {os.getpid()}{suffix}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureRequest:
+    """What every device of an experiment is asked to do."""
+
+    experiment_id: str
+    #: Label and artifact digest, the anchor first.
+    artifacts: tuple[tuple[str, str], ...]
+    #: Label of the anchor; empty when nothing is paired.
+    anchor: str
+    settings: RuntimeSettings
+    benchmark: Benchmark
+    lease_wait_s: float
+    context: tuple[tuple[str, str], ...] = ()
+
+    def trials(self) -> tuple[Trial, ...]:
+        """Return one trial per artifact."""
+        return tuple(
+            Trial(
+                trial_id=label,
+                label=label,
+                artifact_digest=digest,
+                settings=self.settings,
+                anchor=label == self.anchor,
+            )
+            for label, digest in self.artifacts
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDevice:
+    """A device whose agent answers."""
+
+    spec: DeviceSpec
+    transport: Transport
+    client: AgentClient
+    facts: Facts
+
+
+async def measure_device(
+    app: App, device: OpenDevice, request: MeasureRequest, listener: Listener
+) -> DeviceResult:
+    """Push, lease, benchmark, collect; an error of the device is a result too."""
+    started = time.monotonic()
+    sent = present = 0
+    runs: tuple[Run, ...] = ()
+    error = ""
+    try:
+        for label, digest in request.artifacts:
+            pushed = await device.client.push_artifact(
+                digest, app.artifacts, _push_progress(device, label, listener)
+            )
+            sent, present = sent + pushed.sent_bytes, present + pushed.present_bytes
+        runs = await _run_leased(app, device, request, listener)
+    except EdgeloopError as failure:
+        error = str(failure)
+        listener.note(f"{device.spec.name}: {error}")
+    return DeviceResult(
+        device=device.spec,
+        facts=device.facts,
+        runs=runs,
+        error=error,
+        sent_bytes=sent,
+        present_bytes=present,
+        duration_s=time.monotonic() - started,
+    )
+
+
+def _push_progress(device: OpenDevice, label: str, listener: Listener) -> _Push:
+    return _Push(f"{device.spec.name}: send {label}", listener)
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """Progress callback of one push."""
+
+    what: str
+    listener: Listener
+
+    def __call__(self, done: int, total: int) -> None:
+        self.listener.progress(self.what, done, total, "B")
+
+
+async def _run_leased(
+    app: App, device: OpenDevice, request: MeasureRequest, listener: Listener
+) -> tuple[Run, ...]:
+    from edgeloop.transport.collect import run_job
+
+    name = device.spec.name
+
+    def waiting(lease: Lease) -> None:
+        listener.note(
+            f"{name}: held by {lease.current_holder} for {lease.current_expires_in_s:.0f} s more; "
+            f"place {lease.queue_position} in the queue."
+        )
+
+    trials = request.trials()
+    labels = {trial.trial_id: trial.label for trial in trials}
+
+    def on_event(event: JobEvent) -> None:
+        what = f"{name}: {event.phase or event.state.value} {labels.get(event.trial_id, '')}".rstrip()
+        listener.progress(what, event.done_count, event.total_count)
+
+    async def ingest(spooled: SpooledRun) -> bool:
+        return await asyncio.to_thread(app.records.ingest, spooled, name)
+
+    async def keep_samples(digest: str, data: bytes) -> None:
+        await asyncio.to_thread(app.records.put_samples, digest, data)
+
+    async with device.client.lease(
+        holder_name(), wait_timeout_s=request.lease_wait_s, on_wait=waiting
+    ) as lease:
+        spec = JobSpec(
+            request_id=str(uuid.uuid4()),
+            lease_id=lease.lease_id,
+            fencing_token=lease.fencing_token,
+            trials=trials,
+            benchmark=request.benchmark,
+            deadline_s=120.0 + 4.0 * job_expected_s(request.benchmark, len(trials)),
+            experiment_id=request.experiment_id,
+            context=request.context,
+        )
+        return await run_job(device.client, spec, ingest, on_event=on_event, store_samples=keep_samples)

@@ -1,0 +1,200 @@
+"""The single verbs: compress one recipe, benchmark, check parity, compare two models, analyse."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgeloop_foundation.errors import InvalidInputError, NotFoundError
+from edgeloop_protocol.types.artifact import StateBinding
+from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
+
+from edgeloop.domain.candidate import Candidate, CandidateState
+from edgeloop.domain.device import DeviceSpec
+from edgeloop.domain.experiment import DeviceResult, Listener
+from edgeloop.domain.recipe import ORIGINAL, Recipe
+from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
+from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
+from edgeloop.orchestrate.measure import MeasureRequest
+from edgeloop.orchestrate.prepare import Prepared, prepare
+
+if TYPE_CHECKING:
+    from edgeloop.app import App
+    from edgeloop.compress.analysis import Analysis
+
+__all__ = ["analyze", "bench", "compare", "compress", "parity"]
+
+_DIGEST = re.compile(r"[0-9a-f]{8,64}")
+
+
+async def compress(
+    app: App,
+    model: str,
+    data: str,
+    recipe: Recipe,
+    listener: Listener,
+    *,
+    state: Sequence[StateBinding] = (),
+    seed: int = 0,
+) -> Candidate:
+    """Build one candidate and, with labels, judge it beside the original; the artifact is kept.
+
+    Raises:
+        InvalidInputError: the model, the data or the recipe cannot be used.
+    """
+    listener.phase("Model and data")
+    prepared = await asyncio.to_thread(prepare, app, model, data, state, seed, listener)
+    listener.phase("Candidates")
+    built = await build_candidates(app, prepared, (ORIGINAL, recipe), seed, listener)
+    if built[-1].state is not CandidateState.BUILT:
+        raise InvalidInputError(f"{recipe.label}: {built[-1].reason}")
+    judged = await judge_candidates(app, prepared, built, seed=seed, hopeless_drop=1.0, listener=listener)
+    return judged[-1]
+
+
+async def _artifact_of(
+    app: App, model: str, data: str, state: Sequence[StateBinding], seed: int, listener: Listener
+) -> tuple[str, str]:
+    """Return label and digest of a kept artifact, or of the unmodified model packed as one."""
+    if _DIGEST.fullmatch(model):
+        return model[:12], _find(app, model)
+    prepared: Prepared = await asyncio.to_thread(prepare, app, model, data, state, seed, listener)
+    (candidate,) = await build_candidates(app, prepared, (ORIGINAL,), seed, listener)
+    if candidate.state is not CandidateState.BUILT:
+        raise InvalidInputError(f"{model}: {candidate.reason}")
+    return prepared.description.name, candidate.artifact_digest
+
+
+def _find(app: App, prefix: str) -> str:
+    found = [digest for digest in app.artifacts.digests() if digest.startswith(prefix)]
+    if len(found) != 1:
+        what = "no artifact begins" if not found else f"{len(found)} artifacts begin"
+        raise NotFoundError(f"{what} with {prefix!r}.", next_step="See edgeloop artifact list.")
+    return found[0]
+
+
+async def _measure(
+    app: App,
+    artifacts: tuple[tuple[str, str], ...],
+    anchor: str,
+    devices: Sequence[DeviceSpec],
+    benchmark: Benchmark,
+    settings: RuntimeSettings,
+    listener: Listener,
+) -> tuple[DeviceResult, ...]:
+    from edgeloop.select.evidence import collect
+
+    request = MeasureRequest(
+        experiment_id=f"single-{uuid.uuid4().hex}",
+        artifacts=artifacts,
+        anchor=anchor,
+        settings=settings,
+        benchmark=benchmark,
+        lease_wait_s=30.0,
+    )
+    listener.phase("Measure on the devices")
+    async with open_fleet(app, devices, benchmark.seed) as fleet:
+        measured = await measure_fleet(app, fleet, request, listener)
+    candidates = [_candidate(app, label, digest, label == anchor) for label, digest in artifacts]
+    return tuple(replace(d, evidence=collect(candidates, d.runs)) if d.runs else d for d in measured)
+
+
+def _candidate(app: App, label: str, digest: str, original: bool) -> Candidate:
+    manifest = app.artifacts.manifest(digest)
+    recipe = ORIGINAL if original else Recipe.from_tree(label, [{"pass": "given"}])
+    return Candidate(
+        label=label,
+        recipe=recipe,
+        state=CandidateState.BUILT,
+        artifact_digest=digest,
+        size_bytes=manifest.model_size_bytes,
+        precision=manifest.precision,
+    )
+
+
+async def bench(
+    app: App,
+    model_or_digest: str,
+    devices: Sequence[DeviceSpec],
+    benchmark: Benchmark,
+    settings: RuntimeSettings,
+    listener: Listener,
+    *,
+    data: str = "",
+    state: Sequence[StateBinding] = (),
+) -> tuple[DeviceResult, ...]:
+    """Benchmark one model or kept artifact on every device.
+
+    Raises:
+        InvalidInputError: the model or the data cannot be used.
+        NotFoundError: no such file or artifact.
+    """
+    artifact = await _artifact_of(app, model_or_digest, data, state, benchmark.seed, listener)
+    return await _measure(app, (artifact,), artifact[0], devices, benchmark, settings, listener)
+
+
+async def parity(
+    app: App,
+    model_or_digest: str,
+    devices: Sequence[DeviceSpec],
+    benchmark: Benchmark,
+    settings: RuntimeSettings,
+    listener: Listener,
+    *,
+    data: str = "",
+    state: Sequence[StateBinding] = (),
+) -> tuple[DeviceResult, ...]:
+    """Check parity alone on every device; raises what ``bench`` raises."""
+    only = replace(
+        benchmark, measure_latency=False, measure_memory=False, measure_nodes=False, check_parity=True
+    )
+    return await bench(app, model_or_digest, devices, only, settings, listener, data=data, state=state)
+
+
+async def compare(
+    app: App,
+    a: str,
+    b: str,
+    devices: Sequence[DeviceSpec],
+    benchmark: Benchmark,
+    settings: RuntimeSettings,
+    listener: Listener,
+    *,
+    data: str = "",
+) -> tuple[DeviceResult, ...]:
+    """Measure ``a`` and ``b`` interleaved; the gains of ``b`` are paired with ``a``. Raises what ``bench`` raises."""
+    first = await _artifact_of(app, a, data, (), benchmark.seed, listener)
+    second = await _artifact_of(app, b, data, (), benchmark.seed, listener)
+    labels = (f"a: {first[0]}", f"b: {second[0]}")
+    pair = ((labels[0], first[1]), (labels[1], second[1]))
+    return await _measure(app, pair, labels[0], devices, benchmark, settings, listener)
+
+
+def analyze(app: App, model: str, data: str = "", state: Sequence[StateBinding] = ()) -> Analysis:
+    """Describe a model, time its nodes on this host and recommend recipes with reasons.
+
+    Raises:
+        InvalidInputError: the model or the data cannot be used.
+    """
+    from edgeloop.compress.analysis import analyze as analyze_source
+
+    prepared = prepare(app, model, data, state, 0, _Silent())
+    feeds = {name: array[:1] for name, array in prepared.golden.inputs.items()}
+    return analyze_source(prepared.source, feeds)
+
+
+class _Silent:
+    """A listener that says nothing."""
+
+    def phase(self, name: str) -> None:
+        """Say nothing."""
+
+    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""

@@ -1,0 +1,112 @@
+"""Holds an experiment's results against the thresholds that a CI job is to fail on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_protocol.types.run import Source, Verdict
+
+from edgeloop.domain.constraint import Constraint
+from edgeloop.domain.experiment import DeviceResult, ExperimentResult
+from edgeloop.domain.strategy import CheckResult, Evidence
+
+__all__ = ["GateResult", "validate"]
+
+_KEYS = ("require", "candidate", "allow_predicted", "devices")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """One gate on one device."""
+
+    #: Device and gate, for example "pi: latency_p95 < 30ms".
+    name: str
+    passed: bool
+    #: One sentence with the figures.
+    reason: str
+
+
+def validate(result: ExperimentResult, thresholds: Mapping[str, Any]) -> tuple[GateResult, ...]:
+    """Check every device against ``thresholds``.
+
+    Keys: ``require`` (list of constraints), ``candidate`` (label; default: the chosen one, else the original),
+    ``allow_predicted`` (whether simulated figures may satisfy an absolute bound; default no), ``devices`` (table of
+    the same keys per device name, which add to the general ones). Parity on the device is always a gate.
+
+    Raises:
+        InvalidInputError: an unknown key, a malformed constraint, or a device that is not in the experiment.
+    """
+    _refuse_unknown(thresholds, result)
+    gates: list[GateResult] = []
+    for device in result.devices:
+        own = dict(thresholds.get("devices", {}).get(device.device.name, {}))
+        merged = {**{k: v for k, v in thresholds.items() if k != "devices"}, **own}
+        merged["require"] = [*thresholds.get("require", ()), *own.get("require", ())]
+        gates += _device_gates(device, merged)
+    return tuple(gates)
+
+
+def _refuse_unknown(thresholds: Mapping[str, Any], result: ExperimentResult) -> None:
+    tables = {
+        "thresholds": thresholds,
+        **{f"devices.{k}": v for k, v in thresholds.get("devices", {}).items()},
+    }
+    for where, table in tables.items():
+        unknown = sorted(set(table) - set(_KEYS))
+        if unknown:
+            raise InvalidInputError(f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(_KEYS)}.")
+    known = [device.device.name for device in result.devices]
+    for name in thresholds.get("devices", {}):
+        if name not in known:
+            raise InvalidInputError(
+                f"thresholds name the device {name!r}; the experiment has {', '.join(known)}."
+            )
+
+
+def _device_gates(device: DeviceResult, merged: Mapping[str, Any]) -> list[GateResult]:
+    name = device.device.name
+    if device.error:
+        return [GateResult(name=f"{name}: reachable", passed=False, reason=device.error)]
+    label = merged.get("candidate") or (device.strategy.candidate if device.strategy else "") or "original"
+    evidence = next((e for e in device.evidence if e.candidate == label), None)
+    if evidence is None:
+        return [
+            GateResult(name=f"{name}: {label}", passed=False, reason=f"no figures of {label!r} on {name}.")
+        ]
+    if evidence.exclusion:
+        return [GateResult(name=f"{name}: {label}", passed=False, reason=evidence.exclusion)]
+    return [_parity_gate(name, evidence), *_constraint_gates(name, evidence, merged)]
+
+
+def _parity_gate(name: str, evidence: Evidence) -> GateResult:
+    passed = evidence.parity is Verdict.PASSED
+    reason = evidence.parity_reason or ("outputs agree on the device" if passed else "parity was not checked")
+    return GateResult(name=f"{name}: parity of {evidence.candidate}", passed=passed, reason=reason)
+
+
+def _constraint_gates(name: str, evidence: Evidence, merged: Mapping[str, Any]) -> list[GateResult]:
+    from edgeloop.select.decide import check_constraint
+    from edgeloop.select.expressions import parse_constraints
+
+    predicted = evidence.source is Source.SIMULATED and not merged.get("allow_predicted", False)
+    gates = []
+    for constraint in parse_constraints(merged["require"]):
+        check = check_constraint(constraint, evidence)
+        gates.append(_gate(name, constraint, check, predicted and _depends_on_board(constraint)))
+    return gates
+
+
+def _depends_on_board(constraint: Constraint) -> bool:
+    """Size and quality come from the host and are real on a simulated board too."""
+    return constraint.quantity not in ("size", "quality", "quality_drop")
+
+
+def _gate(name: str, constraint: Constraint, check: CheckResult, predicted: bool) -> GateResult:
+    title = f"{name}: {constraint.text}"
+    if predicted and check.verdict is Verdict.PASSED:
+        reason = f"{check.reason}; predicted, so undecided (allow_predicted accepts it)."
+        return GateResult(name=title, passed=False, reason=reason)
+    return GateResult(name=title, passed=check.verdict is Verdict.PASSED, reason=check.reason)

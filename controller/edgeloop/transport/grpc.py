@@ -1,0 +1,82 @@
+"""An agent that runs already, reached over its Unix socket or over TCP with mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from pathlib import Path
+from typing import ClassVar
+
+from edgeloop_foundation.errors import InvalidInputError, UnavailableError
+
+from edgeloop.transport.base import Transport
+from edgeloop.transport.client import AgentClient
+from edgeloop.transport.rpc.channel import TlsFiles, open_channel
+from edgeloop.transport.rpc.preflight import check_tls
+
+__all__ = ["GrpcTransport"]
+
+
+class GrpcTransport(Transport):
+    """Connects to ``unix:PATH`` or ``HOST:PORT``; beyond this machine only with mutual TLS."""
+
+    name: ClassVar[str] = "grpc"
+    option_names: ClassVar[frozenset[str]] = frozenset(
+        {"tls_ca", "tls_certificate", "tls_key", "tls_server_name"}
+    )
+
+    async def _open(self) -> AgentClient:
+        address = self.spec.address
+        if address.startswith("unix:"):
+            return self._open_socket(Path(address[5:]))
+        host, port = _split(address, self.spec.name)
+        tls = self._tls()
+        if tls is not None:
+            await asyncio.to_thread(check_tls, self.spec.name, host, port, tls)
+        elif not _is_loopback(host):
+            raise InvalidInputError(
+                f"device {self.spec.name} at {address} is beyond this machine and needs mutual TLS.",
+                next_step="Give tls_ca, tls_certificate and tls_key, or reach its socket through SSH.",
+            )
+        return AgentClient(open_channel(address, tls), device=self.spec.name, address=address)
+
+    def _open_socket(self, path: Path) -> AgentClient:
+        path = path.expanduser().absolute()
+        if not path.is_socket():
+            raise UnavailableError(
+                f"device {self.spec.name}: there is no socket {path}.",
+                next_step="Start its agent: edgeloop-agent serve --socket PATH.",
+            )
+        return AgentClient(open_channel(f"unix:{path}"), device=self.spec.name, address=str(path))
+
+    def _tls(self) -> TlsFiles | None:
+        names = ("tls_ca", "tls_certificate", "tls_key")
+        given = [name for name in names if self.option(name)]
+        if not given:
+            return None
+        if len(given) < len(names):
+            missing = next(name for name in names if name not in given)
+            raise InvalidInputError(
+                f"device {self.spec.name}: {given[0]} without {missing}; mutual TLS needs {', '.join(names)}."
+            )
+        ca, certificate, key = (Path(self.option(name)).expanduser() for name in names)
+        return TlsFiles(ca=ca, certificate=certificate, key=key, server_name=self.option("tls_server_name"))
+
+
+def _split(address: str, device: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InvalidInputError(
+            f"device {device}: {address!r} is not an address.", next_step="Write unix:PATH or HOST:PORT."
+        )
+    return host, int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,97 @@
+"""Channels to an agent and the options that every one of them has."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from edgeloop_foundation.errors import InvalidInputError
+
+__all__ = ["CLIENT_OPTIONS", "TlsFiles", "open_channel"]
+
+# Only what reads: a Submit, an upload or an Acknowledge that is sent twice is decided by our own code.
+_READ_ONLY = (
+    {"service": "edgeloop.v1.DeviceService"},
+    {"service": "edgeloop.v1.JobService", "method": "GetJob"},
+    {"service": "edgeloop.v1.LeaseService", "method": "ListLeases"},
+    {"service": "build.bazel.remote.execution.v2.ContentAddressableStorage", "method": "FindMissingBlobs"},
+    {"service": "google.bytestream.ByteStream", "method": "QueryWriteStatus"},
+    {"service": "grpc.health.v1.Health", "method": "Check"},
+)
+
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": list(_READ_ONLY),
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+CLIENT_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.enable_retries", 1),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # An agent that restarts is back within a second or two; the default would wait up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Channels to one address share connections by default; a broken one must not reach a second client.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+"""Options of every channel; keepalive finds a peer that vanished within 30 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files of mutual TLS."""
+
+    #: Certificate authority that signed the agent's certificate.
+    ca: Path
+    #: Certificate of this controller, with its chain.
+    certificate: Path
+    #: Private key of that certificate.
+    key: Path
+    #: Name that the agent's certificate must carry; empty means the host of the address.
+    server_name: str = ""
+
+    def read(self, path: Path) -> bytes:
+        """Return the content of one of the files.
+
+        Raises:
+            InvalidInputError: it cannot be read.
+        """
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise InvalidInputError(
+                f"TLS file {path} cannot be read: {error.strerror}.",
+                next_step="Give tls_ca, tls_certificate and tls_key the paths of PEM files.",
+            ) from error
+
+
+def open_channel(address: str, tls: TlsFiles | None = None) -> grpc.aio.Channel:
+    """Return a channel to ``address`` (``unix:/PATH`` or ``HOST:PORT``); it connects at the first call."""
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=tls.read(tls.ca),
+        private_key=tls.read(tls.key),
+        certificate_chain=tls.read(tls.certificate),
+    )
+    options = CLIENT_OPTIONS
+    if tls.server_name:
+        options = (*options, ("grpc.ssl_target_name_override", tls.server_name))
+    return grpc.aio.secure_channel(address, credentials, options=options)

@@ -1,0 +1,239 @@
+"""Sending one blob: in chunks, from where the device has it, as often as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import grpc
+import grpc.aio
+from edgeloop_foundation.errors import (
+    BusyError,
+    CorruptDataError,
+    DeadlineError,
+    EdgeloopError,
+    NotFoundError,
+    UnavailableError,
+)
+from edgeloop_protocol.v1 import bytestream_pb2
+
+from edgeloop.transport.rpc.call import Caller, is_break
+
+__all__ = ["CHUNK_BYTES", "Upload", "blob_name", "send_blob"]
+
+# Measured with mutual TLS and hashing over loopback: 64 KiB 231, 256 KiB 391, 1 MiB 458, 2 MiB 202 MiB/s.
+CHUNK_BYTES = 1 << 20
+
+# Statuses after which the device is asked how far it got; after the others trying again changes nothing.
+_BROKEN = frozenset(
+    {
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        # Another writer, perhaps our own broken connection that the device has not noticed yet.
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
+    }
+)
+
+_SLOWEST_BYTES_PER_S = 32 * 1024
+
+# We are never further ahead of what the device has made safe, so that no break costs more than this. An agent
+# syncs after this many bytes at the latest, so that waiting for it comes to an end.
+_AHEAD_BYTES = 8 << 20
+_POLL_S = (0.002, 0.05)
+
+
+def blob_name(digest: str, size_bytes: int) -> str:
+    """Return the resource name under which a blob is read."""
+    return f"blobs/{digest}/{size_bytes}"
+
+
+def _upload_name(digest: str, size_bytes: int) -> str:
+    # One name per content, so that a controller that was started anew goes on where the last one stopped.
+    return f"uploads/{uuid.uuid5(uuid.NAMESPACE_OID, digest)}/{blob_name(digest, size_bytes)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """What sending one blob took."""
+
+    #: Bytes handed to the network, those sent again included.
+    sent_bytes: int
+    #: Bytes that the device had at the beginning.
+    present_bytes: int
+    #: Breaks after which it went on.
+    retry_count: int
+
+
+class _Sender:
+    """The state of sending one blob."""
+
+    def __init__(
+        self, caller: Caller, stub: Any, file: BinaryIO, digest: str, size_bytes: int, chunk_bytes: int
+    ) -> None:
+        self._chunk_bytes = chunk_bytes
+        self.caller = caller
+        self.stub = stub
+        self.file = file
+        self.size_bytes = size_bytes
+        self.what = f"sending blob {digest[:12]}"
+        self.name = _upload_name(digest, size_bytes)
+        self.sent_bytes = 0
+        self._safe_bytes = 0
+
+    async def committed(self) -> tuple[int, bool]:
+        """Return how many bytes the device has for certain and whether that is all."""
+        request = bytestream_pb2.QueryWriteStatusRequest(resource_name=self.name)
+        try:
+            answer = await self.caller.once(
+                self.stub.QueryWriteStatus, request, what=self.what, deadline_s=15.0
+            )
+        except NotFoundError:
+            return 0, False
+        if not 0 <= answer.committed_size <= self.size_bytes:
+            raise CorruptDataError(
+                f"{self.caller.device} claims {answer.committed_size} of {self.size_bytes} bytes of a blob.",
+                next_step="Update the agent.",
+            )
+        self._safe_bytes = int(answer.committed_size)
+        return self._safe_bytes, bool(answer.complete)
+
+    async def write_from(self, offset: int, tell: Callable[[int], None]) -> EdgeloopError | None:
+        """Send everything from ``offset`` on; return what broke it, or None when the device has it all.
+
+        Raises:
+            EdgeloopError: the device refused the blob.
+        """
+        deadline_s = 60.0 + (self.size_bytes - offset) / _SLOWEST_BYTES_PER_S
+        call = self.stub.Write(timeout=deadline_s)
+        try:
+            await self._feed(call, offset, tell)
+            answer = await call
+        except (UnavailableError, DeadlineError, BusyError) as error:
+            return error
+        except asyncio.TimeoutError:
+            return self._broke_off("it took nothing any more")
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
+            meaning = self.caller.error(error, self.what, deadline_s)
+            if _is_broken(error):
+                return meaning
+            raise meaning from error
+        finally:
+            call.cancel()
+        if answer.committed_size != self.size_bytes:
+            return self._broke_off(f"it ended after {answer.committed_size} of {self.size_bytes} bytes")
+        return None
+
+    def _broke_off(self, how: str) -> UnavailableError:
+        return UnavailableError(
+            f"{self.caller.device}: {self.what} broke off: {how}.",
+            next_step="Run the same again: it goes on from there.",
+        )
+
+    async def _feed(self, call: Any, offset: int, tell: Callable[[int], None]) -> None:
+        self.file.seek(offset)
+        try:
+            while True:
+                data = await asyncio.to_thread(self.file.read, self._chunk_bytes)
+                last = offset + len(data) >= self.size_bytes
+                if not data and not last:
+                    raise CorruptDataError("a blob became shorter while it was sent.")
+                request = bytestream_pb2.WriteRequest(
+                    resource_name=self.name, write_offset=offset, data=data, finish_write=last
+                )
+                await asyncio.wait_for(
+                    self._until_safe(call, offset + len(data) - _AHEAD_BYTES), self.caller.policy.stall_s
+                )
+                await asyncio.wait_for(call.write(request), self.caller.policy.stall_s)
+                offset += len(data)
+                self.sent_bytes += len(data)
+                tell(offset)
+                if last:
+                    await call.done_writing()
+                    return
+        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            return  # the device ended the call; its status says why
+
+    async def _until_safe(self, call: Any, size_bytes: int) -> None:
+        wait_s, longest_s = _POLL_S
+        while self._safe_bytes < size_bytes and not call.done():
+            await self.committed()
+            if self._safe_bytes < size_bytes:
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, longest_s)
+
+
+def _is_broken(error: BaseException) -> bool:
+    if not isinstance(error, grpc.aio.AioRpcError):
+        return False
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        # The server's own cap on concurrent calls passes; a full disk does not.
+        return "Concurrent RPC limit" in (error.details() or "")
+    return is_break(error) or error.code() in _BROKEN
+
+
+async def send_blob(
+    caller: Caller,
+    stub: Any,
+    path: Path,
+    digest: str,
+    size_bytes: int,
+    tell: Callable[[int], None],
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Upload:
+    """Send a file's content until the device has all of it.
+
+    Args:
+        caller: makes the calls.
+        stub: of the ByteStream service.
+        path: file with the content.
+        digest: its SHA-256.
+        size_bytes: its size.
+        tell: gets the bytes handed over so far; goes back after a break to what the device kept.
+        chunk_bytes: size of one message.
+
+    Raises:
+        CorruptDataError: the file does not have the stated size.
+        UnavailableError: attempt after attempt brought nothing.
+        EdgeloopError: the device refused it, for example for lack of space.
+    """
+    with path.open("rb", buffering=0) as file:
+        actual_bytes = os.fstat(file.fileno()).st_size
+        if actual_bytes != size_bytes:
+            raise CorruptDataError(
+                f"{path} has {actual_bytes} bytes, its manifest says {size_bytes}.",
+                next_step="Remove it from the store and build the candidate again.",
+            )
+        return await _until_complete(_Sender(caller, stub, file, digest, size_bytes, chunk_bytes), tell)
+
+
+async def _until_complete(sender: _Sender, tell: Callable[[int], None]) -> Upload:
+    present_bytes, best, fruitless, retry_count = -1, -1, 0, 0
+    while True:
+        broken: EdgeloopError | None
+        try:
+            offset, complete = await sender.committed()
+        except (UnavailableError, BusyError, DeadlineError) as error:
+            broken = error
+        else:
+            present_bytes = offset if present_bytes < 0 else present_bytes
+            fruitless = 0 if offset > best else fruitless
+            best = max(best, offset)
+            tell(offset)
+            broken = None if complete else await sender.write_from(offset, tell)
+            if broken is None:
+                return Upload(
+                    sent_bytes=sender.sent_bytes, present_bytes=present_bytes, retry_count=retry_count
+                )
+        retry_count += 1
+        fruitless += 1
+        if fruitless >= sender.caller.policy.attempt_count or sender.caller.hopeless():
+            raise broken
+        await sender.caller.pause(fruitless)

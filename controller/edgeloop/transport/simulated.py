@@ -1,0 +1,40 @@
+"""A simulated board: the same agent, the same wire, predicted times."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from edgeloop_foundation.errors import InvalidInputError
+
+from edgeloop.transport.local import LocalTransport, file_name
+
+__all__ = ["SimulatedTransport"]
+
+
+class SimulatedTransport(LocalTransport):
+    """Starts ``edgeloop-agent serve --simulate PROFILE --seed N`` on this machine.
+
+    The address of the device names the profile; its option ``seed`` goes before the experiment's seed.
+    """
+
+    name: ClassVar[str] = "simulated"
+    option_names: ClassVar[frozenset[str]] = LocalTransport.option_names | {"seed"}
+
+    def _state_name(self) -> str:
+        # A board that was declared anew with another profile is another board.
+        name = file_name(self.spec.name)
+        return name if self.spec.name == self.spec.address else f"{name}.{file_name(self.spec.address)}"
+
+    def _agent_options(self) -> list[str]:
+        text = self.option("seed")
+        try:
+            seed = int(text) if text else self.seed
+        except ValueError as error:
+            raise InvalidInputError(
+                f"device {self.spec.name}: seed is a whole number, not {text!r}."
+            ) from error
+        if not self.spec.address:
+            raise InvalidInputError(
+                f"device {self.spec.name} names no profile.", next_step="Write it as sim:PROFILE."
+            )
+        return [*super()._agent_options(), "--simulate", self.spec.address, "--seed", str(seed)]

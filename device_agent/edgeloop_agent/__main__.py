@@ -1,0 +1,71 @@
+"""``edgeloop-agent serve``: starts the agent, prints ``ready ADDRESS``, stops on SIGTERM.
+
+Exit status: 0 stopped as asked, 1 the agent failed, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
+
+from edgeloop_agent import __version__
+from edgeloop_agent.memory import leave_out_ssl, limit_heap
+
+__all__ = ["main"]
+
+_EXIT_FAILED = 1
+_EXIT_USAGE = 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edgeloop-agent", description="The on-device part of edgeloop.")
+    parser.add_argument("--version", action="version", version=f"edgeloop-agent {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="serve this board, or a simulated one, until SIGTERM")
+    add = serve.add_argument
+    add("--state", type=Path, required=True, help="directory for blobs, results, leases and jobs")
+    add("--socket", type=Path, help="listen on this Unix socket, open to this user only")
+    add("--listen", default="", metavar="HOST:PORT", help="listen on TCP; port 0 lets the system choose")
+    add("--tls-certificate", type=Path, help="the agent's certificate chain, PEM")
+    add("--tls-key", type=Path, help="its private key, PEM")
+    add("--tls-client-ca", type=Path, help="authority of the clients' certificates, PEM")
+    add("--insecure-loopback", action="store_true", help="TCP without TLS, on loopback only")
+    add("--name", default="", help="name for people; the host's name, or the profile's")
+    add("--simulate", default="", metavar="PROFILE", help="stand on a simulated board instead of this one")
+    add("--seed", type=int, default=0, help="seed of the simulated board's noise")
+    add("--reserve-bytes", type=int, default=128 << 20, help="space kept free for results")
+    add("--store-bytes", type=int, default=8 << 30, help="most that blobs may take")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    options = _parser().parse_args(arguments)
+    leave_out_ssl()
+    limit_heap()
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # Imported after the memory settings, which must come first to have an effect.
+    import asyncio
+
+    from edgeloop_agent.daemon import serve
+
+    try:
+        asyncio.run(serve(options))
+    except InvalidInputError as error:
+        sys.stderr.write(f"edgeloop-agent: {error}\n")
+        return _EXIT_USAGE
+    except (EdgeloopError, OSError) as error:
+        sys.stderr.write(f"edgeloop-agent: {error}\n")
+        return _EXIT_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""Directories that are still there after a power cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeloop_foundation.ports.fs import FileSystem
+
+__all__ = ["make_durable_directory"]
+
+
+def make_durable_directory(fs: FileSystem, path: Path) -> None:
+    """Create a directory and its parents, and sync every directory that got a new entry.
+
+    Without it, a power cut takes away a new directory with everything that was synced inside it.
+    """
+    missing = [directory for directory in (path, *path.parents) if not fs.exists(directory)]
+    fs.make_directory(path)
+    for directory in reversed(missing):
+        fs.sync_directory(directory.parent)

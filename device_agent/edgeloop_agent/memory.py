@@ -1,0 +1,56 @@
+"""Keeps the daemon small: a board's memory belongs to the model that is measured."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import sys
+from typing import Any
+
+__all__ = ["give_back_memory", "leave_out_ssl", "limit_heap"]
+
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+
+_log = logging.getLogger(__name__)
+
+
+def _libc(name: str) -> Any:
+    """Return a function of the C library, or None where it has none of that name."""
+    try:
+        return getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError):
+        return None
+
+
+def leave_out_ssl() -> None:
+    """Keep asyncio from loading the ``ssl`` module, 4 MB that the daemon never uses; TLS is grpcio's own.
+
+    Call before asyncio is imported; where ``ssl`` is loaded already, nothing changes.
+    """
+    if "asyncio" not in sys.modules:
+        # The documented way to make an import fail; asyncio takes it for a Python built without ssl.
+        sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
+
+
+def limit_heap() -> None:
+    """Give all threads one heap; elsewhere than on glibc, do nothing.
+
+    Without it, every thread that takes part in an upload keeps a heap of its own.
+    """
+    mallopt = _libc("mallopt")
+    if mallopt is None:
+        _log.info("this C library has no mallopt; memory is as it comes")
+        return
+    mallopt(_M_ARENA_MAX, 1)
+    # Messages of 1 MiB come from the heap: mapping each anew halves the speed of an upload.
+    mallopt(_M_MMAP_THRESHOLD, 4 * 1024 * 1024)
+
+
+def give_back_memory() -> None:
+    """Return the free pages of the heap to the system; for the end of something large."""
+    gc.collect()
+    malloc_trim = _libc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)

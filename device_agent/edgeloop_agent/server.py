@@ -1,0 +1,218 @@
+"""The agent put together: stores, leases, jobs, and the server that offers them."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from edgeloop_foundation.errors import BusyError, EdgeloopError
+from edgeloop_foundation.ports.clock import Clock
+from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
+from edgeloop_protocol.v1 import (
+    bytestream_pb2,
+    bytestream_pb2_grpc,
+    device_pb2,
+    device_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    lease_pb2,
+    lease_pb2_grpc,
+    run_pb2,
+    run_pb2_grpc,
+)
+from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
+from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from edgeloop_agent.directories import make_durable_directory
+from edgeloop_agent.execution import Execute
+from edgeloop_agent.gate import ORDINARY_CALLS_MAX, RESERVED_CALLS_MAX, Gate
+from edgeloop_agent.job_journal import JobJournal
+from edgeloop_agent.jobs import Jobs
+from edgeloop_agent.leases import Leases
+from edgeloop_agent.listen import Listener
+from edgeloop_agent.services.blobs import ByteStreamService, ContentService
+from edgeloop_agent.services.device import DeviceService
+from edgeloop_agent.services.jobs import JobService
+from edgeloop_agent.services.leases import LeaseService
+from edgeloop_agent.services.spool import SpoolService
+from edgeloop_agent.spool import Spool
+from edgeloop_agent.store import ContentStore
+from edgeloop_agent.workspace import Workspace
+
+if TYPE_CHECKING:
+    from edgeloop_agent.board import Board
+
+__all__ = ["SERVER_OPTIONS", "SERVICES", "Agent", "Limits", "StateLock"]
+
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    ("grpc.max_send_message_length", 4 * 1024 * 1024),
+    ("grpc.max_concurrent_streams", 32),
+    ("grpc.max_allowed_incoming_connections", 16),
+    # The default leaves a silent connection open for two minutes.
+    ("grpc.server_handshake_timeout_ms", 2000),
+    # The name without "recv" is the one that works; by default a client that pings every 20 s is thrown out.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A client that vanished without a word loses its streams, and with them its place in the queue.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 60_000),
+    # Two agents on one port would share its calls at random.
+    ("grpc.so_reuseport", 0),
+)
+"""How the server treats connections; each one's effect is tested."""
+
+SERVICES: tuple[str, ...] = tuple(
+    file.services_by_name[name].full_name
+    for file, name in (
+        (device_pb2.DESCRIPTOR, "DeviceService"),
+        (lease_pb2.DESCRIPTOR, "LeaseService"),
+        (job_pb2.DESCRIPTOR, "JobService"),
+        (run_pb2.DESCRIPTOR, "SpoolService"),
+        (bytestream_pb2.DESCRIPTOR, "ByteStream"),
+        (cas_pb2.DESCRIPTOR, "ContentAddressableStorage"),
+    )
+)
+"""Full names of the services, as health and reflection tell them."""
+
+_STOP_GRACE_S = 3.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much of the disk the agent uses."""
+
+    #: Space that stays free for results.
+    reserve_bytes: int = 128 * 1024 * 1024
+    #: Most that blobs may take together.
+    store_bytes: int = 8 * 1024 * 1024 * 1024
+
+
+class StateLock:
+    """Keeps a second agent out of a state directory; the system drops it with the process."""
+
+    def __init__(self, state_directory: Path) -> None:
+        make_durable_directory(OsFileSystem(), state_directory)
+        self._descriptor = os.open(
+            state_directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._descriptor)
+            raise BusyError(
+                f"another agent runs on the state directory {state_directory}.",
+                next_step="Stop it, or choose another --state.",
+            ) from error
+
+    def release(self) -> None:
+        """Let the next agent in."""
+        os.close(self._descriptor)
+
+
+class Agent:
+    """One agent on one board; ``start``, then ``stop``."""
+
+    def __init__(
+        self,
+        *,
+        fs: FileSystem,
+        clock: Clock,
+        state_directory: Path,
+        board: Board,
+        execute: Execute,
+        boot_id: str,
+        limits: Limits | None = None,
+        options: tuple[tuple[str, int], ...] = SERVER_OPTIONS,
+        ordinary_calls_max: int = ORDINARY_CALLS_MAX,
+    ) -> None:
+        limits = limits or Limits()
+        reserve_bytes = limits.reserve_bytes
+        self._board = board
+        self.store = ContentStore(
+            fs, state_directory / "store", store_bytes=limits.store_bytes, reserve_bytes=reserve_bytes
+        )
+        self.spool = Spool(fs, state_directory / "spool", reserve_bytes=reserve_bytes)
+        self.leases = Leases(fs=fs, clock=clock, root=state_directory / "leases", boot_id=boot_id)
+        self.workspace = Workspace(fs, state_directory / "work", self.store)
+        self.jobs = Jobs(
+            journal=JobJournal(fs, state_directory / "jobs"),
+            clock=clock,
+            board=board,
+            store=self.store,
+            workspace=self.workspace,
+            spool=self.spool,
+            leases=self.leases,
+            execute=execute,
+        )
+        self.store.add_pin_source(self.spool.referenced_blobs)
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._server = grpc.aio.server(
+            interceptors=(Gate(ordinary_calls_max),),
+            options=options,
+            maximum_concurrent_rpcs=ordinary_calls_max + RESERVED_CALLS_MAX,
+        )
+        self._watchdog: asyncio.Task[None] | None = None
+
+    def _open(self) -> None:
+        self.store.open()
+        self.spool.open()
+        self.workspace.open()
+        self.jobs.open()
+        self.leases.open(token_floor=self.jobs.highest_fencing_token)
+
+    async def start(self, listener: Listener) -> str:
+        """Recover, begin to serve and return the address that clients use.
+
+        Raises:
+            EdgeloopError: the address or the state directory cannot be used.
+        """
+        await asyncio.to_thread(self._open)
+        facts = await self._board.facts()
+        self._add_services(facts.device_id)
+        address = listener.bind(self._server)
+        await self._server.start()
+        self._watchdog = asyncio.create_task(self.leases.run(), name="leases")
+        for service in ("", *SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return address
+
+    def _add_services(self, device_id: str) -> None:
+        registrations: tuple[tuple[Any, object], ...] = (
+            (device_pb2_grpc.add_DeviceServiceServicer_to_server, DeviceService(self._board, device_id)),
+            (lease_pb2_grpc.add_LeaseServiceServicer_to_server, LeaseService(self.leases)),
+            (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(self.jobs)),
+            (run_pb2_grpc.add_SpoolServiceServicer_to_server, SpoolService(self.spool)),
+            (bytestream_pb2_grpc.add_ByteStreamServicer_to_server, ByteStreamService(self.store)),
+            (cas_pb2_grpc.add_ContentAddressableStorageServicer_to_server, ContentService(self.store)),
+            (health_pb2_grpc.add_HealthServicer_to_server, self._health),
+        )
+        for add, servicer in registrations:
+            add(servicer, self._server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    async def stop(self) -> None:
+        """Say so, interrupt the job, let calls end, keep what is worth keeping."""
+        await self._health.enter_graceful_shutdown()
+        await self.jobs.stop()
+        await self._server.stop(_STOP_GRACE_S)
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            await asyncio.wait({self._watchdog})
+        try:
+            await asyncio.to_thread(self.store.close)
+        except (OSError, EdgeloopError) as error:
+            _log.warning("the order of use of the blobs is lost: %s", error)

@@ -1,0 +1,145 @@
+"""Blobs on the wire: ByteStream with the resource names of the Remote Execution API."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+import grpc
+from edgeloop_foundation.errors import InvalidInputError, NotFoundError
+from edgeloop_protocol.v1 import bytestream_pb2, bytestream_pb2_grpc
+from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
+from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
+
+from edgeloop_agent.gate import Context
+from edgeloop_agent.memory import give_back_memory
+from edgeloop_agent.store import ContentStore
+from edgeloop_agent.upload import Upload, UploadName
+
+__all__ = ["ByteStreamService", "ContentService"]
+
+# After this, the library has let go of the buffers of the upload.
+_SETTLE_S = 0.5
+
+_UPLOAD_NAME = re.compile(r"uploads/([^/]{1,64})/blobs/([^/]{1,128})/([0-9]{1,18})")
+_BLOB_NAME = re.compile(r"blobs/([^/]{1,128})/([0-9]{1,18})")
+
+
+def _upload_name(resource_name: str) -> UploadName:
+    match = _UPLOAD_NAME.fullmatch(resource_name)
+    if match is None:
+        raise InvalidInputError(
+            f"{resource_name[:200]!r} is not of the form uploads/UUID/blobs/SHA-256/SIZE."
+        )
+    return UploadName(uuid=match[1], digest=match[2], size_bytes=int(match[3]))
+
+
+class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
+    """Reads and writes blobs."""
+
+    def __init__(self, store: ContentStore) -> None:
+        self._store = store
+
+    async def Read(  # noqa: N802 - named by the wire
+        self, request: bytestream_pb2.ReadRequest, context: Context
+    ) -> AsyncIterator[bytestream_pb2.ReadResponse]:
+        """Stream a blob, or a part of it."""
+        match = _BLOB_NAME.fullmatch(request.resource_name)
+        if match is None:
+            raise InvalidInputError(f"{request.resource_name[:200]!r} is not of the form blobs/SHA-256/SIZE.")
+        digest, size = match[1], int(match[2])
+        if self._store.size_of(digest) != size:
+            raise NotFoundError(f"blob {digest} with {size} bytes is not in the store.")
+        if not 0 <= request.read_offset <= size or request.read_limit < 0:
+            await context.abort(
+                grpc.StatusCode.OUT_OF_RANGE, f"offset {request.read_offset} is outside of 0 to {size}."
+            )
+        left = min(request.read_limit or size, size - request.read_offset)
+        chunks = self._store.read_chunks(digest, request.read_offset)
+        while left > 0 and (chunk := await asyncio.to_thread(next, chunks, b"")):
+            yield bytestream_pb2.ReadResponse(data=chunk[:left])
+            left -= len(chunk)
+
+    async def Write(  # noqa: N802 - named by the wire
+        self, request_iterator: AsyncIterator[bytestream_pb2.WriteRequest], context: Context
+    ) -> bytestream_pb2.WriteResponse:
+        """Take an upload from its committed size on; a break leaves what was committed."""
+        async for first in request_iterator:
+            name = _upload_name(first.resource_name)
+            upload = await asyncio.to_thread(self._store.begin, name)
+            if upload is None:
+                return bytestream_pb2.WriteResponse(committed_size=name.size_bytes)
+            committed = await _receive(upload, first, request_iterator)
+            return bytestream_pb2.WriteResponse(committed_size=committed)
+        raise InvalidInputError("the upload ended before its first message, which names it.")
+
+    async def QueryWriteStatus(  # noqa: N802 - named by the wire
+        self, request: bytestream_pb2.QueryWriteStatusRequest, context: Context
+    ) -> bytestream_pb2.QueryWriteStatusResponse:
+        """Tell how much of an upload is safe."""
+        name = _upload_name(request.resource_name)
+        committed, complete = await asyncio.to_thread(self._store.status, name)
+        return bytestream_pb2.QueryWriteStatusResponse(committed_size=committed, complete=complete)
+
+
+async def _receive(
+    upload: Upload,
+    first: bytestream_pb2.WriteRequest,
+    rest: AsyncIterator[bytestream_pb2.WriteRequest],
+) -> int:
+    """Write one stream of requests; one write is on its way to the disk while the next is received."""
+    request, received = first, upload.written_bytes
+    loop = asyncio.get_running_loop()
+    pending: asyncio.Future[None] | None = None
+    try:
+        while True:
+            _check_order(request, first, received)
+            # Taken out once: every access copies the bytes.
+            data = request.data
+            received += len(data)
+            if pending is not None:
+                # Shielded: a call that is cancelled must not let go of a write that still runs.
+                await asyncio.shield(pending)
+            pending = loop.run_in_executor(None, upload.write, data)
+            if request.finish_write or (following := await anext(rest, None)) is None:
+                break
+            request = following
+        await asyncio.shield(pending)
+        last_step = upload.finish if request.finish_write else upload.commit
+        pending = None
+        return await asyncio.to_thread(last_step)
+    finally:
+        if pending is not None:
+            await asyncio.wait({pending})
+            pending.exception()
+        await asyncio.to_thread(upload.suspend)
+        loop.call_later(_SETTLE_S, give_back_memory)
+
+
+def _check_order(
+    request: bytestream_pb2.WriteRequest, first: bytestream_pb2.WriteRequest, received: int
+) -> None:
+    if request.write_offset != received:
+        raise InvalidInputError(
+            f"data for offset {request.write_offset} came where {received} was next.",
+            next_step="Ask for the committed size and go on from there.",
+        )
+    if request.resource_name not in ("", first.resource_name):
+        raise InvalidInputError("an upload carries the name of its first message, or none.")
+
+
+class ContentService(cas_pb2_grpc.ContentAddressableStorageServicer):
+    """Tells which blobs are missing."""
+
+    def __init__(self, store: ContentStore) -> None:
+        self._store = store
+
+    async def FindMissingBlobs(  # noqa: N802 - named by the wire
+        self, request: cas_pb2.FindMissingBlobsRequest, context: Context
+    ) -> cas_pb2.FindMissingBlobsResponse:
+        """Return those that are not here with that size."""
+        wanted = [(digest.hash, digest.size_bytes) for digest in request.blob_digests]
+        missing = await asyncio.to_thread(self._store.missing, wanted)
+        digests = [cas_pb2.Digest(hash=name, size_bytes=size) for name, size in missing]
+        return cas_pb2.FindMissingBlobsResponse(missing_blob_digests=digests)

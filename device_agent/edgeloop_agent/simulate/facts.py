@@ -1,0 +1,81 @@
+"""What a simulated board says about itself: the profile, marked as simulated."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+
+from edgeloop_profiles.profile import Profile
+from edgeloop_protocol.types.facts import Facts, Hardware, OperatingSystem, RuntimeFacts, SensorFacts
+
+from edgeloop_agent import __version__
+from edgeloop_agent.inventory import simulated_device_id
+
+__all__ = ["build_facts"]
+
+
+def build_facts(profile: Profile, seed: int, name: str, state_directory: Path) -> Facts:
+    """Return the facts of a board; only the disk is that of this machine."""
+    disk = shutil.disk_usage(state_directory)
+    device = simulated_device_id(profile.name, seed, name)
+    figures = profile.operating_system
+    return Facts(
+        device_id=device,
+        name=name,
+        simulated=True,
+        profile=profile.name,
+        profile_digest=profile.digest,
+        hardware=_hardware(profile),
+        operating_system=OperatingSystem(
+            name=figures.name,
+            kernel=figures.kernel,
+            libc=figures.libc,
+            python_version=figures.python_version,
+        ),
+        runtimes=tuple(
+            RuntimeFacts(
+                name=runtime.name,
+                version=runtime.version,
+                providers=runtime.providers,
+                max_opset=runtime.max_opset,
+            )
+            for runtime in profile.runtimes
+        ),
+        sensors=_sensors(profile),
+        disk_total_bytes=disk.total,
+        disk_free_bytes=disk.free,
+        # A boot survives a restart of the agent, on a real board and here.
+        boot_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{device}/boot")),
+        agent_version=__version__,
+    )
+
+
+def _hardware(profile: Profile) -> Hardware:
+    processor = profile.processor
+    return Hardware(
+        model=processor.board_model,
+        architecture=processor.architecture,
+        cpu_model=processor.cpu_model,
+        isa_flags=tuple(sorted(processor.isa_flags)),
+        logical_cores=processor.logical_cores,
+        physical_cores=processor.physical_cores,
+        max_frequency_hz=processor.max_frequency_hz,
+        memory_total_bytes=profile.memory.total_bytes,
+    )
+
+
+def _sensors(profile: Profile) -> tuple[SensorFacts, ...]:
+    return tuple(
+        SensorFacts(
+            name=sensor.name,
+            quantity=sensor.quantity,
+            unit=sensor.unit,
+            scope=sensor.scope,
+            period_s=sensor.period_s,
+            resolution=sensor.resolution,
+            channels=tuple(f"{sensor.name}/{channel}" for channel in sensor.channels),
+            reason=f"absent: {sensor.reason}" if sensor.reason else "",
+        )
+        for sensor in profile.sensors
+    )

@@ -1,0 +1,201 @@
+"""A runner that is not there: answers the commands of a real one with predicted figures, on job time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from array import array
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgeloop_profiles.predict import SampleStream
+from edgeloop_profiles.profile import Profile
+from edgeloop_protocol.convert import digest_of
+from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
+
+from edgeloop_agent.board import Reply, RunnerStart
+from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.simulate.clock import SimulatedJobClock
+from edgeloop_agent.simulate.state import BoardState
+from edgeloop_agent.simulate.workload import Workload, runtime_version
+
+__all__ = ["SimulatedSession", "derive_seed"]
+
+_LOOK_S = 0.05
+"""Heat and clock are looked at about this often within a batch of inferences."""
+
+_YIELD_COUNT = 2000
+"""Samples after which other tasks get their turn."""
+
+
+def derive_seed(board_seed: int, start: RunnerStart) -> int:
+    """Return the seed of one process, from board, artifact, round and purpose."""
+    text = f"{board_seed}/{digest_of(start.artifact)}/{start.seed}/{start.purpose}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+class SimulatedSession:
+    """One simulated process; ``open`` decides whether the board could run the artifact at all."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        start: RunnerStart,
+        *,
+        clock: SimulatedJobClock,
+        state: BoardState,
+        board_seed: int,
+    ) -> None:
+        self.isolation = Isolation(tier="simulated")
+        self._profile, self._start = profile, start
+        self._clock, self._state = clock, state
+        self._board_seed = board_seed
+        self._workload: Workload | None = None
+        self._inferences = 0
+
+    async def request(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
+        """Answer one command; job time passes, wall time hardly does.
+
+        Raises:
+            RunnerFailure: what a runner on such a board would fail with, or job time beyond ``timeout_s``.
+        """
+        answers: dict[str, Callable[[Mapping[str, object], float], Reply]] = {
+            "open": self._open,
+            "memory": self._memory,
+            "nodes": self._nodes,
+        }
+        if command == "infer":
+            return await self._infer(_count(arguments), timeout_s)
+        if command not in answers:
+            raise _harness(f"a simulated runner knows no command {command!r}.")
+        return answers[command](arguments, timeout_s)
+
+    def log_tail(self) -> str:
+        """Return nothing: no process, no log."""
+        return ""
+
+    async def close(self) -> None:
+        """End the process; the board cools down from here on."""
+        self._workload = None
+        self._state.rest()
+
+    def _open(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
+        start = self._start
+        workload = Workload(self._profile, start.artifact, start.settings, start.batch_size)
+        workload.check_memory(start.memory_bytes)
+        load = workload.load(cold=start.drop_page_cache, frequency_hz=self._state.frequency_hz)
+        self._samples = SampleStream(self._profile, workload.nominal, derive_seed(self._board_seed, start))
+        # Loading has its own noise, of the same kind: one draw relative to the median.
+        load_s = load.load_s * self._samples.next_s() / workload.nominal.point_s
+        self._pass(load_s, 1, timeout_s)
+        self._workload, self._load = workload, load
+        self._peak_bytes = workload.memory.load_peak_bytes
+        header = {
+            "ok": True,
+            "runtime_version": runtime_version(workload.runtime),
+            "providers": list(workload.runtime.providers),
+            "load_ns": round(load_s * 1e9),
+            "cold": start.drop_page_cache,
+            "baseline_rss_bytes": workload.memory.baseline_bytes,
+            "interval_factor": workload.nominal.interval_factor,
+            "notes": list(workload.nominal.notes),
+        }
+        return Reply(header=header, payload=b"")
+
+    async def _infer(self, count: int, timeout_s: float) -> Reply:
+        workload = self._opened()
+        start_ns = self._clock.monotonic_ns()
+        samples, pending_ns, spent_ns = array("q"), 0, 0
+        for index in range(count):
+            sample_ns = self._next_ns(workload)
+            samples.append(sample_ns)
+            pending_ns += sample_ns
+            spent_ns += sample_ns
+            if pending_ns >= _LOOK_S * 1e9 or index == count - 1:
+                self._pass(pending_ns / 1e9, workload.threads, timeout_s - (spent_ns - pending_ns) / 1e9)
+                pending_ns = 0
+            if index % _YIELD_COUNT == _YIELD_COUNT - 1:
+                await asyncio.sleep(0)
+        self._peak_bytes = max(self._peak_bytes, workload.memory.inference_peak_bytes)
+        if sys.byteorder == "big":
+            samples.byteswap()
+        header = {"ok": True, "start_ns": start_ns, "end_ns": self._clock.monotonic_ns()}
+        return Reply(header=header, payload=samples.tobytes())
+
+    def _next_ns(self, workload: Workload) -> int:
+        now = workload.latency(self._state.frequency_hz)
+        factor = now.point_s / workload.nominal.point_s * self._load.warmup_factor(self._inferences)
+        self._inferences += 1
+        return max(1, round(self._samples.next_s(factor) * 1e9))
+
+    def _memory(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
+        memory = self._opened().memory
+        ran = self._inferences > 0
+        # Activations stay in the runtime's arena once they were needed.
+        rss = memory.inference_peak_bytes if ran else memory.loaded_bytes
+        header = {
+            "ok": True,
+            "rss_bytes": rss,
+            "pss_bytes": None,
+            "anonymous_bytes": rss - memory.file_bytes,
+            "file_bytes": memory.file_bytes,
+            "peak_rss_bytes": max(self._peak_bytes, rss),
+            "method": f"predicted from profile {self._profile.name}",
+            "reason": "the model does not tell shared pages apart, so there is no proportional set size",
+        }
+        if arguments.get("reset_peak"):
+            self._peak_bytes = rss
+        return Reply(header=header, payload=b"")
+
+    def _nodes(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
+        workload, count = self._opened(), _count(arguments)
+        now = workload.latency(self._state.frequency_hz)
+        mean_factor = sum(self._samples.next_s() for _ in range(count)) / count / workload.nominal.point_s
+        self._inferences += count
+        self._pass(now.point_s * mean_factor * count, workload.threads, timeout_s)
+        provider = workload.runtime.providers[0]
+        nodes = [
+            {
+                "name": time.kernel.name,
+                "op_type": time.kernel.op_type,
+                "provider": provider,
+                "mean_s": time.time_s * mean_factor,
+            }
+            for time in now.kernels
+        ]
+        header: dict[str, Any] = {
+            "ok": True,
+            "nodes": nodes,
+            "nodes_per_provider": {provider: len(nodes)},
+            "reason": "",
+        }
+        return Reply(header=header, payload=b"")
+
+    def _opened(self) -> Workload:
+        if self._workload is None:
+            raise _harness("no model has been opened.")
+        return self._workload
+
+    def _pass(self, seconds: float, busy_threads: int, timeout_s: float) -> None:
+        within = min(seconds, max(0.0, timeout_s))
+        precision = self._workload.nominal.precision if self._workload else "fp32"
+        self._clock.advance_ns(round(within * 1e9))
+        self._state.advance(within, busy_threads, precision)
+        if seconds > timeout_s:
+            raise RunnerFailure(
+                Outcome.TIMEOUT,
+                FailureKind.DEADLINE,
+                f"the simulated {self._profile.name} needs {seconds:.3g} s where {timeout_s:.3g} s are left.",
+            )
+
+
+def _count(arguments: Mapping[str, object]) -> int:
+    count = arguments.get("count")
+    if not isinstance(count, int) or count < 1:
+        raise _harness(f"a count of inferences starts at 1, not {count!r}.")
+    return count
+
+
+def _harness(reason: str) -> RunnerFailure:
+    return RunnerFailure(Outcome.HARNESS_ERROR, FailureKind.RUNNER_CRASHED, reason)

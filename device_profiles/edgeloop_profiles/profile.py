@@ -1,0 +1,468 @@
+"""What a profile declares about a class of device; each group of figures says where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
+
+from edgeloop_profiles.bounds import (
+    Choice,
+    Count,
+    Fraction,
+    Kind,
+    NotNegative,
+    Positive,
+    Ratio,
+    Text,
+)
+
+__all__ = [
+    "Bandwidth",
+    "Caches",
+    "Figures",
+    "Interval",
+    "Loading",
+    "MemorySize",
+    "OperatingSystemFigures",
+    "Overheads",
+    "Power",
+    "Processor",
+    "Profile",
+    "Rate",
+    "RuntimeMemory",
+    "RuntimeModel",
+    "Sensor",
+    "Storage",
+    "Tails",
+    "Thermal",
+    "ThreadScaling",
+    "Throttle",
+    "ThrottleStep",
+]
+
+IsaTier = Annotated[
+    str,
+    Choice(("neon", "neon_fp16", "neon_dotprod", "neon_i8mm", "sse4", "avx2", "avx2_vnni", "avx512_vnni")),
+]
+Precision = Annotated[str, Choice(("fp32", "fp16", "int8"))]
+KernelClass = Annotated[
+    str,
+    Choice(
+        (
+            "conv",
+            "conv1x1",
+            "depthwise",
+            "gemm",
+            "matmul",
+            "recurrent",
+            "elementwise",
+            "pool",
+            "reduce",
+            "resize",
+            "layout",
+            "quantize",
+            "other",
+        )
+    ),
+]
+Encoding = Annotated[str, Choice(("U8S8", "S8S8", "U8U8", "S8U8"))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """A group of figures of one provenance."""
+
+    #: "datasheet", "literature" (measured by somebody and published) or "assumed".
+    kind: Kind
+    #: Where the figures were read, or what the assumption rests on.
+    source: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processor(Figures):
+    """The processor and its clock."""
+
+    board_model: Text
+    architecture: Text
+    cpu_model: Text
+    #: What int8 and fp16 kernels can use; figures do not transfer between tiers.
+    isa_tier: IsaTier
+    isa_flags: tuple[Text, ...]
+    physical_cores: Count
+    logical_cores: Count
+    min_frequency_hz: Positive
+    max_frequency_hz: Positive
+    #: Name of the frequency governor as shipped.
+    governor: Text
+
+    def __post_init__(self) -> None:
+        if self.min_frequency_hz > self.max_frequency_hz:
+            raise InvalidInputError(
+                f"min_frequency_hz: found {self.min_frequency_hz:g}, "
+                f"allowed is at most max_frequency_hz {self.max_frequency_hz:g}."
+            )
+        if self.logical_cores < self.physical_cores:
+            raise InvalidInputError(
+                f"logical_cores: found {self.logical_cores}, "
+                f"allowed is at least physical_cores {self.physical_cores}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caches(Figures):
+    """The cache hierarchy."""
+
+    l1_data_bytes: Count
+    l2_bytes: Count
+    #: All of the last level that one process can fill.
+    last_level_bytes: Count
+    #: Bytes one core moves per cycle while they stay in cache.
+    bytes_per_cycle: Positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySize(Figures):
+    """How much main memory there is."""
+
+    total_bytes: Count
+    #: Taken by the operating system, its services and the graphics processor.
+    reserved_bytes: Count
+
+    def __post_init__(self) -> None:
+        if self.reserved_bytes >= self.total_bytes:
+            raise InvalidInputError(
+                f"reserved_bytes: found {self.reserved_bytes}, "
+                f"allowed is below total_bytes {self.total_bytes}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bandwidth(Figures):
+    """How fast main memory is."""
+
+    one_core_bytes_per_s: Positive
+    all_cores_bytes_per_s: Positive
+
+    def __post_init__(self) -> None:
+        if self.all_cores_bytes_per_s < self.one_core_bytes_per_s:
+            raise InvalidInputError(
+                f"all_cores_bytes_per_s: found {self.all_cores_bytes_per_s:g}, "
+                f"allowed is at least one_core_bytes_per_s {self.one_core_bytes_per_s:g}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage(Figures):
+    """The disk that models are loaded from."""
+
+    read_bytes_per_s: Positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingSystemFigures(Figures):
+    """The operating system image that the figures belong to."""
+
+    name: Text
+    kernel: Text
+    libc: Text
+    python_version: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate(Figures):
+    """How fast one core runs kernels of some classes; the most specific row that fits a kernel counts."""
+
+    kernel_classes: tuple[KernelClass, ...]
+    precision: Precision
+    #: Integer encodings this row is for; empty is any.
+    encodings: tuple[Encoding, ...] = ()
+    #: Operator types this row is for; empty is any.
+    op_types: tuple[Text, ...] = ()
+    #: Multiply-accumulates per cycle of one core; absent for kernels that only move bytes.
+    macs_per_cycle: Positive | None = None
+    #: Bytes touched per cycle of one core; absent when arithmetic alone decides.
+    bytes_per_cycle: Positive | None = None
+    #: Work per output element beside its own multiply-accumulates, counted in them: loading, packing and
+    #: writing back. It is what makes layers with few input channels slow.
+    macs_per_output: NotNegative = 0.0
+    #: Time per kernel beside that of any kernel: layouts to convert, scales to prepare.
+    overhead_s: NotNegative = 0.0
+    #: Channels are processed in groups of this many.
+    channel_block: Count = 1
+    #: Share of the rate that is left when the channels do not fill their last group.
+    unaligned_factor: Fraction = 1.0
+
+    def __post_init__(self) -> None:
+        if self.macs_per_cycle is None and self.bytes_per_cycle is None:
+            raise InvalidInputError(
+                "macs_per_cycle: found nothing, allowed is it or bytes_per_cycle, or both."
+            )
+        if not self.kernel_classes:
+            raise InvalidInputError("kernel_classes: found an empty list, allowed is at least one class.")
+        if not self.unaligned_factor > 0:
+            raise InvalidInputError("unaligned_factor: found 0, allowed is above 0 and at most 1.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadScaling(Figures):
+    """What more threads bring."""
+
+    #: Speed-up of compute by thread count, from 1; one entry per logical core.
+    speedup: tuple[Ratio, ...]
+
+    def __post_init__(self) -> None:
+        if not self.speedup or self.speedup[0] != 1.0 or list(self.speedup) != sorted(self.speedup):
+            raise InvalidInputError(
+                f"speedup: found {list(self.speedup)}, allowed is a list that starts at 1 and never falls."
+            )
+        over = [n for n, value in enumerate(self.speedup, start=1) if value > n]
+        if over:
+            raise InvalidInputError(
+                f"speedup: found {self.speedup[over[0] - 1]} for {over[0]} threads, "
+                f"allowed is at most {over[0]}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overheads(Figures):
+    """Time that is not arithmetic, at the highest clock."""
+
+    #: Per inference: entering and leaving the runtime.
+    inference_s: NotNegative
+    #: Per kernel: dispatch and memory planning.
+    kernel_s: NotNegative
+    #: Per kernel that is split over threads: waking and joining them.
+    split_s: NotNegative
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading(Figures):
+    """Creation of a session."""
+
+    #: Whatever the model.
+    fixed_s: NotNegative
+    #: Per kernel: optimising the graph, preparing the kernel.
+    kernel_s: NotNegative
+    #: Parsing and packing parameters.
+    weight_bytes_per_s: Positive
+    #: First inference relative to a steady one.
+    first_inference_factor: Ratio
+    #: Inferences after which that has fallen to a third.
+    warmup_inferences: Positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeMemory(Figures):
+    """Resident memory of a runner process."""
+
+    #: After importing the runtime.
+    baseline_bytes: Count
+    #: Added by any session.
+    session_bytes: Count
+    #: Copies of the parameters held once loaded.
+    weight_copies: Positive
+    #: Copies of the parameters held at the worst moment of loading.
+    load_weight_copies: Positive
+    #: The 90 % interval of a figure as a factor.
+    interval_factor: Ratio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval(Figures):
+    """The 90 % interval of a predicted latency as a factor, by precision."""
+
+    precision: Precision
+    factor: Ratio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeModel(Figures):
+    """One inference runtime on this board."""
+
+    name: Text
+    version: Text
+    providers: tuple[Text, ...]
+    max_opset: Count
+    threads: ThreadScaling
+    overheads: Overheads
+    loading: Loading
+    memory: RuntimeMemory
+    intervals: tuple[Interval, ...]
+    rates: tuple[Rate, ...]
+
+    def interval(self, precision: str) -> Interval:
+        """Return the 90 % interval for kernels of a precision.
+
+        Raises:
+            UnsupportedError: the profile has none.
+        """
+        for interval in self.intervals:
+            if interval.precision == precision:
+                return interval
+        raise UnsupportedError(f"{self.name} {self.version} of this profile has no interval for {precision}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thermal(Figures):
+    """Two thermal masses in a row: die, then board with heatsink, then ambient."""
+
+    #: What cools it, in words.
+    cooling: Text
+    ambient_celsius: float
+    die_j_per_k: Positive
+    #: From die to board.
+    die_k_per_w: Positive
+    board_j_per_k: Positive
+    #: From board to ambient.
+    board_k_per_w: Positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThrottleStep:
+    """At or above this temperature the clock is capped."""
+
+    temperature_celsius: float
+    frequency_hz: Positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throttle(Figures):
+    """What the firmware does when it gets hot."""
+
+    #: Rising in temperature, falling in frequency.
+    steps: tuple[ThrottleStep, ...]
+    #: A cap is lifted this far below the temperature that set it.
+    hysteresis_kelvin: NotNegative
+
+    def __post_init__(self) -> None:
+        temperatures = [step.temperature_celsius for step in self.steps]
+        clocks = [step.frequency_hz for step in self.steps]
+        if temperatures != sorted(temperatures) or clocks != sorted(clocks, reverse=True):
+            raise InvalidInputError(
+                f"steps: found {list(zip(temperatures, clocks, strict=True))}, "
+                "allowed are temperatures that rise with frequencies that fall."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power(Figures):
+    """Electrical power of the whole board."""
+
+    idle_w: Positive
+    #: Added by each busy core at the highest clock with fp32 arithmetic.
+    core_w: Positive
+    #: The same for int8, relative to fp32.
+    int8_factor: Positive
+    #: Dynamic power goes with this power of the clock.
+    frequency_exponent: Positive
+    #: Share of the power that heats the die; the rest heats the board.
+    die_fraction: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensor(Figures):
+    """One sensor as the board's operating system offers it, or its absence with the reason."""
+
+    name: Text
+    quantity: Annotated[str, Choice(("temperature", "frequency", "events", "power", "energy"))]
+    unit: Text
+    scope: Text
+    channels: tuple[Text, ...] = ()
+    period_s: Positive | None = None
+    resolution: Positive | None = None
+    #: Power sensors read gain x board power + offset.
+    gain: float = 1.0
+    offset_w: float = 0.0
+    #: Why it cannot be read; empty when it can.
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.channels) == bool(self.reason):
+            raise InvalidInputError(
+                f"channels: found {list(self.channels)} with reason {self.reason!r}, "
+                "allowed is one of them: a sensor is there, or a reason is."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tails(Figures):
+    """Shape of the noise of steady latency, by precision."""
+
+    precision: Precision
+    p90_over_p50: Ratio
+    p99_over_p50: Ratio
+    #: Share of inferences that are hit by a stall.
+    spike_rate: Fraction
+    #: Correlation of the noise of two neighbouring inferences.
+    autocorrelation: Fraction
+    #: Standard deviation of the logarithm of the median from process to process.
+    process_spread: NotNegative
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A declared class of device."""
+
+    #: Version of this layout.
+    schema_version: Count
+    name: Text
+    title: Text
+    processor: Processor
+    caches: Caches
+    memory: MemorySize
+    bandwidth: Bandwidth
+    storage: Storage
+    operating_system: OperatingSystemFigures
+    runtimes: tuple[RuntimeModel, ...]
+    thermal: Thermal
+    throttle: Throttle
+    power: Power
+    sensors: tuple[Sensor, ...]
+    tails: tuple[Tails, ...]
+    #: SHA-256 of the file; set by the loader.
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if self.schema_version != 1:
+            raise InvalidInputError(f"schema_version: found {self.schema_version}, allowed is 1.")
+        if not self.runtimes:
+            raise InvalidInputError("runtimes: found an empty list, allowed is at least one runtime.")
+        for runtime in self.runtimes:
+            if len(runtime.threads.speedup) != self.processor.logical_cores:
+                raise InvalidInputError(
+                    f"runtimes.{runtime.name}.threads.speedup: found {len(runtime.threads.speedup)} entries, "
+                    f"allowed is one per logical core, {self.processor.logical_cores}."
+                )
+        missing = {"fp32", "fp16", "int8"} - {tails.precision for tails in self.tails}
+        if missing:
+            raise InvalidInputError(
+                f"tails: found none for {', '.join(sorted(missing))}, allowed is one per precision."
+            )
+
+    def runtime(self, name: str) -> RuntimeModel:
+        """Return the figures of a runtime.
+
+        Raises:
+            UnsupportedError: this profile has none for it.
+        """
+        for runtime in self.runtimes:
+            if runtime.name == name:
+                return runtime
+        known = ", ".join(runtime.name for runtime in self.runtimes)
+        raise UnsupportedError(
+            f"profile {self.name} has no figures for the runtime {name!r}, only for {known}.",
+            next_step="Choose one of these, or add its figures to the profile.",
+        )
+
+    def tails_of(self, precision: str) -> Tails:
+        """Return the shape of the noise for a precision.
+
+        Raises:
+            UnsupportedError: there is none for it.
+        """
+        for tails in self.tails:
+            if tails.precision == precision:
+                return tails
+        raise UnsupportedError(f"profile {self.name} has no tails for {precision}.")

@@ -1,0 +1,30 @@
+"""A budget shortens the benchmark, and is refused when nothing usable fits."""
+
+import pytest
+from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s
+from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_protocol.types.trial import Benchmark
+
+
+def test_a_large_budget_changes_nothing() -> None:
+    assert fit_to_budget(Benchmark(), 4, 1000.0) == Benchmark()
+
+
+def test_a_small_budget_shortens_steady_time_before_rounds() -> None:
+    whole = job_expected_s(Benchmark(), 4)
+    shorter = fit_to_budget(Benchmark(), 4, whole - 1.0)
+    assert shorter.steady_s_max < Benchmark().steady_s_max
+    assert shorter.rounds == Benchmark().rounds
+    assert job_expected_s(shorter, 4) <= whole - 1.0
+
+
+def test_three_rounds_are_the_least() -> None:
+    least = job_expected_s(Benchmark(rounds=3, steady_s_max=0.5), 4)
+    assert fit_to_budget(Benchmark(), 4, least + 0.01).rounds == 3
+    with pytest.raises(InvalidInputError, match="shortest usable benchmark"):
+        fit_to_budget(Benchmark(), 4, least - 0.5)
+
+
+def test_passes_that_are_switched_off_cost_nothing() -> None:
+    bare = Benchmark(measure_memory=False, measure_nodes=False, check_parity=False, measure_latency=False)
+    assert job_expected_s(bare, 10) == 0.0

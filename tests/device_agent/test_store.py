@@ -1,0 +1,251 @@
+"""The store on a real disk and on one that loses power."""
+
+from __future__ import annotations
+
+import errno
+import uuid
+from pathlib import Path
+
+import pytest
+from edgeloop_agent.store import ContentStore
+from edgeloop_agent.upload import COMMIT_BYTES, Upload, UploadName
+from edgeloop_foundation.errors import (
+    AlreadyExistsError,
+    BusyError,
+    CorruptDataError,
+    InvalidInputError,
+    NotFoundError,
+)
+from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
+from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
+
+from .conftest import digest
+
+ROOT = Path("/state/store")
+
+
+def open_store(
+    fs: FileSystem, root: Path = ROOT, *, store_bytes: int = 1 << 30, reserve_bytes: int = 0
+) -> ContentStore:
+    store = ContentStore(fs, root, store_bytes=store_bytes, reserve_bytes=reserve_bytes)
+    store.open()
+    return store
+
+
+def name_of(data: bytes) -> UploadName:
+    return UploadName(uuid=str(uuid.uuid4()), digest=digest(data), size_bytes=len(data))
+
+
+def begin(store: ContentStore, name: UploadName) -> Upload:
+    upload = store.begin(name)
+    assert upload is not None
+    return upload
+
+
+def put(store: ContentStore, data: bytes) -> str:
+    upload = begin(store, name_of(data))
+    upload.write(data)
+    assert upload.finish() == len(data)
+    return digest(data)
+
+
+@pytest.fixture(params=["disk", "simulated"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ContentStore:
+    if request.param == "disk":
+        return open_store(OsFileSystem(), tmp_path / "store")
+    return open_store(SimulatedFileSystem())
+
+
+def test_a_blob_is_there_whole_and_read_only(store: ContentStore) -> None:
+    name = put(store, b"content")
+    assert b"".join(store.read_chunks(name)) == b"content"
+    assert store.begin(name_of(b"content")) is None
+    assert store.status(name_of(b"content")) == (7, True)
+    if isinstance(store.fs, OsFileSystem):
+        assert (store.blobs / name).stat().st_mode & 0o777 == 0o444
+
+
+def test_an_empty_blob_is_a_blob(store: ContentStore) -> None:
+    assert store.size_of(put(store, b"")) == 0
+
+
+def test_nothing_is_visible_before_it_is_verified(store: ContentStore) -> None:
+    upload = begin(store, name_of(b"content"))
+    upload.write(b"content")
+    assert store.size_of(digest(b"content")) is None
+    upload.finish()
+    assert store.size_of(digest(b"content")) == 7
+
+
+def test_another_digest_is_refused_and_the_bytes_are_gone(store: ContentStore) -> None:
+    upload = begin(store, name_of(b"expect!"))
+    upload.write(b"another")
+    with pytest.raises(InvalidInputError, match="not the declared"):
+        upload.finish()
+    assert store.fs.entries(store.uploads) == []
+    with pytest.raises(NotFoundError):
+        store.status(upload.name)
+
+
+def test_more_than_declared_is_refused(store: ContentStore) -> None:
+    upload = begin(store, name_of(b"four"))
+    with pytest.raises(InvalidInputError, match="brought more"):
+        upload.write(b"fours")
+
+
+def test_an_upload_goes_on_after_a_restart(store: ContentStore) -> None:
+    data = bytes(range(256)) * 40_000
+    name = name_of(data)
+    upload = begin(store, name)
+    upload.write(data[: COMMIT_BYTES + 1000])
+    assert upload.committed_bytes == COMMIT_BYTES
+    again = open_store(store.fs, store.root)
+    assert again.status(name) == (COMMIT_BYTES, False)
+    upload = begin(again, name)
+    assert upload.written_bytes == COMMIT_BYTES
+    upload.write(data[COMMIT_BYTES:])
+    assert upload.finish() == len(data)
+
+
+def test_an_upload_has_one_writer_and_one_blob(store: ContentStore) -> None:
+    name = name_of(b"content")
+    upload = begin(store, name)
+    with pytest.raises(BusyError, match="writer"):
+        store.begin(name)
+    upload.write(b"con")
+    upload.suspend()
+    with pytest.raises(AlreadyExistsError):
+        store.begin(UploadName(uuid=name.uuid, digest=digest(b"other"), size_bytes=5))
+    assert begin(store, name).written_bytes == 3
+
+
+@pytest.mark.parametrize("text", ["", "A" * 64, "0" * 63, "../" + "0" * 61, "0" * 64 + "\n"])
+def test_only_digests_become_paths(store: ContentStore, text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        store.size_of(text)
+    with pytest.raises(InvalidInputError):
+        UploadName(uuid=str(uuid.uuid4()), digest=text, size_bytes=1)
+    with pytest.raises(InvalidInputError):
+        UploadName(uuid=text, digest="0" * 64, size_bytes=1)
+
+
+def test_the_reserve_is_kept_before_the_first_byte() -> None:
+    store = open_store(SimulatedFileSystem(capacity_bytes=1000), reserve_bytes=400)
+    before = store.fs.entries(store.uploads)
+    with pytest.raises(BusyError, match="1 are lacking"):
+        store.begin(UploadName(uuid=str(uuid.uuid4()), digest="0" * 64, size_bytes=601))
+    assert store.fs.entries(store.uploads) == before
+    first = begin(store, name_of(b"x" * 400))
+    with pytest.raises(BusyError):
+        store.begin(name_of(b"y" * 201))
+    first.discard()
+    assert store.begin(name_of(b"y" * 201)) is not None
+
+
+def test_the_least_recently_used_blob_makes_room_and_pinned_ones_stay() -> None:
+    fs = SimulatedFileSystem()
+    store = open_store(fs, store_bytes=30)
+    one, two, three = (put(store, text * 10) for text in (b"1", b"2", b"3"))
+    assert store.missing([(one, 10)]) == []
+    put(store, b"4" * 10)
+    assert (store.size_of(two), store.size_of(one)) == (None, 10)
+    store.add_pin_source(lambda: {three})
+    put(store, b"5" * 20)
+    assert (store.size_of(one), store.size_of(three)) == (None, 10)
+    with pytest.raises(BusyError, match="no room"):
+        put(store, b"6" * 21)
+    store.close()
+    order = open_store(fs, store_bytes=30)
+    put(order, b"7" * 10)
+    assert order.size_of(three) is None
+
+
+def test_a_blob_that_the_disk_changed_is_told_and_removed(tmp_path: Path) -> None:
+    store = open_store(OsFileSystem(), tmp_path / "store")
+    name = put(store, b"content")
+    path = store.blobs / name
+    path.chmod(0o600)
+    path.write_bytes(b"c0ntent")
+    with pytest.raises(CorruptDataError, match="changed"):
+        store.copy_verified(name, store.fs, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    assert store.missing([(name, 7)]) == [(name, 7)]
+
+
+def test_a_start_sweeps_what_was_half_done(store: ContentStore) -> None:
+    name = put(store, b"content")
+    for path in (store.blobs / "a.tmp", store.uploads / "stray", store.uploads / f"{'x' * 36}.part"):
+        store.fs.create(path).close()
+    again = open_store(store.fs, store.root)
+    assert [entry for entry, _ in store.fs.entries(store.blobs)] == [name]
+    assert store.fs.entries(store.uploads) == []
+    assert again.size_of(name) == 7
+
+
+def test_a_full_disk_in_the_middle_keeps_what_was_committed() -> None:
+    fs = SimulatedFileSystem()
+    store = open_store(fs)
+    name = name_of(b"x" * 100)
+    upload = begin(store, name)
+    upload.write(b"x" * 40)
+    upload.commit()
+    fs.fail_at(fs.operation_count, OSError(errno.ENOSPC, "full"))
+    with pytest.raises(BusyError, match="full"):
+        upload.write(b"x" * 60)
+    assert store.status(name) == (40, False)
+    upload = begin(store, name)
+    upload.write(b"x" * 60)
+    assert upload.finish() == 100
+
+
+def test_a_failed_sync_is_not_asked_again() -> None:
+    fs = SimulatedFileSystem()
+    store = open_store(fs)
+    upload = begin(store, name_of(b"x" * 100))
+    upload.write(b"x" * 40)
+    fs.fail_at(fs.operation_count, OSError(errno.EIO, "broken"))
+    with pytest.raises(CorruptDataError, match="failed"):
+        upload.commit()
+    with pytest.raises(NotFoundError):
+        store.status(upload.name)
+
+
+def test_no_power_cut_loses_an_acknowledged_prefix_or_shows_half_a_blob() -> None:
+    fs = SimulatedFileSystem()
+    store = open_store(fs)
+    fs.settle()
+    data = b"0123456789"
+    name = name_of(data)
+    upload = begin(store, name)
+    for start in (0, 4, 8):
+        upload.write(data[start : start + 4])
+        upload.commit()
+    upload.finish()
+    count = 0
+    for crashed in fs.crash_states():
+        count += 1
+        again = ContentStore(crashed, ROOT, store_bytes=1 << 30, reserve_bytes=0)
+        again.open()
+        if again.size_of(name.digest) is not None:
+            assert again.read_verified(name.digest, 100) == data
+            continue
+        resumed = begin(again, name)
+        resumed.write(data[resumed.written_bytes :])
+        assert resumed.finish() == len(data)
+    assert count > 10
+
+
+def test_a_power_cut_after_an_acknowledgement_finds_that_prefix() -> None:
+    name = name_of(b"0123456789")
+    for seed in range(50):
+        branch = SimulatedFileSystem()
+        branch_store = open_store(branch)
+        branch_upload = begin(branch_store, name)
+        branch_upload.write(b"0123")
+        branch_upload.commit()
+        branch_upload.write(b"45")
+        after = open_store(branch.crash(seed))
+        resumed = begin(after, name)
+        assert resumed.written_bytes == 4
+        resumed.write(b"456789")
+        assert resumed.finish() == 10

@@ -1,0 +1,108 @@
+"""One command from model to strategy, over the real wire."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Cli, Tiny
+
+VARYING = {
+    # Identifiers drawn anew and readings of real clocks; everything else of a simulated experiment is repeatable.
+    "experiment_id", "run_id", "job_id", "request_id", "lease_id", "boot_id", "created_wall_s", "started_wall_s",
+    "wall_time_s", "duration_s", "build_s", "disk_free_bytes", "free_disk_bytes", "available_memory_bytes",
+    "load_average_1min", "monotonic_ns", "sent_bytes", "present_bytes",
+}  # fmt: skip
+
+
+def without_varying(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {k: without_varying(v) for k, v in tree.items() if k not in VARYING}
+    if isinstance(tree, list):
+        return [without_varying(item) for item in tree]
+    return tree
+
+
+def run(cli: Cli, tiny: Tiny, *more: object) -> Any:
+    outcome = cli(
+        "run", tiny.model, "--data", tiny.data, "--on", "pi=sim:raspberry_pi_4,five=sim:raspberry_pi_5",
+        "--require", "accuracy_drop < 20%", "--prefer", "size", "--seed", 7, "--json", *more,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    return outcome.json()
+
+
+def test_every_device_gets_a_strategy_from_predicted_figures(cli: Cli, tiny: Tiny, tmp_path: Path) -> None:
+    result = run(cli, tiny, "--report", tmp_path / "report")
+    assert [device["device"]["name"] for device in result["devices"]] == ["pi", "five"]
+    for device in result["devices"]:
+        assert not device["error"]
+        assert device["strategy"]["source"] == "simulated"
+        assert device["strategy"]["basis"] == "datasheet"
+        assert {r["source"] for r in device["runs"]} == {"simulated"}
+        assert device["runs"][0]["trial"]["label"] == "original"
+        assert all(r["parity"] is not None for r in device["runs"] if r["outcome"] == "success")
+    built = [c for c in result["candidates"] if c["state"] == "built"]
+    assert len(built) >= 4
+    assert all(c["quality"]["item_count"] > 300 for c in built)
+    html = (tmp_path / "report" / "index.html").read_text()
+    assert "simulated" in html
+    assert "http://" not in html.replace("http://www.w3.org", "").split("plotly")[0]
+
+
+def test_one_seed_gives_one_experiment(cli: Cli, tiny: Tiny) -> None:
+    first, second = (without_varying(run(cli, tiny)) for _ in range(2))
+    assert first == second
+
+
+def test_another_seed_gives_other_samples(cli: Cli, tiny: Tiny) -> None:
+    first = run(cli, tiny)
+    second = run(cli, tiny, "--seed", 8)
+    digests = [d["runs"][0]["timing"]["samples_digest"] for r in (first, second) for d in r["devices"]]
+    assert len(set(digests)) == len(digests)
+
+
+@pytest.mark.timeout(180)
+def test_this_machine_is_a_real_device_and_decisions_can_be_taken_again(cli: Cli, tiny: Tiny) -> None:
+    outcome = cli(
+        "run",
+        tiny.model,
+        "--data",
+        tiny.data,
+        "--on",
+        "local",
+        "--prefer",
+        "size",
+        "--budget",
+        "60s",
+        "--json",
+    )
+    assert outcome.code == 0, outcome.err
+    (device,) = outcome.json()["devices"]
+    assert {r["source"] for r in device["runs"]} == {"measured"}
+    for measured in device["runs"]:
+        timing = measured["timing"]
+        assert timing["steady"]["p50"]["value"] > 0
+        assert len(timing["blocks"]) >= 3
+        assert not timing["timing_disputed"]
+    again = cli("select", "latest", "--require", "size < 1B", "--json")
+    assert again.code == 0, again.err
+    assert again.json()["devices"][0]["strategy"]["decision"] == "none_feasible"
+    gate = cli(
+        "validate", "latest", "--thresholds", _thresholds(tiny.directory, 'require = ["latency_p95 < 1ns"]')
+    )
+    assert gate.code == 1, gate.out
+    assert (
+        cli(
+            "validate", "latest", "--thresholds", _thresholds(tiny.directory, 'require = ["size < 1MB"]')
+        ).code
+        == 0
+    )
+
+
+def _thresholds(directory: Path, text: str) -> Path:
+    path = directory / "thresholds.toml"
+    path.write_text(text)
+    return path
