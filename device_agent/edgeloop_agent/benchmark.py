@@ -175,8 +175,8 @@ def _drift(medians: list[float]) -> tuple[float, float]:
 class ClockCheck:
     """The runner's clock held against the agent's, over all batches of a process.
 
-    Not batch by batch: a single late wake-up of the agent is milliseconds, and would dispute honest runs on a busy
-    board. A clock that is off by 5 % adds up over the batches, a late wake-up does not.
+    Not batch by batch: a single late wake-up of the agent is milliseconds, and would dispute honest runs on a
+    busy board. A clock that is off by 5 % adds up over the batches, a late wake-up does not.
     """
 
     def __init__(self) -> None:

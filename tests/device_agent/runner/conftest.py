@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,6 @@ from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.process import ProcessPort, SystemProcesses
 from edgeloop_protocol.convert import digest_of, to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact, FileEntry, StateBinding, TensorSpec, Tolerance
-from edgeloop_protocol.types.run import Simulation
 from edgeloop_protocol.types.trial import Benchmark, JobSpec, Trial
 from onnx import TensorProto, helper, numpy_helper
 
@@ -191,7 +191,7 @@ class Bench:
     blobs: dict[str, bytes] = field(default_factory=dict)
     steps: list[Progress] = field(default_factory=list)
     stop: StopSignal | None = None
-    simulation: Simulation | None = None
+    _seen: dict[str, asyncio.Event] = field(default_factory=dict)
 
     @property
     def board(self) -> RealBoard:
@@ -215,10 +215,18 @@ class Bench:
             agent_version="0",
             directories={digest_of(artifact): self.workshop.directory(artifact) for artifact in artifacts},
             store_blob=self._store,
-            report=self.steps.append,
+            report=self._report,
             stop=self.stop,
             wall_clock=SystemClock(),
         )
+
+    def _report(self, step: Progress) -> None:
+        self.steps.append(step)
+        self._seen.setdefault(step.phase, asyncio.Event()).set()
+
+    async def phase(self, name: str) -> None:
+        """Wait until the job has reported this phase."""
+        await self._seen.setdefault(name, asyncio.Event()).wait()
 
     async def _store(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()

@@ -18,7 +18,7 @@ from edgeloop_protocol.types.run import FailureKind, Outcome, Source, StopReason
 async def test_a_whole_job_measures_every_trial(bench: Any, workshop: Any, quick: Any) -> None:
     benchmark = replace(quick, measure_memory=True, measure_nodes=True, check_parity=True)
     artifacts = [workshop.mlp(seed=0, label="a"), workshop.mlp(seed=1, label="b")]
-    runs = await execute(bench.context(*artifacts, benchmark=benchmark))
+    runs: Any = await execute(bench.context(*artifacts, benchmark=benchmark))
     assert [run.trial.label for run in runs] == ["a", "b"]
     for run in runs:
         assert (run.outcome, run.failure_reason) == (Outcome.SUCCESS, "")
@@ -69,6 +69,7 @@ def check_memory(memory: Any) -> None:
 async def test_the_weights_of_a_large_model_are_in_its_memory(bench: Any, workshop: Any, quick: Any) -> None:
     only_memory = replace(quick, measure_latency=False, measure_memory=True)
     # 2200 x 2200 float32 are 19 MB.
+    run: Any
     (run,) = await execute(bench.context(workshop.mlp(items=2, width=2200), benchmark=only_memory))
     assert run.timing is None
     grown = run.memory.loaded_rss_bytes - run.memory.baseline_rss_bytes
@@ -77,7 +78,7 @@ async def test_the_weights_of_a_large_model_are_in_its_memory(bench: Any, worksh
 
 async def test_a_failing_trial_is_a_row_and_hurts_no_other(bench: Any, workshop: Any, quick: Any) -> None:
     broken = workshop.hostile(b"this is no model", label="broken")
-    runs = await execute(bench.context(broken, workshop.mlp(), benchmark=replace(quick, check_parity=True)))
+    runs: Any = await execute(bench.context(broken, workshop.mlp(), benchmark=replace(quick, check_parity=True)))
     assert (runs[0].outcome, runs[0].failure_kind) == (Outcome.USER_ERROR, FailureKind.LOAD_FAILED)
     assert "onnxruntime" in runs[0].failure_reason
     assert runs[0].timing.steady is None
@@ -91,6 +92,7 @@ async def test_a_manifest_that_changed_is_refused(bench: Any, workshop: Any) -> 
     manifest = workshop.directory(artifact) / "manifest.json"
     context = bench.context(artifact)
     manifest.write_bytes(manifest.read_bytes().replace(b'"tiny"', b'"tuny"'))
+    run: Any
     (run,) = await execute(context)
     assert run.failure_kind is FailureKind.CORRUPT_ARTIFACT
     assert "digest" in run.failure_reason
@@ -101,6 +103,7 @@ async def test_a_golden_pack_that_changed_is_refused_by_parity(bench: Any, works
     pack = workshop.directory(artifact) / "golden.npz"
     context = bench.context(artifact, benchmark=replace(quick, measure_latency=False, check_parity=True))
     pack.write_bytes(pack.read_bytes() + b"\0")
+    run: Any
     (run,) = await execute(context)
     assert run.failure_kind is FailureKind.CORRUPT_ARTIFACT
     assert run.parity is None
@@ -112,6 +115,7 @@ async def test_planted_errors_flip_the_verdict(bench: Any, workshop: Any, quick:
         return values
 
     only_parity = replace(quick, measure_latency=False, check_parity=True)
+    run: Any
     (run,) = await execute(bench.context(workshop.mlp(disturb=disturb), benchmark=only_parity))
     host, original = run.parity.comparisons
     assert (host.against, host.verdict) == ("host", Verdict.FAILED)
@@ -120,6 +124,7 @@ async def test_planted_errors_flip_the_verdict(bench: Any, workshop: Any, quick:
 
 
 async def test_state_is_carried_from_step_to_step(bench: Any, workshop: Any, quick: Any) -> None:
+    run: Any
     (run,) = await execute(bench.context(workshop.counter(), benchmark=replace(quick, check_parity=True)))
     assert run.outcome is Outcome.SUCCESS, run.failure_reason
     (host,) = run.parity.comparisons
@@ -127,15 +132,17 @@ async def test_state_is_carried_from_step_to_step(bench: Any, workshop: Any, qui
 
 
 async def test_the_batch_size_stacks_items(bench: Any, workshop: Any, quick: Any) -> None:
-    one, many = (
+    single: Any
+    stacked: Any
+    single, stacked = [
         (await execute(bench.context(workshop.mlp(width=256), benchmark=replace(quick, batch_size=size))))[0]
         for size in (1, 64)
-    )
-    single, stacked = (await one), (await many)
+    ]
     assert stacked.timing.steady.p50.value > 2 * single.timing.steady.p50.value
 
 
 async def test_items_that_cannot_be_stacked_are_refused(bench: Any, workshop: Any, quick: Any) -> None:
+    run: Any
     (run,) = await execute(bench.context(workshop.counter(), benchmark=replace(quick, batch_size=4)))
     assert run.outcome is Outcome.UNSUPPORTED
     assert "no free batch axis" in run.failure_reason
@@ -147,12 +154,11 @@ async def test_a_cancelled_job_ends_within_a_second_and_keeps_what_it_has(
     long = replace(quick, steady_s_max=60.0, sample_count_min=10_000_000)
     context = bench.context(workshop.mlp(label="a"), workshop.mlp(seed=1, label="b"), benchmark=long)
     job = asyncio.create_task(execute(context))
-    while not any(step.phase == "steady" for step in bench.steps):
-        await asyncio.sleep(0.01)
+    await bench.phase("steady")
     await asyncio.sleep(0.2)
     context.stop.set(Outcome.CANCELLED)
     before = time.monotonic()
-    runs = await job
+    runs: Any = await job
     assert time.monotonic() - before < 1.0
     assert {(run.outcome, run.failure_kind) for run in runs} == {(Outcome.CANCELLED, FailureKind.CANCELLED)}
     counts = sorted(run.timing.steady.sample_count if run.timing.steady else 0 for run in runs)
@@ -161,6 +167,8 @@ async def test_a_cancelled_job_ends_within_a_second_and_keeps_what_it_has(
 
 async def test_run_ids_are_stable_and_progress_counts(bench: Any, workshop: Any) -> None:
     artifact = workshop.mlp()
+    first: Any
+    second: Any
     first, second = [await execute(bench.context(artifact)) for _ in range(2)]
     assert first[0].run_id == second[0].run_id
     steady = [step for step in bench.steps if step.phase == "steady"]

@@ -85,7 +85,7 @@ class OnnxModel(LoadedModel):
 
     def executor(self) -> Execute:
         """Return the session's bound ``run``: the same call that a plain script makes."""
-        return functools.partial(self.session.run, list(self.output_names))
+        return functools.partial(self.session.run, None)
 
     def explain(self, error: Exception) -> RunnerFailure:
         """Read ONNX Runtime's message."""
