@@ -27,6 +27,18 @@ ENCODINGS = ("U8S8", "S8S8", "U8U8")
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that int8 makes faster; a model without one is not quantised."""
 
+_FOLLOWERS = (
+    *("Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Reshape", "Transpose", "Squeeze"),
+    *("Unsqueeze", "Flatten", "Concat", "Split", "Slice", "Pad", "Resize", "Gather"),
+)
+"""Operators that pass values on or average them: int8 between two products costs them nothing."""
+
+_JOIN = "Add"
+"""Quantised where it joins two branches of products, as in residual networks, and nowhere else: in
+arithmetic such as
+a normalisation written out, eight bits lose the answer (relative error 0.01 against 0.33 on one real
+model)."""
+
 _CALIBRATIONS = ("minmax", "entropy", "percentile")
 _CHUNK = 8
 """Inferences whose inner tensors are held at once; the histograms of the chunks are merged."""
@@ -56,8 +68,10 @@ class Settings:
     exclude_first: int = 0
     #: How many products from the back to leave alone.
     exclude_last: int = 0
-    #: Operators to quantise; empty for every one that can be.
+    #: Operators to quantise, each wherever it stands; empty for the products and what passes their values on.
     op_types: tuple[str, ...] = ()
+    #: Signed activations around zero; costs accuracy, some accelerators take nothing else.
+    symmetric_activations: bool = False
     #: Most calibration items used.
     items: int = 128
 
@@ -150,9 +164,23 @@ class QuantizeStatic(Pass[Settings]):
         return excluded
 
     def _op_types(self) -> list[str]:
-        from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+        return list(self.settings.op_types) or [*PRODUCTS, *_FOLLOWERS, _JOIN]
 
-        return list(self.settings.op_types) or sorted({*QDQRegistry, *QLinearOpsRegistry})
+    def _arithmetic(self, proto: Any) -> list[str]:
+        """Return the additions that do not join two branches of products; none when the caller chose
+        operators."""
+        if self.settings.op_types:
+            return []
+        carried: set[str] = set()
+        arithmetic = []
+        for node in proto.graph.node:
+            sources = node.input if node.op_type == _JOIN else node.input[:1]
+            follows = node.op_type in (*_FOLLOWERS, _JOIN) and all(name in carried for name in sources)
+            if node.op_type in PRODUCTS or follows:
+                carried.update(node.output)
+            elif node.op_type == _JOIN:
+                arithmetic.append(node.name)
+        return arithmetic
 
     def _quantized(
         self, path: Path, excluded: list[str], data: Dataset, model: ModelDescription, target: Path
@@ -184,8 +212,7 @@ class QuantizeStatic(Pass[Settings]):
 
     def _options(self, feed_count: int) -> dict[str, Any]:
         options: dict[str, Any] = {
-            # Kernels for signed activations expect a zero point of zero.
-            "ActivationSymmetric": self.settings.encoding == "S8S8",
+            "ActivationSymmetric": self.settings.symmetric_activations,
             # One zero point for all channels: the runtime's kernel takes no other.
             "WeightSymmetric": self.settings.encoding != "U8U8" or self.settings.per_channel,
             "CalibStridedMinMax": max(n for n in range(1, _CHUNK + 1) if feed_count % n == 0),

@@ -57,8 +57,6 @@ def test_encoding_and_scales(zoo, tmp_path, source, image_data, encoding, per_ch
         assert zero.dtype == kinds[encoding[0]]
         assert weight_zero.dtype == kinds[encoding[2]]
         assert scale.size == (channels[name] if per_channel else 1)
-        if encoding == "S8S8":
-            assert not zero.any()
         if encoding[2] == "S" or per_channel:
             assert len(set(weight_zero.reshape(-1).tolist())) == 1
     assert [s.dtype for s in (*result.description.inputs, *result.description.outputs)] == [
@@ -92,6 +90,41 @@ def test_ways_of_calibration_give_other_ranges(tmp_path, source, image_data):
     assert scales["percentile"] < 0.8 * scales["minmax"]
     assert scales["entropy"] != scales["minmax"]
     assert scales["entropy"] != scales["percentile"]
+
+
+def test_symmetric_activations_have_no_zero_point(tmp_path, source, image_data):
+    plain = pairs(run(source, tmp_path, image_data, encoding="S8S8").path)
+    assert any(zero.any() for (_, zero), _ in plain.values())
+    around = pairs(run(source, tmp_path, image_data, encoding="S8S8", symmetric_activations=True).path)
+    assert not any(zero.any() for (_, zero), _ in around.values())
+
+
+def test_only_additions_that_join_branches_are_quantised(zoo, tmp_path, load, rng):
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["a"]),
+        onnx.helper.make_node("Relu", ["a"], ["r"]),
+        onnx.helper.make_node("MatMul", ["r", "w"], ["b"]),
+        onnx.helper.make_node("Relu", ["b"], ["s"]),
+        onnx.helper.make_node("Add", ["r", "s"], ["joined"], name="join"),
+        onnx.helper.make_node("Mul", ["joined", "joined"], ["square"]),
+        onnx.helper.make_node("Add", ["square", "tiny"], ["safe"], name="arithmetic"),
+        onnx.helper.make_node("Sqrt", ["safe"], ["y"]),
+    ]
+    weights = [zoo.weight((8, 8), "w"), onnx.numpy_helper.from_array(np.float32(1e-5), "tiny")]
+    path = zoo.save(
+        tmp_path / "m.onnx", nodes, [zoo.value("x", ["n", 8])], [zoo.value("y", ["n", 8])], weights
+    )
+    data = Dataset(name="d", inputs={"x": rng.standard_normal((8, 8)).astype(np.float32)})
+
+    def around(name, **settings):
+        model = onnx.load(run(load(path), tmp_path, data, **settings).path)
+        made = {n.output[0]: n.op_type for n in model.graph.node}
+        (node,) = [n for n in model.graph.node if n.name == name]
+        return [made.get(value) for value in node.input]
+
+    assert around("join") == ["DequantizeLinear"] * 2
+    assert "DequantizeLinear" not in around("arithmetic")
+    assert "DequantizeLinear" in around("arithmetic", op_types=["MatMul", "Add", "Mul"])
 
 
 def test_seven_bits(zoo, tmp_path, source, image_data):
