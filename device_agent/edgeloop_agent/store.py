@@ -27,6 +27,7 @@ from edgeloop_foundation.errors import (
     CorruptDataError,
     InvalidInputError,
     NotFoundError,
+    StateError,
 )
 from edgeloop_foundation.ports.fs import FileSystem
 
@@ -218,7 +219,8 @@ class ContentStore:
         """Open or resume an upload after reserving its declared size; None when the blob is here already.
 
         Raises:
-            BusyError: no room, or another writer has this upload open.
+            BusyError: no room.
+            StateError: another writer has this upload open.
             AlreadyExistsError: the UUID was used for another blob.
         """
         with self._lock:
@@ -240,7 +242,8 @@ class ContentStore:
 
     def _check_uuid(self, name: UploadName) -> None:
         if name.uuid in self._open_uploads:
-            raise BusyError(
+            # Not BusyError: that says "no room", and a client is right not to try again then.
+            raise StateError(
                 f"upload {name.uuid} has a writer already.", next_step="Wait for it to end, then resume."
             )
         for known in self._partial_names():

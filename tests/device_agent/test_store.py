@@ -15,6 +15,7 @@ from edgeloop_foundation.errors import (
     CorruptDataError,
     InvalidInputError,
     NotFoundError,
+    StateError,
 )
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
 from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
@@ -110,7 +111,7 @@ def test_an_upload_goes_on_after_a_restart(store: ContentStore) -> None:
 def test_an_upload_has_one_writer_and_one_blob(store: ContentStore) -> None:
     name = name_of(b"content")
     upload = begin(store, name)
-    with pytest.raises(BusyError, match="writer"):
+    with pytest.raises(StateError, match="writer"):
         store.begin(name)
     upload.write(b"con")
     upload.suspend()

@@ -34,6 +34,7 @@ _SOCKET_PATH_BYTES = 103
 _READY_S = 30.0
 _STOP_S = 5.0
 _LOG_TAIL_BYTES = 4096
+_EXIT_USAGE = 2
 
 # The agent decides nothing by these; they keep its memory small and the telemetry of onnxruntime off.
 _ENVIRONMENT = {
@@ -146,8 +147,10 @@ class LocalTransport(Transport):
         if line.startswith(b"ready "):
             return
         if not line:
-            await process.wait()
-            raise UnavailableError(f"{self.spec.name}: {_obituary(process, log)}", next_step=f"See {log}.")
+            # The agent answers wrong options, for example an unknown profile, with this status.
+            wrong_use = await process.wait() == _EXIT_USAGE
+            kind = InvalidInputError if wrong_use else UnavailableError
+            raise kind(f"{self.spec.name}: {_obituary(process, log)}", next_step=f"See {log}.")
         raise UnavailableError(
             f"{self.spec.name}: its agent said {line[:200]!r} instead of being ready.",
             next_step=f"See {log}.",
@@ -208,7 +211,7 @@ def _obituary(process: asyncio.subprocess.Process, log: Path) -> str:
     if process.returncode < 0:
         how = f"by {signal.Signals(-process.returncode).name}"
     lines = [line for line in _tail(log).splitlines() if line.strip()]
-    said = f": {lines[-1].strip()[:300]}" if lines else ""
+    said = f": {lines[-1].strip()[:300].rstrip('.')}" if lines else ""
     return f"its agent ended {how}{said}."
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator
 
 import grpc
-from edgeloop_foundation.errors import InvalidInputError, NotFoundError
+from edgeloop_foundation.errors import InvalidInputError, NotFoundError, StateError
 from edgeloop_protocol.v1 import bytestream_pb2, bytestream_pb2_grpc
 from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
 from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
@@ -121,7 +121,8 @@ def _check_order(
     request: bytestream_pb2.WriteRequest, first: bytestream_pb2.WriteRequest, received: int
 ) -> None:
     if request.write_offset != received:
-        raise InvalidInputError(
+        # A writer that this one replaced may have made more safe in between: the client asks again and goes on.
+        raise StateError(
             f"data for offset {request.write_offset} came where {received} was next.",
             next_step="Ask for the committed size and go on from there.",
         )

@@ -76,6 +76,7 @@ class Script:
     uploads: dict[str, bytearray] = field(default_factory=dict)
     write_offsets: list[int] = field(default_factory=list)
     write_status: grpc.StatusCode | None = None
+    write_conflicts: list[grpc.StatusCode] = field(default_factory=list)
     lease_states: list[list[LeaseState]] = field(default_factory=lambda: [[LeaseState.GRANTED]])
     lease_requests: list[LeaseRequest] = field(default_factory=list)
     renew_status: grpc.StatusCode | None = None
@@ -145,6 +146,8 @@ class _Blobs(
         name = ""
         try:
             async for request in requests:
+                if self.script.write_conflicts:
+                    await context.abort(self.script.write_conflicts.pop(), "it has a writer already")
                 if self.script.write_status is not None:
                     await context.abort(self.script.write_status, "the disk is full")
                 name = name or request.resource_name

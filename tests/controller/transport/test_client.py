@@ -196,6 +196,16 @@ async def test_an_answer_is_not_a_break(
     assert len(agent.script.write_offsets) == 0
 
 
+async def test_our_own_dead_connection_that_the_agent_still_believes_in_is_waited_for(
+    agent: Any, client: AgentClient, make_artifact: Any
+) -> None:
+    digest, store = make_artifact(b"x" * 10)
+    agent.script.write_conflicts = [grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ABORTED]
+    result = await client.push_artifact(digest, store)
+    assert digest in agent.script.blobs
+    assert result.retries == 2
+
+
 async def test_a_store_file_of_the_wrong_size_is_found_before_it_is_sent(
     agent: Any, client: AgentClient, make_artifact: Any
 ) -> None:

@@ -61,7 +61,7 @@ async def test_a_killed_agent_is_reported_as_such_and_leaves_a_socket_that_is_no
             await client.describe()
         with pytest.raises(UnavailableError, match="desk: its agent ended by SIGKILL"):
             await client.list_leases()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 10
     async with connect(DESK, tmp_path) as client:
         assert await client.health()
 

@@ -31,8 +31,9 @@ T = TypeVar("T")
 class RetryPolicy:
     """How often and how long we try again; the waiting has full jitter."""
 
-    #: Attempts in a row that bring nothing before we give up.
-    attempt_count: int = 8
+    #: Attempts in a row that bring nothing before we give up; with the waits in between about 40 s, in which a
+    #: device reboots and an agent notices (after 30 s) that an old connection of ours is dead.
+    attempt_count: int = 16
     #: Longest wait after the first failure; doubles with each further one.
     base_s: float = 0.2
     #: Longest wait of all.
