@@ -63,9 +63,7 @@ class App:
 
     def close(self) -> None:
         """Close the stores and stop the workers."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+        self.drop_pool()
         self.records.close()
 
     def connect(self, spec: DeviceSpec, seed: int) -> Transport:
@@ -82,6 +80,12 @@ class App:
             workers = min(4, len(os.sched_getaffinity(0)))
             self._pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
         return self._pool
+
+    def drop_pool(self) -> None:
+        """Stop the workers; the next one asked for starts anew."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
 
     def work_directory(self, name: str) -> Path:
         """Return a directory for intermediate files, created if missing."""

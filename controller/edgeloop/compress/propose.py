@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeloop_protocol.types.facts import Facts
@@ -28,18 +28,6 @@ _STATIC: tuple[tuple[str, dict[str, str | bool | int]], ...] = (
     ("static int8 U8U8 per channel", {"encoding": "U8U8", "per_channel": True}),
 )
 """Histograms are taken over fewer items: their time and memory grow with every inner tensor."""
-
-_DELICATE = (
-    "LayerNormalization",
-    "InstanceNormalization",
-    "GroupNormalization",
-    "Gelu",
-    "Erf",
-    "Pow",
-    "Sqrt",
-)
-"""Operators whose inner values span too wide a range for eight bits; a model with them keeps all but its products
-in floats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +116,7 @@ def _static_recipes(model: ModelDescription, facts: Sequence[Facts], has_calibra
         reason = f"the model has no {', '.join(PRODUCTS)}"
     if not reason and not has_calibration:
         reason = "there is no calibration data"
-    scopes: dict[str, Sequence[str]] = {"": (), " products": PRODUCTS}
-    usual, other = (" products", "") if _is_delicate(model) else ("", " products")
-    choices = [_static_recipe(label + usual, scopes[usual], settings, reason) for label, settings in _STATIC]
-    label, settings = _STATIC[0]
-    choices.append(_static_recipe(label + other, scopes[other], settings, reason))
+    choices = [(_recipe(label, "quantize_static", **settings), reason) for label, settings in _STATIC]
     entropy = _recipe("static int8 U8S8 entropy", "quantize_static", calibration="entropy", items=32)
     why = (
         reason
@@ -146,14 +130,3 @@ def _static_recipes(model: ModelDescription, facts: Sequence[Facts], has_calibra
     if not reason and not narrow:
         reason = "every device sums products of bytes in 32 bits, 8-bit weights cannot saturate there"
     return [*choices, (reduced, reason)]
-
-
-def _is_delicate(model: ModelDescription) -> bool:
-    return bool(model.operator_count(*_DELICATE)) or model.operator_count("Softmax") > 1
-
-
-def _static_recipe(
-    label: str, op_types: Sequence[str], settings: Mapping[str, str | bool | int], reason: str
-) -> _Choice:
-    chosen = {**settings, **({"op_types": list(op_types)} if op_types else {})}
-    return Recipe(label=label, passes=(PassSpec.of("quantize_static", **chosen),)), reason

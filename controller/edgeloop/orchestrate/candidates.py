@@ -12,10 +12,12 @@ from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.convert import digest_of
 
 from edgeloop.domain.candidate import Candidate, CandidateState
+from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.experiment import Listener
 from edgeloop.domain.quality import Quality
 from edgeloop.domain.recipe import ORIGINAL, Recipe
 from edgeloop.orchestrate.prepare import Prepared
+from edgeloop.orchestrate.workers import in_worker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +62,8 @@ async def build_candidates(
     Raises:
         InvalidInputError: not even the unmodified model runs on the golden inputs.
     """
-    shared, decision = await asyncio.to_thread(_share, app, prepared)
-    from edgeloop.compress.build import BuildRequest, build_candidate
+    shared, decision = await _share(app, prepared)
+    from edgeloop.compress.build import BuildRequest
 
     requests = [
         BuildRequest(
@@ -79,28 +81,43 @@ async def build_candidates(
         )
         for recipe in recipes
     ]
-    # The first build alone, in this process: it shows at once when the model itself is the trouble.
-    results = [await asyncio.to_thread(build_candidate, requests[0])]
+    # The first build alone: it shows at once when the model itself is the trouble.
+    results = [await _build(app, requests[0])]
     if recipes[0] == ORIGINAL and results[0].state is not CandidateState.BUILT:
         raise InvalidInputError(f"the model cannot be used as it is: {results[0].reason}")
     results += await _build_rest(app, requests[1:], listener)
     return tuple([await _keep(app, recipe, built) for recipe, built in zip(recipes, results, strict=True)])
 
 
+async def _build(app: App, request: BuildRequest) -> BuildResult:
+    from edgeloop.compress.build import BuildResult, build_candidate
+
+    label = request.recipe.label
+    try:
+        return await in_worker(app, label, build_candidate, request)
+    except InvalidInputError as error:
+        return BuildResult(label=label, state=CandidateState.FAILED, reason=str(error))
+
+
 async def _build_rest(app: App, requests: Sequence[BuildRequest], listener: Listener) -> list[BuildResult]:
-    from edgeloop.compress.build import build_candidate
+    done = 0
 
-    if not requests:
-        return []
-    loop = asyncio.get_running_loop()
-    futures = [loop.run_in_executor(app.pool(), build_candidate, request) for request in requests]
-    for done, future in enumerate(asyncio.as_completed(futures), start=1):
-        built = await future
-        listener.progress(f"built {built.label}", done, len(futures))
-    return [future.result() for future in futures]
+    async def one(request: BuildRequest) -> BuildResult:
+        nonlocal done
+        built = await _build(app, request)
+        done += 1
+        listener.progress(f"built {built.label}", done, len(requests))
+        return built
+
+    results = list(await asyncio.gather(*(one(request) for request in requests)))
+    for place, (request, built) in enumerate(zip(requests, results, strict=True)):
+        if built.build_s is None and built.artifact is None:
+            # One worker's death takes the others' work with it: whoever was merely near it gets a second turn, alone.
+            results[place] = await _build(app, request)
+    return results
 
 
-def _share(app: App, prepared: Prepared) -> tuple[_Shared, Decision]:
+async def _share(app: App, prepared: Prepared) -> tuple[_Shared, Decision]:
     from edgeloop.compress.items import write_arrays, write_items
     from edgeloop.compress.packaging import Decision
     from edgeloop.evaluate.inference import run_model
@@ -109,7 +126,8 @@ def _share(app: App, prepared: Prepared) -> tuple[_Shared, Decision]:
     directory = app.work_directory(
         digest_of({"data": prepared.summary.digest, "model": prepared.description.digest})
     )
-    outputs = run_model(prepared.source.path, prepared.golden, batch_size=1)
+    name = prepared.description.name
+    outputs = await in_worker(app, name, run_model, prepared.source.path, prepared.golden, batch_size=1)
     rule = decision_rule(outputs, prepared.golden)
     write_items(directory / "golden.npz", prepared.golden)
     write_arrays(directory / "original.npz", outputs)
@@ -163,7 +181,9 @@ async def judge_candidates(
     judged: dict[str, Candidate] = {}
     for done, candidate in enumerate(sorted(built, key=lambda c: not c.original), start=1):
         path = _model_path(app, candidate)
-        outputs, quality = await asyncio.to_thread(_evaluate, path, prepared, baseline, seed)
+        outputs, quality = await in_worker(
+            app, candidate.label, _evaluate, path, prepared.evaluation, baseline, seed
+        )
         baseline = outputs if baseline is None else baseline
         judged[candidate.label] = _with_quality(candidate, quality, hopeless_drop)
         listener.progress(f"judged {candidate.label}", done, len(built))
@@ -176,14 +196,11 @@ def _model_path(app: App, candidate: Candidate) -> Path:
 
 
 def _evaluate(
-    path: Path, prepared: Prepared, baseline: Outputs | None, seed: int
+    path: Path, data: Dataset, baseline: Outputs | None, seed: int
 ) -> tuple[Outputs, Quality | None]:
     from edgeloop.evaluate.inference import run_model
     from edgeloop.evaluate.quality import assess
 
-    data = prepared.evaluation
-    if data is None:
-        return {}, None
     outputs = run_model(path, data)
     return outputs, assess(outputs if baseline is None else baseline, outputs, data, seed=seed)
 

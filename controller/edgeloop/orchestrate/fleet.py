@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, MissingDependencyError, NotFoundError
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener
@@ -57,6 +57,8 @@ async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> Asyn
                 return OpenDevice(
                     spec=spec, transport=transport, client=client, facts=await client.describe()
                 )
+            except (InvalidInputError, NotFoundError, MissingDependencyError):
+                raise  # the user's mistake, not the device's
             except EdgeloopError as error:
                 return error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_profiles import load_profile
 
 from edgeloop.transport.local import LocalTransport, file_name
 
@@ -37,4 +38,6 @@ class SimulatedTransport(LocalTransport):
             raise InvalidInputError(
                 f"device {self.spec.name} names no profile.", next_step="Write it as sim:PROFILE."
             )
+        # The agent would refuse it too, but only after it was started.
+        load_profile(self.spec.address)
         return [*super()._agent_options(), "--simulate", self.spec.address, "--seed", str(seed)]

@@ -1,4 +1,7 @@
-"""Inference runtimes, one file each; the registry is lazy, so that naming one does not import the others."""
+"""Inference runtimes, one file each.
+
+Law: drivers are imported by name only, so that naming one does not import the others; runs in the runner alone.
+"""
 
 from __future__ import annotations
 
