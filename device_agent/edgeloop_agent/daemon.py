@@ -16,9 +16,12 @@ from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_foundation.ports.process import SystemProcesses
+from edgeloop_protocol.types.run import Run
 
 from edgeloop_agent import inventory
+from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.listen import Listener, listener_for
+from edgeloop_agent.memory import give_back_memory
 from edgeloop_agent.server import Agent, Limits, StateLock
 
 if TYPE_CHECKING:
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-# Every thread costs a stack; four keep a disk busy.
-_THREADS = 4
+# Every thread costs a stack and keeps what it last touched; three keep a board's disk busy.
+_THREADS = 3
 
 _log = logging.getLogger(__name__)
 
@@ -57,13 +60,19 @@ def _board(options: argparse.Namespace, state: Path) -> Board:
     return RealBoard(state, options.name or socket.gethostname(), processes, Path("/"))
 
 
+async def _execute(context: ExecutionContext) -> tuple[Run, ...]:
+    """Run a job; the benchmark's modules are loaded with the first one, an idle daemon does without."""
+    from edgeloop_agent.execute import execute
+
+    return await execute(context)
+
+
 async def serve(options: argparse.Namespace) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
         EdgeloopError: an option cannot be used, or the board, the state directory or the address refuses.
     """
-    from edgeloop_agent.execute import execute
 
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="disk"))
@@ -80,11 +89,12 @@ async def serve(options: argparse.Namespace) -> None:
         clock=SystemClock(),
         state_directory=state,
         board=_board(options, state),
-        execute=execute,
+        execute=_execute,
         boot_id=inventory.boot_id(Path("/")),
         limits=Limits(reserve_bytes=options.reserve_bytes, store_bytes=options.store_bytes),
     )
     address = await agent.start(listener)
+    give_back_memory()
     sys.stdout.write(f"ready {address}\n")
     sys.stdout.flush()
     await asked_to_stop.wait()

@@ -449,7 +449,11 @@ class Jobs:
         closed = dataclasses.replace(intent, state=final, last_sequence=active.record.last_sequence + 1)
         await self._insist(functools.partial(self._journal.write, closed))
         active.record = dataclasses.replace(closed, last_sequence=active.record.last_sequence)
-        await asyncio.to_thread(self._workspace.remove, closed.job_id)
+        try:
+            await asyncio.to_thread(self._workspace.remove, closed.job_id)
+        except OSError as error:
+            # Swept at the next start; the results are safe.
+            _log.warning("the directories of job %s stay: %s", closed.job_id, error)
         # Whoever hears of the end finds the device free.
         self._active = None
         active.report(Progress(phase="done", message=closed.reason or final.value))

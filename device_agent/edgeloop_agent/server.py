@@ -29,7 +29,6 @@ from edgeloop_protocol.v1 import (
 from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
 from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.execution import Execute
@@ -42,6 +41,7 @@ from edgeloop_agent.services.blobs import ByteStreamService, ContentService
 from edgeloop_agent.services.device import DeviceService
 from edgeloop_agent.services.jobs import JobService
 from edgeloop_agent.services.leases import LeaseService
+from edgeloop_agent.services.reflection import LazyReflection
 from edgeloop_agent.services.spool import SpoolService
 from edgeloop_agent.spool import Spool
 from edgeloop_agent.store import ContentStore
@@ -201,8 +201,7 @@ class Agent:
         )
         for add, servicer in registrations:
             add(servicer, self._server)
-        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        self._server.add_generic_rpc_handlers((LazyReflection((*SERVICES, health.SERVICE_NAME)),))
 
     async def stop(self) -> None:
         """Say so, interrupt the job, let calls end, keep what is worth keeping."""

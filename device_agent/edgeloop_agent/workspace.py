@@ -38,7 +38,8 @@ class Workspace:
 
     def open(self) -> None:
         """Remove what an earlier process left."""
-        self._fs.remove_tree(self._root)
+        for name, _ in self._fs.entries(self._root):
+            self._fs.remove_tree(self._root / name)
         self._fs.make_directory(self._root)
 
     def require(self, digests: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from edgeloop_agent.board import RunnerSession, RunnerStart
 from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.job_journal import JobRecord, run_without_measurement
 from edgeloop_agent.listen import Listener, UnixListener
@@ -63,7 +64,7 @@ class QuietBoard:
     async def conditions(self) -> Conditions:
         return Conditions(wall_time_s=0.0, monotonic_ns=0)
 
-    async def start_runner(self, start: object) -> object:
+    async def start_runner(self, start: RunnerStart) -> RunnerSession:
         raise AssertionError("no test here starts a runner")
 
 

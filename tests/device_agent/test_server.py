@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import stat
 import uuid
 from collections.abc import AsyncIterator
@@ -13,7 +14,8 @@ import grpc
 import pytest
 from edgeloop_agent.listen import UnixListener
 from edgeloop_agent.server import SERVICES, Agent, StateLock
-from edgeloop_foundation.errors import BusyError, InvalidInputError, UnavailableError
+from edgeloop_agent.upload import UploadName
+from edgeloop_foundation.errors import BusyError, InvalidInputError, NotFoundError, UnavailableError
 from edgeloop_protocol.convert import from_wire, to_wire
 from edgeloop_protocol.types.job import JobState
 from edgeloop_protocol.types.lease import Lease, LeaseRequest, LeaseState
@@ -91,7 +93,9 @@ async def watch(channel: Channel, job_id: str, after: int = 0) -> list[Any]:
 
 async def fetch(channel: Channel) -> list[SpooledRun]:
     client = stub(run_pb2_grpc.SpoolServiceStub, channel)
-    return [from_wire(answer.spooled_run, SpooledRun) async for answer in client.Fetch(run_pb2.FetchRequest())]
+    return [
+        from_wire(answer.spooled_run, SpooledRun) async for answer in client.Fetch(run_pb2.FetchRequest())
+    ]
 
 
 async def test_hello_and_describe_introduce_the_device(served: tuple[Agent, Channel]) -> None:
@@ -138,7 +142,7 @@ async def test_a_cancelled_upload_keeps_what_came(served: tuple[Agent, Channel])
         await call.write(request)
     query = bytestream_pb2.QueryWriteStatusRequest(resource_name=name)
     part = served[0].store.uploads / f"{name.split('/')[1]}.{digest(data)}.{len(data)}.part"
-    await until(part.exists)
+    await until(lambda: part.exists() and part.stat().st_size >= CHUNK)
     call.cancel()
     for _ in range(200):
         status = await client.QueryWriteStatus(query)
@@ -148,6 +152,33 @@ async def test_a_cancelled_upload_keeps_what_came(served: tuple[Agent, Channel])
     assert status.committed_size in (CHUNK, 2 * CHUNK)
     done = await client.Write(requests(data, name, start=status.committed_size))
     assert done.committed_size == len(data)
+
+
+async def test_an_upload_cancelled_at_any_moment_can_be_resumed(served: tuple[Agent, Channel]) -> None:
+    client = stub(bytestream_pb2_grpc.ByteStreamStub, served[1])
+    for number in range(20):
+        data = number.to_bytes(4, "big") * CHUNK
+        name = resource(data, str(uuid.uuid4()))
+        call = client.Write()
+        await call.write(bytestream_pb2.WriteRequest(resource_name=name, data=data[:CHUNK]))
+        await asyncio.sleep(number / 4000)
+        call.cancel()
+        assert await resumed(served, client, data, name) == len(data)
+        assert served[0].store._open_uploads == {}
+
+
+async def resumed(served: tuple[Agent, Channel], client: Any, data: bytes, name: str) -> int:
+    """Resume an upload as a client does: the cancelled call may still be on its way through the agent."""
+    upload_name = UploadName(uuid=name.split("/")[1], digest=digest(data), size_bytes=len(data))
+    for _ in range(500):
+        committed = 0
+        with contextlib.suppress(NotFoundError):
+            committed, _complete = served[0].store.status(upload_name)
+        try:
+            return int((await client.Write(requests(data, name, start=committed))).committed_size)
+        except grpc.aio.AioRpcError:
+            await asyncio.sleep(0.002)
+    raise AssertionError("the upload never let go")
 
 
 async def test_bytes_of_another_digest_are_refused_and_gone(served: tuple[Agent, Channel]) -> None:

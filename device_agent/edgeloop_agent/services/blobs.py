@@ -19,8 +19,8 @@ from edgeloop_agent.upload import Upload, UploadName
 
 __all__ = ["ByteStreamService", "ContentService"]
 
-# After this, the library has let go of the buffers of the upload.
-_SETTLE_S = 0.5
+# The library lets go of the buffers of an upload some time after its end, the last ones with the connection.
+_SETTLE_S = (0.5, 5.0)
 
 _UPLOAD_NAME = re.compile(r"uploads/([^/]{1,64})/blobs/([^/]{1,128})/([0-9]{1,18})")
 _BLOB_NAME = re.compile(r"blobs/([^/]{1,128})/([0-9]{1,18})")
@@ -67,12 +67,23 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
         """Take an upload from its committed size on; a break leaves what was committed."""
         async for first in request_iterator:
             name = _upload_name(first.resource_name)
-            upload = await asyncio.to_thread(self._store.begin, name)
+            upload = await self._begin(name)
             if upload is None:
                 return bytestream_pb2.WriteResponse(committed_size=name.size_bytes)
             committed = await _receive(upload, first, request_iterator)
             return bytestream_pb2.WriteResponse(committed_size=committed)
         raise InvalidInputError("the upload ended before its first message, which names it.")
+
+    async def _begin(self, name: UploadName) -> Upload | None:
+        """Open an upload; a call that is cancelled meanwhile must not leave it open without a writer."""
+        beginning = asyncio.get_running_loop().run_in_executor(None, self._store.begin, name)
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            await asyncio.wait({beginning})
+            if beginning.exception() is None and (upload := beginning.result()) is not None:
+                await asyncio.to_thread(upload.suspend)
+            raise
 
     async def QueryWriteStatus(  # noqa: N802 - named by the wire
         self, request: bytestream_pb2.QueryWriteStatusRequest, context: Context
@@ -114,7 +125,8 @@ async def _receive(
             await asyncio.wait({pending})
             pending.exception()
         await asyncio.to_thread(upload.suspend)
-        loop.call_later(_SETTLE_S, give_back_memory)
+        for delay_s in _SETTLE_S:
+            loop.call_later(delay_s, give_back_memory)
 
 
 def _check_order(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -212,6 +211,9 @@ class OsFileSystem:
 
     def remove_tree(self, path: Path) -> None:
         """Remove a directory with its content."""
+        # It brings every archive format along, which an idle daemon does without.
+        import shutil
+
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(path)
 
