@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +103,10 @@ class Workshop:
             **fields,
         )
         (scratch / "manifest.json").write_bytes(to_canonical_json(artifact))
-        scratch.rename(self.directory(artifact))
+        if self.directory(artifact).exists():
+            shutil.rmtree(scratch)
+        else:
+            scratch.rename(self.directory(artifact))
         return artifact
 
     def directory(self, artifact: Artifact) -> Path:

@@ -78,7 +78,9 @@ async def test_the_weights_of_a_large_model_are_in_its_memory(bench: Any, worksh
 
 async def test_a_failing_trial_is_a_row_and_hurts_no_other(bench: Any, workshop: Any, quick: Any) -> None:
     broken = workshop.hostile(b"this is no model", label="broken")
-    runs: Any = await execute(bench.context(broken, workshop.mlp(), benchmark=replace(quick, check_parity=True)))
+    runs: Any = await execute(
+        bench.context(broken, workshop.mlp(), benchmark=replace(quick, check_parity=True))
+    )
     assert (runs[0].outcome, runs[0].failure_kind) == (Outcome.USER_ERROR, FailureKind.LOAD_FAILED)
     assert "onnxruntime" in runs[0].failure_reason
     assert runs[0].timing.steady is None
