@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgeloop.domain.device import DeviceSpec
-    from edgeloop.store.artifacts import ArtifactDirectory, Cache
+    from edgeloop.store.artifacts import ArtifactDirectory
     from edgeloop.store.records import RecordStore
     from edgeloop.transport.base import Transport
 
@@ -31,7 +31,6 @@ class App:
     state_directory: Path
     records: RecordStore
     artifacts: ArtifactDirectory
-    cache: Cache
     _pool: ProcessPoolExecutor | None = field(default=None, init=False)
 
     @classmethod
@@ -41,7 +40,7 @@ class App:
         Raises:
             CorruptDataError: the record store is damaged or was written by a newer edgeloop.
         """
-        from edgeloop.store.artifacts import ArtifactDirectory, Cache
+        from edgeloop.store.artifacts import ArtifactDirectory
         from edgeloop.store.records import RecordStore
 
         # Opt-out of the telemetry that onnxruntime ships; must precede its import here and in every child.
@@ -52,7 +51,6 @@ class App:
             state_directory=home,
             records=RecordStore.open(home / "records.sqlite"),
             artifacts=ArtifactDirectory(home / "artifacts"),
-            cache=Cache(home / "cache"),
         )
 
     def __enter__(self) -> App:

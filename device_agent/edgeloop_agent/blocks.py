@@ -37,8 +37,11 @@ async def measure_block(
         block.load_ns = _integer(opened, "load_ns")
         block.cold = opened.get("cold") is True
         record.blocks.append(block)
-        inference_ns = await _warm_up(context, record, use, block)
-        await _steady(context, record, use, block, meter, inference_ns)
+        try:
+            inference_ns = await _warm_up(context, record, use, block)
+            await _steady(context, record, use, block, meter, inference_ns)
+        finally:
+            record.clock_check.end_process()
     _tell(context, record, block, "steady", finished=1)
 
 

@@ -439,7 +439,8 @@ class Jobs:
         except OSError as error:
             _log.error("job %s is left for the next start: %s", active.record.job_id, error)
         finally:
-            self._active = None
+            if self._active is active:
+                self._active = None
             active.over.set()
             active.changed.set()
 
@@ -449,6 +450,8 @@ class Jobs:
         await self._insist(functools.partial(self._journal.write, closed))
         active.record = dataclasses.replace(closed, last_sequence=active.record.last_sequence)
         await asyncio.to_thread(self._workspace.remove, closed.job_id)
+        # Whoever hears of the end finds the device free.
+        self._active = None
         active.report(Progress(phase="done", message=closed.reason or final.value))
         self._records[closed.job_id] = dataclasses.replace(active.record, spec=None)
         await asyncio.to_thread(self._prune)

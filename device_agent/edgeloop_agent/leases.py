@@ -10,7 +10,6 @@ one whole time to live, never longer.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import logging
 import math
@@ -264,8 +263,6 @@ class Leases:
         finally:
             for task in tasks:
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _advance(self) -> None:
         """Bring the table up to now: expire, grant, refuse."""

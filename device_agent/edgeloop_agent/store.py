@@ -156,8 +156,8 @@ class ContentStore:
             self.drop_corrupt(digest)
         return data
 
-    def copy_verified(self, digest: str, destination: Path) -> None:
-        """Copy a blob into a new file, checking its digest on the way.
+    def copy_verified(self, digest: str, fs: FileSystem, destination: Path) -> None:
+        """Copy a blob into a new file of ``fs``, checking its digest on the way.
 
         Raises:
             NotFoundError: it is not here.
@@ -165,7 +165,7 @@ class ContentStore:
         """
         chunks = self.read_chunks(digest)
         hasher = hashlib.sha256()
-        file = self.fs.create(destination)
+        file = fs.create(destination)
         try:
             for chunk in chunks:
                 hasher.update(chunk)
@@ -175,7 +175,7 @@ class ContentStore:
         finally:
             file.close()
         if hasher.hexdigest() != digest:
-            self.fs.remove(destination)
+            fs.remove(destination)
             self.drop_corrupt(digest)
 
     def drop_corrupt(self, digest: str) -> None:

@@ -109,9 +109,9 @@ class Workspace:
             )
         directory = self._root / job_id / digest
         self._fs.make_directory(directory)
-        self._store.copy_verified(digest, directory / MANIFEST_NAME)
+        self._store.copy_verified(digest, self._fs, directory / MANIFEST_NAME)
         for entry in artifact.files:
-            self._store.copy_verified(entry.digest, directory / entry.name)
+            self._store.copy_verified(entry.digest, self._fs, directory / entry.name)
             self._fs.set_read_only(directory / entry.name)
         return directory
 

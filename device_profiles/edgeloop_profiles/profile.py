@@ -133,7 +133,8 @@ class MemorySize(Figures):
     def __post_init__(self) -> None:
         if self.reserved_bytes >= self.total_bytes:
             raise InvalidInputError(
-                f"reserved_bytes: found {self.reserved_bytes}, allowed is below total_bytes {self.total_bytes}."
+                f"reserved_bytes: found {self.reserved_bytes}, "
+                f"allowed is below total_bytes {self.total_bytes}."
             )
 
 
@@ -195,10 +196,12 @@ class Rate(Figures):
 
     def __post_init__(self) -> None:
         if self.macs_per_cycle is None and self.bytes_per_cycle is None:
-            raise InvalidInputError("macs_per_cycle: found nothing, allowed is it or bytes_per_cycle, or both.")
+            raise InvalidInputError(
+                "macs_per_cycle: found nothing, allowed is it or bytes_per_cycle, or both."
+            )
         if not self.kernel_classes:
             raise InvalidInputError("kernel_classes: found an empty list, allowed is at least one class.")
-        if not 0 < self.unaligned_factor:
+        if not self.unaligned_factor > 0:
             raise InvalidInputError("unaligned_factor: found 0, allowed is above 0 and at most 1.")
 
 
@@ -217,7 +220,8 @@ class ThreadScaling(Figures):
         over = [n for n, value in enumerate(self.speedup, start=1) if value > n]
         if over:
             raise InvalidInputError(
-                f"speedup: found {self.speedup[over[0] - 1]} for {over[0]} threads, allowed is at most {over[0]}."
+                f"speedup: found {self.speedup[over[0] - 1]} for {over[0]} threads, "
+                f"allowed is at most {over[0]}."
             )
 
 
@@ -288,15 +292,15 @@ class RuntimeModel(Figures):
     intervals: tuple[Interval, ...]
     rates: tuple[Rate, ...]
 
-    def interval_factor(self, precision: str) -> float:
-        """Return the factor of the 90 % interval for kernels of a precision.
+    def interval(self, precision: str) -> Interval:
+        """Return the 90 % interval for kernels of a precision.
 
         Raises:
             UnsupportedError: the profile has none.
         """
         for interval in self.intervals:
             if interval.precision == precision:
-                return interval.factor
+                return interval
         raise UnsupportedError(f"{self.name} {self.version} of this profile has no interval for {precision}.")
 
 
@@ -362,9 +366,7 @@ class Sensor(Figures):
     """One sensor as the board's operating system offers it, or its absence with the reason."""
 
     name: Text
-    quantity: Annotated[
-        str, Choice(("temperature", "frequency", "events", "power", "energy"))
-    ]
+    quantity: Annotated[str, Choice(("temperature", "frequency", "events", "power", "energy"))]
     unit: Text
     scope: Text
     channels: tuple[Text, ...] = ()

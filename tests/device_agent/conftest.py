@@ -8,6 +8,7 @@ import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -29,6 +30,18 @@ SMALL = Limits(reserve_bytes=0, store_bytes=1 << 30)
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def stub(make: Any, channel: grpc.aio.Channel) -> Any:
+    """Return a client of one service; generated code carries no types."""
+    return make(channel)
+
+
+async def until(holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Wait until something that happens in threads has happened."""
+    async with asyncio.timeout(timeout_s):
+        while not holds():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.002)
 
 
 class QuietBoard:
@@ -150,7 +163,7 @@ async def running_agent(
         fs=fs or OsFileSystem(),
         clock=SystemClock(),
         state_directory=state,
-        board=QuietBoard(),  # type: ignore[arg-type]
+        board=QuietBoard(),
         execute=execute or ScriptedExecute(),
         boot_id="boot-1",
         limits=limits,

@@ -31,7 +31,7 @@ from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.v1 import bytestream_pb2, bytestream_pb2_grpc, lease_pb2, lease_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from .conftest import running_agent
+from .conftest import running_agent, stub
 
 LOOPBACK = LoopbackListener(host="127.0.0.1", port=0)
 MIB = 1024 * 1024
@@ -124,8 +124,8 @@ async def connected(
 
 
 async def check(channel: grpc.aio.Channel, timeout: float = 5.0) -> int:
-    stub: Any = health_pb2_grpc.HealthStub(channel)
-    return int((await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)).status)
+    client = stub(health_pb2_grpc.HealthStub, channel)
+    return int((await client.Check(health_pb2.HealthCheckRequest(), timeout=timeout)).status)
 
 
 async def test_mutual_tls_lets_in_only_the_fleet(
@@ -154,14 +154,14 @@ async def test_mutual_tls_lets_in_only_the_fleet(
 
 async def test_a_message_above_4_mib_is_refused(tmp_path: Path) -> None:
     async with connected(tmp_path / "s") as (_, channel):
-        stub: Any = bytestream_pb2_grpc.ByteStreamStub(channel)
+        client = stub(bytestream_pb2_grpc.ByteStreamStub, channel)
         for size, code in (
             (4 * MIB + 1, grpc.StatusCode.RESOURCE_EXHAUSTED),
             (3 * MIB, grpc.StatusCode.INVALID_ARGUMENT),
         ):
             request = bytestream_pb2.QueryWriteStatusRequest(resource_name="x" * size)
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await stub.QueryWriteStatus(request)
+                await client.QueryWriteStatus(request)
             assert refused.value.code() is code
 
 
@@ -169,19 +169,19 @@ async def test_a_gzip_bomb_is_refused_before_it_unfolds(tmp_path: Path) -> None:
     async with connected(tmp_path / "s") as (_, channel):
         request = bytestream_pb2.QueryWriteStatusRequest(resource_name="\0" * (64 * MIB))
         assert len(gzip.compress(request.SerializeToString(), compresslevel=1)) < MIB
-        stub: Any = bytestream_pb2_grpc.ByteStreamStub(channel)
+        client = stub(bytestream_pb2_grpc.ByteStreamStub, channel)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stub.QueryWriteStatus(request, compression=grpc.Compression.Gzip)
+            await client.QueryWriteStatus(request, compression=grpc.Compression.Gzip)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await check(channel) == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_a_message_sent_above_the_limit_is_refused(tmp_path: Path) -> None:
     async with connected(tmp_path / "s", max_send_message_length=10) as (_, channel):
-        stub: Any = lease_pb2_grpc.LeaseServiceStub(channel)
+        client = stub(lease_pb2_grpc.LeaseServiceStub, channel)
         request = lease_pb2.LeaseRequest(request_id="r", holder="somebody", ttl_s=5.0)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            async for _ in stub.Acquire(lease_pb2.AcquireRequest(request=request)):
+            async for _ in client.Acquire(lease_pb2.AcquireRequest(request=request)):
                 pass
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -206,8 +206,8 @@ PINGING = (
 
 async def hold_a_call(channel: grpc.aio.Channel, seconds: float) -> grpc.StatusCode | None:
     """Watch health for a while and return how the call ended, or None when it still stands."""
-    stub: Any = health_pb2_grpc.HealthStub(channel)
-    call = stub.Watch(health_pb2.HealthCheckRequest())
+    client = stub(health_pb2_grpc.HealthStub, channel)
+    call = client.Watch(health_pb2.HealthCheckRequest())
     await call.read()
     try:
         await asyncio.wait_for(call.read(), timeout=seconds)
@@ -220,7 +220,7 @@ async def hold_a_call(channel: grpc.aio.Channel, seconds: float) -> grpc.StatusC
 
 async def test_pings_are_counted_against_the_stated_interval(tmp_path: Path) -> None:
     assert ("grpc.http2.min_ping_interval_without_data_ms", 10_000) in SERVER_OPTIONS
-    changes = {"min_ping_interval_without_data_ms": 100}
+    changes: Any = {"min_ping_interval_without_data_ms": 100}
     async with connected(tmp_path / "a", client=PINGING, **changes) as (_, channel):
         assert await hold_a_call(channel, 2.5) is None
     async with connected(tmp_path / "b", client=PINGING) as (_, channel):
@@ -228,7 +228,7 @@ async def test_pings_are_counted_against_the_stated_interval(tmp_path: Path) -> 
 
 
 async def test_pings_without_calls_are_permitted(tmp_path: Path) -> None:
-    changes = {"min_ping_interval_without_data_ms": 100}
+    changes: Any = {"min_ping_interval_without_data_ms": 100}
     async with connected(tmp_path / "a", client=PINGING, **changes) as (_, channel):
         await check(channel)
         states = []
@@ -248,7 +248,7 @@ async def test_pings_without_calls_are_permitted(tmp_path: Path) -> None:
 
 
 async def test_a_connection_ends_at_its_age(tmp_path: Path) -> None:
-    changes = {"max_connection_age_ms": 300, "max_connection_age_grace_ms": 200}
+    changes: Any = {"max_connection_age_ms": 300, "max_connection_age_grace_ms": 200}
     async with connected(tmp_path / "s", **changes) as (_, channel):
         assert await hold_a_call(channel, 3.0) is grpc.StatusCode.UNAVAILABLE
         assert await check(channel) == health_pb2.HealthCheckResponse.SERVING
@@ -266,8 +266,8 @@ async def test_connections_beyond_the_limit_wait_outside(tmp_path: Path) -> None
 
 async def test_streams_beyond_the_limit_of_a_connection_wait(tmp_path: Path) -> None:
     async with connected(tmp_path / "s", max_concurrent_streams=1) as (_, channel):
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        call = stub.Watch(health_pb2.HealthCheckRequest())
+        client = stub(health_pb2_grpc.HealthStub, channel)
+        call = client.Watch(health_pb2.HealthCheckRequest())
         await call.read()
         with pytest.raises(grpc.aio.AioRpcError) as late:
             await check(channel, timeout=0.3)

@@ -37,7 +37,7 @@ from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from .conftest import ScriptedExecute, digest, make_artifact, make_spec, running_agent
+from .conftest import ScriptedExecute, digest, make_artifact, make_spec, running_agent, stub, until
 
 Channel = grpc.aio.Channel
 CHUNK = 64 * 1024
@@ -60,8 +60,8 @@ async def requests(
 
 
 async def upload(channel: Channel, data: bytes) -> None:
-    stub: Any = bytestream_pb2_grpc.ByteStreamStub(channel)
-    answer = await stub.Write(requests(data, resource(data, str(uuid.uuid4()))))
+    client = stub(bytestream_pb2_grpc.ByteStreamStub, channel)
+    answer = await client.Write(requests(data, resource(data, str(uuid.uuid4()))))
     assert answer.committed_size == len(data)
 
 
@@ -71,99 +71,99 @@ async def acquire(channel: Channel, holder: str, *, ttl_s: float = 60.0, wait_s:
 
 
 async def acquiring(channel: Channel, request: LeaseRequest) -> AsyncIterator[Lease]:
-    stub: Any = lease_pb2_grpc.LeaseServiceStub(channel)
+    client = stub(lease_pb2_grpc.LeaseServiceStub, channel)
     wire = lease_pb2.AcquireRequest(request=to_wire(request, lease_pb2.LeaseRequest()))
-    async for answer in stub.Acquire(wire):
+    async for answer in client.Acquire(wire):
         yield from_wire(answer.lease, Lease)
 
 
 async def submit(channel: Channel, spec: JobSpec) -> str:
-    stub: Any = job_pb2_grpc.JobServiceStub(channel)
+    client = stub(job_pb2_grpc.JobServiceStub, channel)
     wire = job_pb2.SubmitRequest(spec=to_wire(spec, trial_pb2.JobSpec()))
-    return str((await stub.Submit(wire)).job.job_id)
+    return str((await client.Submit(wire)).job.job_id)
 
 
 async def watch(channel: Channel, job_id: str, after: int = 0) -> list[Any]:
-    stub: Any = job_pb2_grpc.JobServiceStub(channel)
+    client = stub(job_pb2_grpc.JobServiceStub, channel)
     request = job_pb2.WatchRequest(job_id=job_id, after_sequence=after)
-    return [answer.event async for answer in stub.Watch(request)]
+    return [answer.event async for answer in client.Watch(request)]
 
 
 async def fetch(channel: Channel) -> list[SpooledRun]:
-    stub: Any = run_pb2_grpc.SpoolServiceStub(channel)
-    return [from_wire(answer.spooled_run, SpooledRun) async for answer in stub.Fetch(run_pb2.FetchRequest())]
+    client = stub(run_pb2_grpc.SpoolServiceStub, channel)
+    return [from_wire(answer.spooled_run, SpooledRun) async for answer in client.Fetch(run_pb2.FetchRequest())]
 
 
 async def test_hello_and_describe_introduce_the_device(served: tuple[Agent, Channel]) -> None:
-    stub: Any = device_pb2_grpc.DeviceServiceStub(served[1])
+    client = stub(device_pb2_grpc.DeviceServiceStub, served[1])
     hello = device_pb2.Hello(protocol_version=1, software_version="t")
-    answer = await stub.SayHello(device_pb2.SayHelloRequest(hello=hello))
+    answer = await client.SayHello(device_pb2.SayHelloRequest(hello=hello))
     assert answer.hello.protocol_version == 1
     assert answer.hello.peer_id == "d" * 32
     assert "blobs" in answer.hello.capabilities
-    facts = (await stub.Describe(device_pb2.DescribeRequest())).facts
+    facts = (await client.Describe(device_pb2.DescribeRequest())).facts
     assert facts.hardware.logical_cores == 2
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await stub.SayHello(device_pb2.SayHelloRequest(hello=device_pb2.Hello()))
+        await client.SayHello(device_pb2.SayHelloRequest(hello=device_pb2.Hello()))
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "Update the controller" in (refused.value.details() or "")
 
 
 async def test_an_upload_resumes_where_it_was_committed(served: tuple[Agent, Channel]) -> None:
     agent, channel = served
-    stub: Any = bytestream_pb2_grpc.ByteStreamStub(channel)
+    client = stub(bytestream_pb2_grpc.ByteStreamStub, channel)
     data = bytes(range(256)) * 2048
     name = resource(data, str(uuid.uuid4()))
-    broken = await stub.Write(requests(data, name, stop=3 * CHUNK))
+    broken = await client.Write(requests(data, name, stop=3 * CHUNK))
     assert broken.committed_size == 3 * CHUNK
-    status = await stub.QueryWriteStatus(bytestream_pb2.QueryWriteStatusRequest(resource_name=name))
+    status = await client.QueryWriteStatus(bytestream_pb2.QueryWriteStatusRequest(resource_name=name))
     assert (status.committed_size, status.complete) == (3 * CHUNK, False)
     with pytest.raises(grpc.aio.AioRpcError, match=f"{3 * CHUNK} was next"):
-        await stub.Write(requests(data, name, start=0))
+        await client.Write(requests(data, name, start=0))
     assert agent.store.size_of(digest(data)) is None
-    done = await stub.Write(requests(data, name, start=3 * CHUNK))
+    done = await client.Write(requests(data, name, start=3 * CHUNK))
     assert done.committed_size == len(data)
-    again = await stub.Write(requests(data, resource(data, str(uuid.uuid4()))))
+    again = await client.Write(requests(data, resource(data, str(uuid.uuid4()))))
     assert again.committed_size == len(data)
     request = bytestream_pb2.ReadRequest(resource_name=f"blobs/{digest(data)}/{len(data)}", read_offset=5)
-    assert b"".join([answer.data async for answer in stub.Read(request)]) == data[5:]
+    assert b"".join([answer.data async for answer in client.Read(request)]) == data[5:]
 
 
 async def test_a_cancelled_upload_keeps_what_came(served: tuple[Agent, Channel]) -> None:
-    stub: Any = bytestream_pb2_grpc.ByteStreamStub(served[1])
+    client = stub(bytestream_pb2_grpc.ByteStreamStub, served[1])
     data = bytes(4 * CHUNK)
     name = resource(data, str(uuid.uuid4()))
-    call = stub.Write()
+    call = client.Write()
     async for request in requests(data, name, stop=2 * CHUNK):
         await call.write(request)
     query = bytestream_pb2.QueryWriteStatusRequest(resource_name=name)
-    while not (served[0].store.uploads / f"{name.split('/')[1]}.{digest(data)}.{len(data)}.part").exists():
-        await asyncio.sleep(0.01)
+    part = served[0].store.uploads / f"{name.split('/')[1]}.{digest(data)}.{len(data)}.part"
+    await until(part.exists)
     call.cancel()
     for _ in range(200):
-        status = await stub.QueryWriteStatus(query)
+        status = await client.QueryWriteStatus(query)
         if status.committed_size:
             break
         await asyncio.sleep(0.01)
     assert status.committed_size in (CHUNK, 2 * CHUNK)
-    done = await stub.Write(requests(data, name, start=status.committed_size))
+    done = await client.Write(requests(data, name, start=status.committed_size))
     assert done.committed_size == len(data)
 
 
 async def test_bytes_of_another_digest_are_refused_and_gone(served: tuple[Agent, Channel]) -> None:
-    stub: Any = bytestream_pb2_grpc.ByteStreamStub(served[1])
+    client = stub(bytestream_pb2_grpc.ByteStreamStub, served[1])
     name = f"uploads/{uuid.uuid4()}/blobs/{'0' * 64}/4"
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await stub.Write(requests(b"abcd", name))
+        await client.Write(requests(b"abcd", name))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert served[0].store.fs.entries(served[0].store.uploads) == []
 
 
 async def test_find_missing_names_what_is_not_here(served: tuple[Agent, Channel]) -> None:
     await upload(served[1], b"here")
-    stub: Any = cas_pb2_grpc.ContentAddressableStorageStub(served[1])
+    client = stub(cas_pb2_grpc.ContentAddressableStorageStub, served[1])
     wanted = [cas_pb2.Digest(hash=digest(data), size_bytes=4) for data in (b"here", b"gone")]
-    answer = await stub.FindMissingBlobs(cas_pb2.FindMissingBlobsRequest(blob_digests=wanted))
+    answer = await client.FindMissingBlobs(cas_pb2.FindMissingBlobsRequest(blob_digests=wanted))
     assert [missing.hash for missing in answer.missing_blob_digests] == [digest(b"gone")]
 
 
@@ -179,8 +179,8 @@ async def test_the_second_client_waits_and_sees_the_holder(served: tuple[Agent, 
     async for lease in acquiring(channel, request):
         states.append(lease)
         if lease.state is LeaseState.QUEUED:
-            stub: Any = lease_pb2_grpc.LeaseServiceStub(channel)
-            await stub.Release(
+            client = stub(lease_pb2_grpc.LeaseServiceStub, channel)
+            await client.Release(
                 lease_pb2.ReleaseRequest(lease_id=first.lease_id, fencing_token=first.fencing_token)
             )
     assert (states[0].queue_position, states[0].current_holder) == (1, "first")
@@ -192,14 +192,13 @@ async def test_the_second_client_waits_and_sees_the_holder(served: tuple[Agent, 
 async def test_closing_the_stream_gives_up_the_place(served: tuple[Agent, Channel]) -> None:
     agent, channel = served
     await acquire(channel, "first")
-    stub: Any = lease_pb2_grpc.LeaseServiceStub(channel)
+    client = stub(lease_pb2_grpc.LeaseServiceStub, channel)
     request = LeaseRequest(request_id="r", holder="second", wait_timeout_s=30.0)
-    call = stub.Acquire(lease_pb2.AcquireRequest(request=to_wire(request, lease_pb2.LeaseRequest())))
+    call = client.Acquire(lease_pb2.AcquireRequest(request=to_wire(request, lease_pb2.LeaseRequest())))
     await call.read()
     assert [lease.state for lease in agent.leases.listing()] == [LeaseState.GRANTED, LeaseState.QUEUED]
     call.cancel()
-    while len(agent.leases.listing()) > 1:
-        await asyncio.sleep(0.005)
+    await until(lambda: len(agent.leases.listing()) == 1)
 
 
 async def test_an_expired_lease_frees_the_device_and_cancels_its_job(
@@ -251,31 +250,31 @@ async def test_a_job_runs_and_its_rows_wait_until_acknowledged(
         assert await submit(channel, spec) == job_id
         rows = await fetch(channel)
         assert [row.sequence for row in rows] == [1, 2]
-        stub: Any = run_pb2_grpc.SpoolServiceStub(channel)
+        client = stub(run_pb2_grpc.SpoolServiceStub, channel)
         with pytest.raises(grpc.aio.AioRpcError) as wrong:
-            await stub.Acknowledge(run_pb2.AcknowledgeRequest(epoch="other", up_to_sequence=2))
+            await client.Acknowledge(run_pb2.AcknowledgeRequest(epoch="other", up_to_sequence=2))
         assert wrong.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-        left = await stub.Acknowledge(
+        left = await client.Acknowledge(
             run_pb2.AcknowledgeRequest(epoch=rows[0].epoch, up_to_sequence=rows[0].sequence)
         )
         assert left.remaining_count == 1
         assert [row.sequence for row in await fetch(channel)] == [2]
-        jobs: Any = job_pb2_grpc.JobServiceStub(channel)
+        jobs = stub(job_pb2_grpc.JobServiceStub, channel)
         cancelled = await jobs.Cancel(job_pb2.CancelRequest(job_id=job_id))
         assert cancelled.job.state == job_pb2.JOB_STATE_SUCCEEDED
         assert agent.jobs.get(job_id).state is JobState.SUCCEEDED
 
 
 async def test_health_answers_for_every_service(served: tuple[Agent, Channel]) -> None:
-    stub: Any = health_pb2_grpc.HealthStub(served[1])
+    client = stub(health_pb2_grpc.HealthStub, served[1])
     for service in ("", *SERVICES):
-        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+        answer = await client.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING, service
 
 
 async def test_reflection_lists_the_services(served: tuple[Agent, Channel]) -> None:
-    stub: Any = reflection_pb2_grpc.ServerReflectionStub(served[1])
-    call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+    client = stub(reflection_pb2_grpc.ServerReflectionStub, served[1])
+    call = client.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
     answers = [answer async for answer in call]
     names = {service.name for service in answers[0].list_services_response.service}
     assert names >= set(SERVICES)
@@ -302,19 +301,19 @@ async def test_a_full_agent_still_answers_health_and_cancel(
         grpc.aio.insecure_channel(address) as channel,
     ):
         await acquire(channel, "holder")
-        stub: Any = lease_pb2_grpc.LeaseServiceStub(channel)
+        client = stub(lease_pb2_grpc.LeaseServiceStub, channel)
         waiting = []
         for number in range(2):
             request = LeaseRequest(request_id=f"w{number}", holder="w", wait_timeout_s=60.0)
             wire = lease_pb2.AcquireRequest(request=to_wire(request, lease_pb2.LeaseRequest()))
-            waiting.append(stub.Acquire(wire))
+            waiting.append(client.Acquire(wire))
             await waiting[-1].read()
         with pytest.raises(grpc.aio.AioRpcError) as full:
-            await stub.ListLeases(lease_pb2.ListLeasesRequest())
+            await client.ListLeases(lease_pb2.ListLeasesRequest())
         assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        health: Any = health_pb2_grpc.HealthStub(channel)
+        health = stub(health_pb2_grpc.HealthStub, channel)
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
-        jobs: Any = job_pb2_grpc.JobServiceStub(channel)
+        jobs = stub(job_pb2_grpc.JobServiceStub, channel)
         with pytest.raises(grpc.aio.AioRpcError) as unknown:
             await jobs.Cancel(job_pb2.CancelRequest(job_id="none"))
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND

@@ -168,7 +168,7 @@ def test_a_blob_that_the_disk_changed_is_told_and_removed(tmp_path: Path) -> Non
     path.chmod(0o600)
     path.write_bytes(b"c0ntent")
     with pytest.raises(CorruptDataError, match="changed"):
-        store.copy_verified(name, tmp_path / "copy")
+        store.copy_verified(name, store.fs, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
     assert store.missing([(name, 7)]) == [(name, 7)]
 

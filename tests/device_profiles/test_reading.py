@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import edgeloop_profiles
 import pytest
-from edgeloop_foundation.errors import InvalidInputError, NotFoundError
+from edgeloop_foundation.errors import InvalidInputError, MissingDependencyError, NotFoundError
 from edgeloop_profiles import Profile, list_profiles, load_profile
 
 BOARDS = Path(edgeloop_profiles.__file__).parent / "boards"
@@ -153,6 +154,12 @@ def test_what_is_no_profile_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(InvalidInputError, match=r"broken\.toml"):
         load_profile(path)
+
+
+def test_without_tomllib_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tomllib", None)
+    with pytest.raises(MissingDependencyError, match=r"Python 3\.11.*real board needs no profile"):
+        load_profile("nuc11")
 
 
 def test_every_group_of_figures_says_where_it_comes_from() -> None:

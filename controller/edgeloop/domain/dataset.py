@@ -48,6 +48,8 @@ class Dataset:
     output: str = ""
     #: Indices of the items meant for calibration; empty means split off a part by seed.
     calibration_indices: tuple[int, ...] = ()
+    #: What was done to the data on the way in, for people: casts, cuts, order of classes.
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {name: len(array) for name, array in self.inputs.items()}

@@ -37,6 +37,8 @@ __all__ = [
 _SHOWN = ("latency_p50", "latency_p95", "first_inference", "load_time", "memory", "size", "energy")
 """Quantities of a measurement, in the order of the columns."""
 
+_PIPE_WIDTH = 100_000
+
 
 def print_text(text: str) -> None:
     """Print text as it is, with one line end."""
@@ -69,10 +71,9 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "
     table = Table(*columns, title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console(file=sys.stdout, highlight=False)
     # A pipe has no width: nothing is cut or folded there.
-    width = None if console.is_terminal else max(200, console.measure(table).maximum)
-    console.print(table, width=width, crop=False)
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(file=sys.stdout, highlight=False, width=width).print(table)
 
 
 def _source(evidence: Evidence) -> str:
@@ -193,9 +194,9 @@ def print_facts(found: Sequence[tuple[DeviceSpec, Facts | None, str]]) -> None:
     from edgeloop.report.units import amount
 
     rows = []
-    for spec, facts, reason in found:
+    for spec, facts, _ in found:
         if facts is None:
-            rows.append((spec.name, reason, "", "", "", ""))
+            rows.append((spec.name, "no answer", "", "", "", ""))
             continue
         board = facts.hardware
         runtimes = ", ".join(f"{r.name} {r.version}" for r in facts.runtimes if not r.reason) or "none"
@@ -204,6 +205,9 @@ def print_facts(found: Sequence[tuple[DeviceSpec, Facts | None, str]]) -> None:
         memory = amount(board.memory_total_bytes, "B")
         rows.append((spec.name, kind, cpu, memory, runtimes, amount(facts.disk_free_bytes, "B")))
     _table(["device", "kind", "processor", "memory", "runtimes", "free disk"], rows)
+    for spec, facts, reason in found:
+        if facts is None:
+            print_text(f"{spec.name}: {reason}")
 
 
 def print_doctor(found: Sequence[tuple[DeviceSpec, Sequence[DoctorFinding]]]) -> None:

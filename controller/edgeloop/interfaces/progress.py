@@ -61,7 +61,9 @@ class ProgressListener:
                 self._bars.remove_task(task)
         self._tasks.clear()
         self._printed_s.clear()
-        self._console.print(f"[{time.monotonic() - self._start_s:6.1f} s] {name}", markup=False)
+        self._console.print(
+            f"[{time.monotonic() - self._start_s:6.1f} s] {name}", markup=False, soft_wrap=True
+        )
 
     def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
         """Show that ``done`` of ``total`` pieces are finished."""
@@ -78,8 +80,8 @@ class ProgressListener:
         if due or (total and done == total):
             self._printed_s[what] = now_s
             of_total = f" of {total}" if total else ""
-            self._console.print(f"  {what}: {done}{of_total} {unit}".rstrip(), markup=False)
+            self._console.print(f"  {what}: {done}{of_total} {unit}".rstrip(), markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print something a person should read."""
-        self._console.print(f"  {text}", markup=False)
+        self._console.print(f"  {text}", markup=False, soft_wrap=True)

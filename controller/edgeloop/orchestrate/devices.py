@@ -11,7 +11,8 @@ from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.lease import LeaseState
 
 from edgeloop.domain.device import DeviceSpec
-from edgeloop.orchestrate.fleet import OpenDevice, open_fleet
+from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.measure import OpenDevice
 
 if TYPE_CHECKING:
     from edgeloop.app import App

@@ -61,7 +61,14 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         listener.phase("Candidates")
         candidates = await build_candidates(app, prepared, recipes, request.seed, listener)
         listener.phase("Quality on the host")
-        candidates = await judge_candidates(app, prepared, candidates, request, listener)
+        candidates = await judge_candidates(
+            app,
+            prepared,
+            candidates,
+            seed=request.seed,
+            hopeless_drop=request.hopeless_drop,
+            listener=listener,
+        )
         listener.phase("Measure on the devices")
         measure = _measure_request(request, experiment_id, candidates, time.monotonic() - started)
         measured = await measure_fleet(app, fleet, measure, listener)
@@ -120,7 +127,10 @@ def _recipes(
 def _measurable(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Return the candidates to measure, the original first; equal artifacts are measured once."""
     built = sorted((c for c in candidates if c.state is CandidateState.BUILT), key=lambda c: not c.original)
-    return tuple({c.artifact_digest: c for c in reversed(built)}.values())[::-1]
+    first: dict[str, Candidate] = {}
+    for candidate in built:
+        first.setdefault(candidate.artifact_digest, candidate)
+    return tuple(first.values())
 
 
 def _measure_request(
@@ -213,5 +223,9 @@ def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) 
     )
     devices = tuple(_decide(device, stored.candidates, constraints, objectives) for device in stored.devices)
     result = replace(stored, request=request, devices=devices)
-    app.records.add_decision(result)
+    for device in devices:
+        if device.strategy is not None:
+            app.records.add_decision(
+                stored.experiment_id, device.strategy, request.require, request.prefer, time.time()
+            )
     return result

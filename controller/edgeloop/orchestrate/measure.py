@@ -8,7 +8,6 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -143,6 +142,9 @@ async def _run_leased(
     async def ingest(spooled: SpooledRun) -> bool:
         return await asyncio.to_thread(app.records.ingest, spooled, name)
 
+    async def keep_samples(digest: str, data: bytes) -> None:
+        await asyncio.to_thread(app.records.put_samples, digest, data)
+
     async with device.client.lease(
         holder_name(), wait_timeout_s=request.lease_wait_s, on_wait=waiting
     ) as lease:
@@ -156,20 +158,4 @@ async def _run_leased(
             experiment_id=request.experiment_id,
             context=request.context,
         )
-        runs = await run_job(device.client, spec, ingest=ingest, on_event=on_event, lost=lease.lost)
-    for run in runs:
-        await _keep_samples(app, device, run)
-    return _in_order(runs, trials)
-
-
-async def _keep_samples(app: App, device: OpenDevice, run: Run) -> None:
-    if run.timing is None or not run.timing.samples_digest:
-        return
-    count = sum(block.sample_count for block in run.timing.blocks)
-    data = await device.client.read_blob(run.timing.samples_digest, 8 * count)
-    await asyncio.to_thread(app.records.put_samples, run.timing.samples_digest, data)
-
-
-def _in_order(runs: Sequence[Run], trials: Sequence[Trial]) -> tuple[Run, ...]:
-    place = {trial.trial_id: index for index, trial in enumerate(trials)}
-    return tuple(sorted(runs, key=lambda run: place.get(run.trial.trial_id, len(place))))
+        return await run_job(device.client, spec, ingest, on_event=on_event, store_samples=keep_samples)

@@ -17,7 +17,7 @@ from edgeloop.domain.candidate import Candidate, CandidateState
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener
 from edgeloop.domain.recipe import ORIGINAL, Recipe
-from edgeloop.orchestrate.candidates import build_candidates, judge_against
+from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
 from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
@@ -52,7 +52,8 @@ async def compress(
     built = await build_candidates(app, prepared, (ORIGINAL, recipe), seed, listener)
     if built[-1].state is not CandidateState.BUILT:
         raise InvalidInputError(f"{recipe.label}: {built[-1].reason}")
-    return (await judge_against(app, prepared, built, seed, listener))[-1]
+    judged = await judge_candidates(app, prepared, built, seed=seed, hopeless_drop=1.0, listener=listener)
+    return judged[-1]
 
 
 async def _artifact_of(

@@ -212,6 +212,8 @@ def _drop(path: Path) -> bool:
     """Drop one file's pages; proven by a read that may not wait for the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        # Pages that still wait to be written cannot be dropped.
+        os.fdatasync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)
     except OSError as error:

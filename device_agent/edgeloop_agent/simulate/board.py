@@ -17,9 +17,10 @@ from edgeloop_agent.board import RealBoard, RunnerSession, RunnerStart
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.simulate.clock import SimulatedJobClock
 from edgeloop_agent.simulate.facts import build_facts
+from edgeloop_agent.simulate.parity import ParitySession
 from edgeloop_agent.simulate.session import SimulatedSession
 from edgeloop_agent.simulate.state import BoardState
-from edgeloop_agent.simulate.workload import Workload
+from edgeloop_agent.simulate.workload import Workload, runtime_version
 
 __all__ = ["SimulatedBoard"]
 
@@ -27,8 +28,8 @@ __all__ = ["SimulatedBoard"]
 class SimulatedBoard:
     """A board that follows a profile; one process of the agent simulates one.
 
-    Heat lives as long as this object: a new agent starts with a cold board, so that the same seed and the same jobs
-    give the same records.
+    Heat lives as long as this object: a new agent starts with a cold board, so that one seed and the same
+    jobs give the same records.
 
     Args:
         profile: what it simulates.
@@ -41,7 +42,6 @@ class SimulatedBoard:
     def __init__(
         self, profile: Profile, seed: int, name: str, state_directory: Path, processes: ProcessPort
     ) -> None:
-        self.clock = SimulatedJobClock()
         self.simulation: Simulation | None = Simulation(
             profile=profile.name,
             profile_digest=profile.digest,
@@ -55,6 +55,7 @@ class SimulatedBoard:
         self._profile, self._seed, self._name = profile, seed, name
         self._state_directory = state_directory
         self._state = BoardState(profile)
+        self.clock = SimulatedJobClock(idle=lambda seconds: self._state.advance(seconds, 0, "fp32"))
         self._host = RealBoard(state_directory, name, processes)
 
     async def facts(self) -> Facts:
@@ -85,13 +86,14 @@ class SimulatedBoard:
         if start.purpose == "parity" and self._accepts(start):
             # Processors of the simulated board need not exist here; numerics do not depend on them.
             settings = dataclasses.replace(start.settings, affinity=())
-            return await self._host.start_runner(dataclasses.replace(start, settings=settings))
+            runner = await self._host.start_runner(dataclasses.replace(start, settings=settings))
+            return ParitySession(runner, runtime_version(self._profile.runtime(settings.runtime)))
         return SimulatedSession(
             self._profile, start, clock=self.clock, state=self._state, board_seed=self._seed
         )
 
     def _accepts(self, start: RunnerStart) -> bool:
-        """Return whether the simulated board could run this; if not, a simulated session says why at ``open``."""
+        """Return whether the board could run this; if not, a simulated session says why at ``open``."""
         try:
             workload = Workload(self._profile, start.artifact, start.settings, start.batch_size)
             workload.check_memory(start.memory_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 __all__ = ["SimulatedJobClock"]
 
@@ -12,10 +13,14 @@ class SimulatedJobClock:
     """Job time: stands still while nothing is simulated, and jumps by what is.
 
     Wall time stays that of this machine, so that leases and deadlines mean what they say.
+
+    Args:
+        idle: told how many seconds the board idles whenever somebody sleeps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, idle: Callable[[float], None] | None = None) -> None:
         self._now_ns = 0
+        self._idle = idle
 
     def monotonic_ns(self) -> int:
         """Return simulated nanoseconds since the board was started."""
@@ -28,6 +33,8 @@ class SimulatedJobClock:
     async def sleep(self, seconds: float) -> None:
         """Let job time pass at once; other tasks get their turn."""
         self.advance_ns(max(0, round(seconds * 1e9)))
+        if self._idle is not None:
+            self._idle(max(0.0, seconds))
         await asyncio.sleep(0)
 
     def advance_ns(self, duration_ns: int) -> None:

@@ -18,7 +18,7 @@ from edgeloop_agent.board import Reply, RunnerStart
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.simulate.clock import SimulatedJobClock
 from edgeloop_agent.simulate.state import BoardState
-from edgeloop_agent.simulate.workload import Workload
+from edgeloop_agent.simulate.workload import Workload, runtime_version
 
 __all__ = ["SimulatedSession", "derive_seed"]
 
@@ -85,9 +85,7 @@ class SimulatedSession:
         workload = Workload(self._profile, start.artifact, start.settings, start.batch_size)
         workload.check_memory(start.memory_bytes)
         load = workload.load(cold=start.drop_page_cache, frequency_hz=self._state.frequency_hz)
-        self._samples = SampleStream(
-            self._profile, workload.nominal, derive_seed(self._board_seed, start)
-        )
+        self._samples = SampleStream(self._profile, workload.nominal, derive_seed(self._board_seed, start))
         # Loading has its own noise, of the same kind: one draw relative to the median.
         load_s = load.load_s * self._samples.next_s() / workload.nominal.point_s
         self._pass(load_s, 1, timeout_s)
@@ -95,7 +93,7 @@ class SimulatedSession:
         self._peak_bytes = workload.memory.load_peak_bytes
         header = {
             "ok": True,
-            "runtime_version": workload.runtime.version,
+            "runtime_version": runtime_version(workload.runtime),
             "providers": list(workload.runtime.providers),
             "load_ns": round(load_s * 1e9),
             "cold": start.drop_page_cache,

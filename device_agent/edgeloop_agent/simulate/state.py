@@ -9,7 +9,7 @@ from edgeloop_protocol.types.measurement import Reading
 __all__ = ["BoardState"]
 
 _STEP_S = 0.5
-"""Longest time between two looks of the firmware at the temperature; short against any die's time constant."""
+"""Longest time between two looks of the firmware at the temperature; short against a die's time constant."""
 
 
 class BoardState:

@@ -1,4 +1,4 @@
-"""One artifact with its settings on one simulated board: what it is refused for, and its predicted figures."""
+"""One artifact with its settings on one simulated board: why it is refused, or its predicted figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
 
-__all__ = ["Workload"]
+__all__ = ["Workload", "runtime_version"]
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 
@@ -132,6 +132,11 @@ class Workload:
             batch_size=self._batch_size,
             runtime=self._settings.runtime,
         )
+
+
+def runtime_version(runtime: RuntimeModel) -> str:
+    """Return name and version in the words of a real runner."""
+    return f"{runtime.name} {runtime.version}"
 
 
 def _unsupported(reason: str) -> RunnerFailure:

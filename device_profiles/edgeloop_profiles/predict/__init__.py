@@ -1,7 +1,7 @@
-"""THE model of latency, memory, heat and power, over a kernel table; one implementation for simulator, calibration and search.
+"""THE model of latency, memory, heat and power, over a kernel table; for simulator, calibration, search.
 
-Law: pure functions and small state objects over a ``Profile``; standard library only; no clock, no file, no global
-randomness. A prediction carries its point, its 90 % interval, its basis and its notes.
+Law: pure functions and small state objects over a ``Profile``; standard library only; no clock, no file, no
+global randomness. A prediction carries its point, its 90 % interval, its basis and its notes.
 """
 
 from edgeloop_profiles.predict.latency import BASIS, KernelTime, Prediction, predict_latency

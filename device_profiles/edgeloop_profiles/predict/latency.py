@@ -14,6 +14,11 @@ __all__ = ["BASIS", "KernelTime", "Prediction", "predict_latency"]
 BASIS = "datasheet"
 """No prediction of an unfitted profile may claim more than this."""
 
+_OTHER_SHARE = 0.5
+_OTHER_FACTOR = 3.0
+"""Kernels of class "other" (trees, decoders, plug-ins) are predicted by their bytes alone. From this share of
+the time on the interval is this much wider (assumed)."""
+
 _NOTE_SHARE = 0.05
 """A precision or an encoding is worth a note from this share of the time on."""
 
@@ -202,8 +207,10 @@ def _summary(machine: _Machine, times: tuple[KernelTime, ...]) -> Prediction:
     point += machine.runtime.overheads.inference_s * machine.slowdown
     # Errors of one precision are shared by its kernels, so they do not average out.
     factor = max(
-        machine.runtime.interval_factor(name) for name, share in shares.items() if share >= _NOTE_SHARE
+        machine.runtime.interval(name).factor for name, share in shares.items() if share >= _NOTE_SHARE
     )
+    if _other_share(times) >= _OTHER_SHARE:
+        factor *= _OTHER_FACTOR
     return Prediction(
         point_s=point,
         low_s=point / factor,
@@ -216,8 +223,24 @@ def _summary(machine: _Machine, times: tuple[KernelTime, ...]) -> Prediction:
     )
 
 
+def _other_share(times: tuple[KernelTime, ...]) -> float:
+    total = sum(time.time_s for time in times)
+    other = sum(time.time_s for time in times if time.kernel.kernel_class == "other")
+    return other / total if total else 0.0
+
+
 def _notes(machine: _Machine, times: tuple[KernelTime, ...], shares: dict[str, float]) -> tuple[str, ...]:
     notes = [f"Rates of {machine.runtime.name} on {machine.profile.name}: {machine.runtime.source}"]
+    for name, share in sorted(shares.items()):
+        if share >= _NOTE_SHARE:
+            interval = machine.runtime.interval(name)
+            notes.append(
+                f"90 % interval x/\N{DIVISION SIGN} {interval.factor:g} for {name}: {interval.source}"
+            )
+    if _other_share(times) >= _OTHER_SHARE:
+        notes.append(
+            f"Most kernels are known by their bytes alone, so the interval is {_OTHER_FACTOR:g}x wider."
+        )
     cores = machine.profile.processor.logical_cores
     if machine.threads > cores:
         notes.append(f"{machine.threads} threads share {cores} logical cores.")

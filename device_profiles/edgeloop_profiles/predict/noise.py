@@ -1,8 +1,8 @@
 """Noise of steady latency: a log-normal body with memory, and stalls that make a heavy right tail.
 
-With probability ``spike_rate`` an inference is hit by a stall: ``p90/p50`` times a Pareto variable. All others are
-log-normal, their logarithms an AR(1) series. Body and Pareto exponent are solved from the profile's ``p90/p50`` and
-``p99/p50``, so that the mixture has exactly these quantiles and a median of one.
+With probability ``spike_rate`` an inference is hit by a stall: ``p90/p50`` times a Pareto variable. Others
+are log-normal, their logarithms an AR(1) series. Body and Pareto exponent are solved from the profile's
+``p90/p50`` and ``p99/p50``, so that the mixture has exactly these quantiles and a median of one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class NoiseShape:
         rate, p90, p99 = tails.spike_rate, tails.p90_over_p50, tails.p99_over_p50
         if not 0.01 <= rate < 0.1 or not 1.0 < p90 < p99:
             raise InvalidInputError(
-                f"tails.{tails.precision}: found spike_rate {rate}, p90_over_p50 {p90} and p99_over_p50 {p99}, "
+                f"tails.{tails.precision}: found spike_rate {rate}, p90_over_p50 {p90}, p99_over_p50 {p99}, "
                 "allowed is a rate from 0.01 to below 0.1 and 1 < p90_over_p50 < p99_over_p50."
             )
         z50 = _NORMAL.inv_cdf(1 - (0.5 - rate) / (1 - rate))
@@ -61,8 +61,8 @@ class NoiseShape:
         left = (0.01 - beyond) / rate
         if not 0 < left < 1:
             raise InvalidInputError(
-                f"tails.{tails.precision}.p99_over_p50: found {p99}, allowed is more than a log-normal body with "
-                f"p90_over_p50 {p90} reaches without stalls."
+                f"tails.{tails.precision}.p99_over_p50: found {p99}, allowed is more than a log-normal body "
+                f"with p90_over_p50 {p90} reaches without stalls."
             )
         return cls(
             mu=-sigma * z50,

@@ -13,7 +13,7 @@ def board_power_w(
     """Return the power of the whole board in watt with this many threads busy; 0 threads is idle."""
     power = profile.power
     cores = min(busy_threads, profile.processor.physical_cores)
-    relative = (frequency_hz / profile.processor.max_frequency_hz) ** power.frequency_exponent
+    relative: float = (frequency_hz / profile.processor.max_frequency_hz) ** power.frequency_exponent
     kind = power.int8_factor if precision == "int8" else 1.0
     return power.idle_w + power.core_w * cores * relative * kind
 

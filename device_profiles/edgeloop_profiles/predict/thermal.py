@@ -1,4 +1,4 @@
-"""Heat: two thermal masses in a row, solved exactly while power is constant, and the firmware's answer to it."""
+"""Heat: two thermal masses in a row, solved exactly at constant power, and the firmware's answer to it."""
 
 from __future__ import annotations
 

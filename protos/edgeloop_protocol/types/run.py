@@ -162,7 +162,7 @@ class Timing:
     blocks: tuple[Block, ...] = ()
     #: SHA-256 of the blob of raw samples: little-endian int64 nanoseconds, blocks in order; empty when none.
     samples_digest: str = ""
-    #: Largest relative disagreement between the runner's clock and the agent's over one batch.
+    #: Largest relative disagreement between the runner's clock and the agent's over one process.
     clock_disagreement: float | None = None
     #: True when that exceeds max(1 ms, 5 %): no gate accepts such a run.
     timing_disputed: bool = False

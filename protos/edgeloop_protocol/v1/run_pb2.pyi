@@ -462,7 +462,7 @@ class Timing(google.protobuf.message.Message):
     none.
     """
     clock_disagreement: builtins.float
-    """Largest relative disagreement between the runner's clock and the agent's over one batch."""
+    """Largest relative disagreement between the runner's clock and the agent's over one process."""
     timing_disputed: builtins.bool
     """True when that exceeds max(1 ms, 5 %): no gate accepts such a run."""
     @property

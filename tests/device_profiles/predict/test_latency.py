@@ -11,7 +11,7 @@ from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
 from edgeloop_profiles import Profile, list_profiles, load_profile
 from edgeloop_profiles.predict import Prediction, predict_latency
 from edgeloop_protocol.types.artifact import Kernel
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 PROFILES = {name: load_profile(name) for name in list_profiles()}
@@ -45,18 +45,21 @@ def point(profile: Profile, *table: Kernel, threads: int = 1, **options: float) 
     return predict_latency(profile, table, threads=threads, **options).point_s  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(profiles, kernels(), st.integers(0, 10**9), st.integers(1, 8))
 def test_more_arithmetic_is_never_faster(profile: Profile, kernel: Kernel, more: int, threads: int) -> None:
     heavier = dataclasses.replace(kernel, macs=kernel.macs + more)
     assert point(profile, heavier, threads=threads) >= point(profile, kernel, threads=threads)
 
 
+@settings(deadline=None)
 @given(profiles, kernels(), sizes, st.sampled_from(("input_bytes", "weight_bytes", "output_bytes")))
 def test_more_bytes_are_never_faster(profile: Profile, kernel: Kernel, more: int, field: str) -> None:
-    heavier = dataclasses.replace(kernel, **{field: getattr(kernel, field) + more})  # type: ignore[arg-type]
+    heavier = dataclasses.replace(kernel, **{field: getattr(kernel, field) + more})
     assert point(profile, heavier) >= point(profile, kernel) * (1 - 1e-12)
 
 
+@settings(deadline=None)
 @given(profiles, kernels(), st.data())
 def test_more_threads_are_not_slower_up_to_the_logical_cores(
     profile: Profile, kernel: Kernel, data: st.DataObject
@@ -67,6 +70,7 @@ def test_more_threads_are_not_slower_up_to_the_logical_cores(
     assert point(profile, kernel, threads=many) <= point(profile, kernel, threads=few) * (1 + 1e-12)
 
 
+@settings(deadline=None)
 @given(profiles, kernels(), st.floats(0.1, 0.99), st.integers(1, 4))
 def test_a_lower_clock_is_slower(profile: Profile, kernel: Kernel, share: float, threads: int) -> None:
     slow = share * profile.processor.max_frequency_hz
@@ -75,6 +79,7 @@ def test_a_lower_clock_is_slower(profile: Profile, kernel: Kernel, share: float,
     )
 
 
+@settings(deadline=None)
 @given(profiles, kernels(), st.integers(2, 16))
 def test_a_batch_costs_more_than_one_and_less_than_its_items(
     profile: Profile, kernel: Kernel, batch_size: int
@@ -85,6 +90,7 @@ def test_a_batch_costs_more_than_one_and_less_than_its_items(
     assert point(profile, light, batch_size=batch_size) < batch_size * point(profile, light)
 
 
+@settings(deadline=None)
 @given(profiles, st.lists(kernels(), min_size=1, max_size=5), st.integers(1, 8))
 def test_the_interval_holds_the_point_and_the_kernels_add_up(
     profile: Profile, table: list[Kernel], threads: int
@@ -202,8 +208,8 @@ def test_the_interval_is_that_of_the_precision(
     fp32 = predict_latency(pi4, (conv,), threads=1)
     mixed = predict_latency(pi4, (conv, as_int8(conv, "U8S8")), threads=1)
     assert (fp32.basis, fp32.precision) == ("datasheet", "fp32")
-    assert fp32.interval_factor == pi4.runtimes[0].interval_factor("fp32")
-    assert mixed.interval_factor == pi4.runtimes[0].interval_factor("int8") > fp32.interval_factor
+    assert fp32.interval_factor == pi4.runtimes[0].interval("fp32").factor
+    assert mixed.interval_factor == pi4.runtimes[0].interval("int8").factor > fp32.interval_factor
     assert any("unvalidated" in note for note in fp32.notes)
 
 
@@ -219,3 +225,18 @@ def test_nothing_to_predict_from_is_an_error(pi4: Profile, conv: Kernel) -> None
 def test_a_kernel_without_a_rate_is_refused_by_name(pi4: Profile, conv: Kernel) -> None:
     with pytest.raises(UnsupportedError, match=r"no rate of onnxruntime for Conv 'conv_0' .*int4"):
         predict_latency(pi4, (dataclasses.replace(conv, precision="int4"),), threads=1)
+
+
+def test_kernels_known_by_their_bytes_alone_widen_the_interval(pi4: Profile, conv: Kernel) -> None:
+    tree = dataclasses.replace(conv, kernel_class="other", op_type="TreeEnsembleClassifier", macs=0)
+    prediction = predict_latency(pi4, (tree,), threads=1)
+    assert prediction.interval_factor == 3 * pi4.runtimes[0].interval("fp32").factor
+    assert any("bytes alone" in note for note in prediction.notes)
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_every_class_has_a_rate_in_every_precision(name: str, conv: Kernel) -> None:
+    for kernel_class in CLASSES + LIGHT:
+        for precision in ("fp32", "fp16", "int8"):
+            kernel = dataclasses.replace(conv, kernel_class=kernel_class, precision=precision)
+            assert point(PROFILES[name], kernel) > 0

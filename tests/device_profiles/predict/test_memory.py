@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeloop_profiles import Profile
 from edgeloop_profiles.predict import predict_memory
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 MIB = 1 << 20
@@ -22,6 +22,7 @@ def test_parameters_count_more_while_loading_and_activations_per_item(pi4: Profi
     assert eight.basis == "datasheet"
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**10), st.integers(0, 10**10), st.integers(1, 64))
 def test_order_of_the_moments(weights: int, activations: int, batch_size: int) -> None:
     from edgeloop_profiles import load_profile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import statistics
 
@@ -35,6 +36,14 @@ def test_quantiles_are_those_of_the_profile(pi4: Profile, samples: list[float]) 
     assert quantile(samples, 0.99) / p50 == pytest.approx(tails.p99_over_p50, rel=0.06)
 
 
+def test_strong_correlation_keeps_the_quantiles(pi4: Profile, conv: Kernel) -> None:
+    sticky = dataclasses.replace(pi4.tails_of("fp32"), autocorrelation=0.8)
+    profile = dataclasses.replace(pi4, tails=(sticky, pi4.tails_of("fp16"), pi4.tails_of("int8")))
+    source = stream(profile, conv, 11)
+    values = [source.next_s() for _ in range(COUNT)]
+    assert quantile(values, 0.90) / statistics.median(values) == pytest.approx(sticky.p90_over_p50, rel=0.01)
+
+
 def test_the_tail_is_not_gaussian(samples: list[float]) -> None:
     mean, deviation = statistics.fmean(samples), statistics.stdev(samples)
     skewness = statistics.fmean(((x - mean) / deviation) ** 3 for x in samples)
@@ -46,9 +55,7 @@ def test_the_tail_is_not_gaussian(samples: list[float]) -> None:
 
 def test_neighbours_are_correlated(pi4: Profile, samples: list[float]) -> None:
     cut = quantile(samples, 0.95)
-    pairs = [
-        (math.log(a), math.log(b)) for a, b in zip(samples, samples[1:], strict=False) if a < cut and b < cut
-    ]
+    pairs = [(math.log(a), math.log(b)) for a, b in itertools.pairwise(samples) if a < cut and b < cut]
     found = statistics.correlation([a for a, _ in pairs], [b for _, b in pairs])
     assert found == pytest.approx(pi4.tails_of("fp32").autocorrelation, abs=0.08)
 

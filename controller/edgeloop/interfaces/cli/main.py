@@ -53,11 +53,15 @@ _DEVICE_ERRORS = (
 )
 
 
+class _ReaderGoneError(Exception):
+    """Nobody reads our standard output any more."""
+
+
 def exit_code_of(error: BaseException) -> int:
     """Return the exit code that stands for an error."""
     if isinstance(error, KeyboardInterrupt | e.CancelledByUserError | click.Abort):
         return _EXIT_INTERRUPTED
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError | _ReaderGoneError):
         return _EXIT_PIPE
     if isinstance(error, e.InternalError):
         return EXIT_FAULT
@@ -117,6 +121,15 @@ class _Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl([(name, line) for name, (_, line) in _VERBS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # Caught here, because click itself answers both in its own way.
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise e.CancelledByUserError("interrupted.") from error
+        except BrokenPipeError as error:
+            raise _ReaderGoneError from error
 
     def main(
         self,

@@ -94,7 +94,6 @@ def _request(
     from edgeloop_protocol.types.trial import RuntimeSettings
 
     from edgeloop.domain.experiment import ExperimentRequest
-    from edgeloop.domain.recipe import Recipe
     from edgeloop.interfaces.config import BenchmarkConfig, ExperimentConfig
     from edgeloop.interfaces.options import parse_duration_s, parse_state
 

@@ -1,0 +1,158 @@
+"""A built model as an artifact: flat file names, a golden pack, and a manifest with nothing left open."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeloop_protocol.types.artifact import FILE_NAME, Artifact, FileEntry, Tolerance
+
+from edgeloop.compress.graph import digest_of_files, external_locations, external_tensors, load_model
+from edgeloop.compress.items import check_items, first_feed
+from edgeloop.compress.libraries import library_versions
+from edgeloop.compress.lowering import lower
+from edgeloop.domain.dataset import Dataset
+from edgeloop.domain.model import ModelDescription
+from edgeloop.domain.recipe import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["NO_DECISION", "Decision", "GoldenWriter", "ToleranceTable", "package"]
+
+MODEL_FILE = "model.onnx"
+GOLDEN_FILE = "golden.npz"
+_RESERVED = (MODEL_FILE, GOLDEN_FILE, "manifest.json")
+
+ToleranceTable = Callable[[str], tuple[tuple[str, Tolerance], ...]]
+"""Precision -> tolerances against "host" and "original"."""
+
+GoldenWriter = Callable[
+    [Path, Dataset, "Mapping[str, NDArray[np.generic]]", "Mapping[str, NDArray[np.generic]]"], None
+]
+"""``write(path, data, host outputs, original outputs)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """How decisions are read from the outputs; empty names when there are none."""
+
+    #: Output that decisions are read from.
+    output: str = ""
+    #: "argmax" or "threshold".
+    rule: str = ""
+    #: Threshold of the "threshold" rule.
+    threshold: float = 0.5
+
+
+NO_DECISION = Decision()
+"""Outputs that nothing is decided from."""
+
+
+def package(
+    model_path: Path,
+    description: ModelDescription,
+    *,
+    label: str,
+    recipe: Recipe,
+    source_digest: str,
+    directory: Path,
+    golden: Dataset,
+    host: Mapping[str, NDArray[np.generic]],
+    original: Mapping[str, NDArray[np.generic]],
+    decision: Decision,
+    tolerances_for: ToleranceTable,
+    write_golden: GoldenWriter,
+) -> tuple[Artifact, dict[str, Path]]:
+    """Write the artifact's files into ``directory`` and return its manifest and the path of each file by
+    name.
+
+    Args:
+        model_path: What was built.
+        description: Description of ``model_path``.
+        label: Name for people.
+        recipe: The passes whose effect is in the model.
+        source_digest: Digest of the model as the user gave it.
+        directory: Where the files go; created when missing.
+        golden: Reference inputs.
+        host: The built model's outputs for them on this host.
+        original: The unmodified model's outputs for them.
+        decision: How decisions are read.
+        tolerances_for: Tolerance policy.
+        write_golden: Writes the golden pack.
+
+    Raises:
+        InvalidInputError: the golden inputs do not fit the model, or it fails on them.
+    """
+    check_items(golden, description.inputs)
+    directory.mkdir(parents=True, exist_ok=True)
+    files = _copy_model(model_path, directory)
+    write_golden(directory / GOLDEN_FILE, golden, host, original)
+    files[GOLDEN_FILE] = directory / GOLDEN_FILE
+    lowering = lower(directory / MODEL_FILE, first_feed(golden, description.inputs))
+    artifact = Artifact(
+        format="onnx",
+        label=label,
+        files=tuple(_entry(name, files[name]) for name in sorted(files)),
+        model_file=MODEL_FILE,
+        golden_file=GOLDEN_FILE,
+        source_digest=source_digest,
+        recipe=recipe.canonical(),
+        precision=lowering.precision,
+        opsets=description.opsets,
+        inputs=description.inputs,
+        outputs=description.outputs,
+        state=description.state,
+        decision_output=decision.output,
+        decision_rule=decision.rule,
+        decision_threshold=decision.threshold,
+        tolerances=tolerances_for(lowering.precision),
+        kernels=lowering.kernels,
+        activation_peak_bytes=lowering.activation_peak_bytes,
+        weight_bytes=lowering.weight_bytes,
+        libraries=library_versions(),
+    )
+    return artifact, files
+
+
+def _entry(name: str, path: Path) -> FileEntry:
+    return FileEntry(name=name, digest=digest_of_files(path, ()), size_bytes=path.stat().st_size)
+
+
+def _copy_model(model_path: Path, directory: Path) -> dict[str, Path]:
+    """Copy the model as ``model.onnx`` and its external data under flat names; its bytes change only if
+    names do."""
+    proto = load_model(model_path)
+    locations = external_locations(proto, model_path)
+    names = _flat_names(locations)
+    files = {MODEL_FILE: directory / MODEL_FILE}
+    for location, name in names.items():
+        shutil.copyfile(model_path.parent / location, directory / name)
+        files[name] = directory / name
+    if all(location == name for location, name in names.items()):
+        shutil.copyfile(model_path, directory / MODEL_FILE)
+        return files
+    for tensor in external_tensors(proto):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = names[entry.value]
+    (directory / MODEL_FILE).write_bytes(proto.SerializeToString())
+    return files
+
+
+def _flat_names(locations: tuple[str, ...]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    taken = set(_RESERVED)
+    for index, location in enumerate(locations):
+        name = location
+        if not FILE_NAME.fullmatch(location) or location in taken:
+            tail = re.sub(r"[^a-z0-9._-]+", "-", location.rpartition("/")[2].lower())[-80:]
+            name = f"data-{index}-{tail}"
+        names[location] = name
+        taken.add(name)
+    return names

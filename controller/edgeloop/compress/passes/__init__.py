@@ -1,0 +1,37 @@
+"""One technique a file; each states what it needs and what it promises, and is checked for both.
+
+Law: a pass reads one ONNX file and writes another, and touches nothing else. The public ``run`` of the base
+class holds it to its word; what a pass cannot do well on a model it refuses with the reason.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeloop_foundation.registry import Registry
+
+from edgeloop.compress.passes.base import Condition, Pass, PassContext, PassResult
+from edgeloop.domain.recipe import PassSpec
+
+__all__ = ["BUILTIN", "REGISTRY", "Condition", "Pass", "PassContext", "PassResult", "make_pass"]
+
+BUILTIN = {
+    "optimize_graph": "edgeloop.compress.passes.optimize_graph:OptimizeGraph",
+    "quantize_dynamic": "edgeloop.compress.passes.quantize_dynamic:QuantizeDynamic",
+    "quantize_static": "edgeloop.compress.passes.quantize_static:QuantizeStatic",
+}
+"""Drivers by name."""
+
+REGISTRY: Registry[Pass[Any]] = Registry("passes", BUILTIN)
+"""Every known pass."""
+
+
+def make_pass(spec: PassSpec) -> Pass[Any]:
+    """Return the configured pass.
+
+    Raises:
+        NotFoundError: no pass of that name.
+        InvalidInputError: a setting is unknown, of the wrong type or out of range.
+    """
+    driver = REGISTRY.load(spec.name)
+    return driver(driver.parse_settings(dict(spec.settings)))

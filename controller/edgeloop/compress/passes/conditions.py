@@ -1,0 +1,46 @@
+"""Conditions that several passes share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeloop.compress.passes.base import Condition, PassContext
+from edgeloop.domain.model import ModelDescription
+
+__all__ = ["FULL_PRECISION", "NOT_A_TREE", "NOT_QUANTIZED", "has_tree_operators"]
+
+_CLASSIC_DOMAIN = "ai.onnx.ml"
+_CLASSIC_OPERATORS = (
+    "TreeEnsembleClassifier",
+    "TreeEnsembleRegressor",
+    "TreeEnsemble",
+    "SVMClassifier",
+    "SVMRegressor",
+    "LinearClassifier",
+    "LinearRegressor",
+)
+
+
+def has_tree_operators(model: ModelDescription) -> bool:
+    """Return whether the work of a model is in operators of the classic-ML domain, which hold no tensors
+    to quantise."""
+    return _CLASSIC_DOMAIN in dict(model.opsets) and model.operator_count(*_CLASSIC_OPERATORS) > 0
+
+
+def _quantized(model: ModelDescription, settings: Any, context: PassContext) -> str:
+    return "it is quantised already" if model.quantized else ""
+
+
+def _classic(model: ModelDescription, settings: Any, context: PassContext) -> str:
+    return "its work is in ai.onnx.ml operators, which have no int8 form" if has_tree_operators(model) else ""
+
+
+def _not_full(model: ModelDescription, settings: Any, context: PassContext) -> str:
+    if model.precision in ("fp32", "mixed") or model.parameter_count == 0:
+        return ""
+    return f"its parameters are {model.precision}; quantisation starts from fp32"
+
+
+NOT_QUANTIZED = Condition(text="the model holds no quantised operators", broken_because=_quantized)
+NOT_A_TREE = Condition(text="the model is not a tree or another ai.onnx.ml model", broken_because=_classic)
+FULL_PRECISION = Condition(text="the parameters are fp32", broken_because=_not_full)

@@ -1,0 +1,142 @@
+"""Constant folding, dead-code removal and fusion, done once on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeloop_foundation.errors import EdgeloopError, InternalError, MissingDependencyError, UnsupportedError
+
+from edgeloop.compress.compare import answers, inequivalence
+from edgeloop.compress.graph import load_model, nodes_in, opsets_of, prune_opset_imports, save_model
+from edgeloop.compress.passes.base import Ensures, Pass, PassContext
+from edgeloop.compress.passes.settings import one_of
+from edgeloop.compress.prepare import fix_parameters
+from edgeloop.compress.runtime import first_line, open_session, session_options
+from edgeloop.domain.model import ModelDescription
+
+__all__ = ["OptimizeGraph", "Settings"]
+
+_TOOLS = ("onnxruntime", "onnxslim", "onnxscript")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of the pass.
+
+    Raises:
+        InvalidInputError: a word that is not offered.
+    """
+
+    #: Library that does it; the last two are optional packages.
+    tool: str = "onnxruntime"
+    #: "basic" stays within the ONNX standard; "extended" fuses into operators of ONNX Runtime. Only for
+    #: onnxruntime.
+    level: str = "basic"
+
+    def __post_init__(self) -> None:
+        one_of("optimize_graph", "tool", self.tool, _TOOLS)
+        # "all" is left out: its memory layouts are right for this machine's instruction set alone.
+        one_of("optimize_graph", "level", self.level, ("basic", "extended"))
+
+
+class OptimizeGraph(Pass[Settings]):
+    """Folds, removes and fuses; the answers stay the same, which is verified."""
+
+    name = "optimize_graph"
+    title = "graph optimisation"
+    settings_type = Settings
+    ensures = Ensures(domains=frozenset({"com.microsoft"}))
+
+    def _run(
+        self,
+        source: Path,
+        target: Path,
+        context: PassContext,
+        source_model: ModelDescription,
+        note: Callable[[str], None],
+    ) -> None:
+        tools = {"onnxruntime": self._by_onnxruntime, "onnxslim": _by_onnxslim, "onnxscript": _by_onnxscript}
+        proto = tools[self.settings.tool](_constant(source, context.work_directory), context.work_directory)
+        # The runtime stamps every domain that it knows; an older one on a board would refuse those.
+        prune_opset_imports(proto)
+        strange = sorted(
+            set(dict(opsets_of(proto))) - set(dict(source_model.opsets)) - self.ensures.domains - {""}
+        )
+        if strange:
+            raise InternalError(
+                f"graph optimisation brought in {strange[0]!r}, which only this machine may know."
+            )
+        save_model(proto, target)
+        before = sum(1 for _ in nodes_in(load_model(source)))
+        note(
+            f"graph optimisation ({self.settings.tool}): {before} nodes became "
+            f"{sum(1 for _ in nodes_in(proto))}"
+        )
+        self._verify(source, target, context, source_model, note)
+
+    def _by_onnxruntime(self, source: Path, directory: Path) -> Any:
+        options = session_options(self.settings.level, portable=True)
+        path = directory / "optimised.onnx"
+        options.optimized_model_filepath = str(path)
+        open_session(source, options)
+        return load_model(path, external=True)
+
+    def _verify(
+        self,
+        source: Path,
+        target: Path,
+        context: PassContext,
+        model: ModelDescription,
+        note: Callable[[str], None],
+    ) -> None:
+        data = context.calibration
+        try:
+            expected = answers(source, model, data, seed=context.seed, evaluator=context.evaluator)
+        except EdgeloopError as error:
+            if data is not None:
+                raise
+            note(f"the answers were not compared: {error.message}")
+            return
+        actual = answers(target, model, data, seed=context.seed, evaluator=context.evaluator)
+        judge = context.parity
+        difference = judge(expected, actual, model.precision) if judge else inequivalence(actual, expected)
+        if difference:
+            raise InternalError(f"graph optimisation changed the answers of {model.name}: {difference}.")
+
+
+def _constant(source: Path, directory: Path) -> Path:
+    """Return the model with its parameters as constants; the source itself when they are."""
+    if not fix_parameters(load_model(source)):
+        return source
+    proto = load_model(source, external=True)
+    fix_parameters(proto)
+    save_model(proto, directory / "constant.onnx")
+    return directory / "constant.onnx"
+
+
+def _by_onnxslim(source: Path, directory: Path) -> Any:
+    try:
+        import onnxslim
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "optimize_graph with tool onnxslim needs the package 'onnxslim', which is not installed.",
+            next_step="Install it: pip install onnxslim.",
+        ) from error
+    return onnxslim.slim(load_model(source, external=True))
+
+
+def _by_onnxscript(source: Path, directory: Path) -> Any:
+    try:
+        from onnxscript import optimizer
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "optimize_graph with tool onnxscript needs the package 'onnxscript', which is not installed.",
+            next_step="Install it: pip install onnxscript.",
+        ) from error
+    try:
+        return optimizer.optimize(load_model(source, external=True))
+    except Exception as error:  # it raises anything on graphs that it does not know
+        raise UnsupportedError(f"onnxscript cannot optimise {source.name}: {first_line(error)}") from error

@@ -1,0 +1,57 @@
+"""Where models come from, one driver a kind of source.
+
+Law: a driver turns what the user named into an ONNX file on disk and changes nothing of the user's. The
+first driver that accepts the name is taken; plug-ins come after the built-in ones.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_foundation.registry import Registry
+from edgeloop_protocol.types.artifact import StateBinding
+
+from edgeloop.compress.sources.base import Source, SourceModel
+
+__all__ = ["BUILTIN", "REGISTRY", "Source", "SourceModel", "load_source"]
+
+BUILTIN = {
+    "python_object": "edgeloop.compress.sources.python_object:PythonObject",
+    "onnx_file": "edgeloop.compress.sources.onnx_file:OnnxFile",
+}
+"""Drivers by name, in the order in which they are asked."""
+
+REGISTRY: Registry[Source] = Registry("sources", BUILTIN)
+"""Every known driver."""
+
+
+def load_source(spec: str, work_directory: Path, state: tuple[StateBinding, ...] = ()) -> SourceModel:
+    """Return the model that ``spec`` names.
+
+    Args:
+        spec: Path of an ``.onnx`` file, ``module:function`` or ``path/to/file.py:function``.
+        work_directory: Where a driver may write; created when missing.
+        state: Outputs that are fed back as inputs.
+
+    Raises:
+        NotFoundError: the file, module or function does not exist.
+        InvalidInputError: it is not a model, or no driver knows what it is.
+        UnsupportedError: inputs or outputs are not tensors of numbers.
+        MissingDependencyError: the driver needs a package that is not installed.
+    """
+    from edgeloop.compress.describe import describe
+    from edgeloop.compress.graph import external_locations, load_model
+
+    for name in REGISTRY.names():
+        driver = REGISTRY.load(name)()
+        if driver.accepts(spec):
+            path = driver.locate(spec, work_directory)
+            description = describe(path, driver.title_of(spec), state)
+            beside = external_locations(load_model(path), path)
+            files = (path, *(path.parent / location for location in beside))
+            return SourceModel(path=path, files=files, description=description)
+    raise InvalidInputError(
+        f"{spec!r} names no model.",
+        next_step="Give an .onnx file, module:function or path/to/file.py:function.",
+    )

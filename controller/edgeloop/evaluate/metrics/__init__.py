@@ -1,0 +1,29 @@
+"""Task metrics, one file each, all of them weighted so that a bootstrap is one matrix of weights.
+
+Law: a metric is a pure function of scores, decisions, labels and item weights; it never draws random numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeloop_foundation.registry import Registry
+
+if TYPE_CHECKING:
+    from edgeloop.evaluate.metrics.base import Metric
+
+__all__ = ["BUILTIN", "EVALUATORS"]
+
+BUILTIN = {
+    name: f"edgeloop.evaluate.metrics.{name}:{cls}"
+    for name, cls in (
+        ("accuracy", "Accuracy"),
+        ("top5", "Top5"),
+        ("roc_auc", "RocAuc"),
+        ("f1_macro", "F1Macro"),
+        ("mean_absolute_error", "MeanAbsoluteError"),
+        ("rmse", "Rmse"),
+        ("cosine", "Cosine"),
+    )
+}
+EVALUATORS: Registry[Metric] = Registry("evaluators", BUILTIN)

@@ -1,0 +1,78 @@
+"""The report for a pull request or a build summary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from edgeloop.domain.experiment import ExperimentResult
+from edgeloop.report.host import host_tables, provenance
+from edgeloop.report.units import MISSING
+from edgeloop.report.view import Cell, DeviceView, Table, device_view
+
+__all__ = ["markdown"]
+
+_SPECIAL = re.compile(r"([\\`*\[\]<>|~])")
+_MARK = {"good": "✅", "bad": "❌", "open": "❔"}
+
+
+def markdown(result: ExperimentResult) -> str:
+    """Return the result as GitHub-flavoured Markdown."""
+    views = [device_view(result, device) for device in result.devices]
+    asked = "; ".join(result.request.require) or "nothing"
+    blocks = [
+        f"# {_plain(result.model.name)}",
+        f"Required: {_plain(asked)}. Preferred: {_plain(result.request.prefer)}.",
+        _summary(views),
+        *(block for view in views for block in _device(view)),
+        *(_folded(table) for table in host_tables(result)),
+        "<details><summary>Provenance</summary>\n\n"
+        + "\n".join(f"- {name}: {_plain(value)}" for name, value in provenance(result))
+        + "\n\n</details>",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _summary(views: Sequence[DeviceView]) -> str:
+    rows = []
+    for view in views:
+        figures = [
+            f"{m.name} {m.original} → {m.chosen}" + (f", {m.gain}" if m.gain else "") for m in view.metrics
+        ]
+        mark = _MARK.get(view.tone, "")
+        rows.append([view.name, view.source.text, f"{mark} {view.headline}".strip(), "; ".join(figures[:3])])
+    return _grid(("device", "source", "answer", "original → this one"), rows)
+
+
+def _device(view: DeviceView) -> Iterable[str]:
+    yield f"## {_plain(view.name)} ({_plain(view.source.text)})"
+    yield f"**{_plain(view.headline)}.** {_plain(view.hardware)}"
+    if view.reasons:
+        yield "\n".join(f"- {_plain(reason)}" for reason in view.reasons)
+    for number, table in enumerate(view.tables):
+        yield _table(table) if number == 0 else _folded(table)
+
+
+def _folded(table: Table) -> str:
+    body = _grid(table.columns, [[_cell(cell) for cell in row] for row in table.rows])
+    return f"<details><summary>{_plain(table.title)} ({len(table.rows)})</summary>\n\n{body}\n\n</details>"
+
+
+def _table(table: Table) -> str:
+    return _grid(table.columns, [[_cell(cell) for cell in row] for row in table.rows])
+
+
+def _cell(cell: Cell) -> str:
+    if cell.text == MISSING and cell.detail:
+        return f"{MISSING} {cell.detail}"
+    return f"{cell.text} ({cell.detail})" if cell.detail else cell.text
+
+
+def _grid(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *([_plain(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

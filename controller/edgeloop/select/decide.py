@@ -1,0 +1,349 @@
+"""One strategy for one device, by rule.
+
+- A candidate is **feasible** when the unfavourable end of every constrained quantity's interval satisfies
+  its bound, it ran on the device, and its parity there did not fail. It is **infeasible** when the
+  favourable end violates a bound, or parity failed. In between it is **undecided**: more data would tell.
+- THIS_ONE: a feasible candidate whose score (the gain in the preferred quantity, or the weighted mean of
+  gains) has a 95 % lower bound above 1. Of several the one with the highest lower bound.
+- UNDECIDED: no such candidate, but one that more data could turn into it; or the original itself is not
+  proven feasible while something may be.
+- KEEP_ORIGINAL: the original is feasible, and no candidate is or could well be better.
+- NONE_FEASIBLE: everything, the original included, violates a bound for certain or failed.
+
+A candidate could well be better when its score's point estimate is above 1 and its interval reaches 1.01;
+below one percent nobody would ship a change. On figures that are predicted the same rules apply and the
+strategy says so in its source, basis and reasons; with ``allow_simulated=False`` such figures decide
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_protocol.types.measurement import Estimate
+from edgeloop_protocol.types.run import Outcome, Source, Verdict
+
+from edgeloop.domain.constraint import QUANTITIES, Constraint, Objective
+from edgeloop.domain.pareto import Interval, pareto_front
+from edgeloop.domain.strategy import CheckResult, Decision, Evidence, Finding, Strategy
+from edgeloop.select.policies import POLICIES
+from edgeloop.select.words import say_estimate, say_gain, say_value
+
+__all__ = ["check_constraint", "decide"]
+
+_WORTH_A_CHANGE = 1.01
+_FRONT = ("latency_p50", "size", "quality_drop")
+_TIMED = ("latency_p50", "latency_p90", "latency_p95", "latency_p99", "first_inference", "load_time")
+
+
+def check_constraint(constraint: Constraint, evidence: Evidence) -> CheckResult:
+    """Hold one constraint against one candidate's value on its device.
+
+    PASSED when both ends of the interval satisfy the bound, FAILED when neither does, UNDECIDED when the
+    bound lies within, when the value has no interval, or when there is no value.
+    """
+    name, estimate = constraint.quantity, evidence.value(constraint.quantity)
+    percent = "%" in constraint.text
+    if name in _TIMED and evidence.timing_disputed:
+        reason = f"{name}: the clocks of runner and agent disagreed, so it does not count"
+        return CheckResult(constraint=constraint.text, verdict=Verdict.UNDECIDED, reason=reason)
+    if estimate.value is None:
+        reason = f"{name} is unknown: {estimate.reason}"
+        return CheckResult(constraint=constraint.text, verdict=Verdict.UNDECIDED, reason=reason)
+    verdict = _verdict(constraint, estimate)
+    bound = say_value(name, constraint.bound, percent=percent)
+    said = f"{name} is {say_estimate(name, estimate, percent=percent)}"
+    if evidence.unsettled and name in _TIMED:
+        said += ", widened because the samples had not settled"
+    tail = {
+        Verdict.PASSED: f"within {constraint.operator} {bound}",
+        Verdict.FAILED: f"not {constraint.operator} {bound}",
+        Verdict.UNDECIDED: f"{_why_undecided(estimate)} to hold it against {constraint.operator} {bound}",
+    }[verdict]
+    return CheckResult(
+        constraint=constraint.text,
+        verdict=verdict,
+        reason=f"{said}: {tail}",
+        violation=_violation(constraint, estimate.value),
+    )
+
+
+def _verdict(constraint: Constraint, estimate: Estimate) -> Verdict:
+    if estimate.low is None or estimate.high is None:
+        return Verdict.UNDECIDED
+    ends = {constraint.holds(estimate.low), constraint.holds(estimate.high)}
+    if ends == {True}:
+        return Verdict.PASSED
+    return Verdict.FAILED if ends == {False} else Verdict.UNDECIDED
+
+
+def _why_undecided(estimate: Estimate) -> str:
+    if estimate.low is None:
+        return "a single value without an interval is not enough"
+    if estimate.confidence is None:
+        return "a single reading is too close"
+    return f"n too small ({estimate.sample_count})"
+
+
+def _violation(constraint: Constraint, value: float) -> float:
+    distance = value - constraint.bound if constraint.operator[0] == "<" else constraint.bound - value
+    return distance / abs(constraint.bound) if constraint.bound else distance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """One candidate with its checks and score."""
+
+    evidence: Evidence
+    checks: tuple[CheckResult, ...]
+    score: Estimate
+    #: "feasible", "infeasible", "undecided" or "excluded".
+    standing: str
+    reason: str
+
+    @property
+    def label(self) -> str:
+        return self.evidence.candidate
+
+    @property
+    def proven(self) -> bool:
+        """Whether it may be recommended."""
+        low = self.score.low
+        return self.standing == "feasible" and not self.evidence.original and low is not None and low > 1.0
+
+    @property
+    def promising(self) -> bool:
+        """Whether more data could make it the one."""
+        if self.evidence.original or self.standing not in ("feasible", "undecided"):
+            return False
+        if self.score.value is None or self.score.high is None:
+            return self.score.value is None or self.score.value > 1.0
+        return self.score.value > 1.0 and self.score.high > _WORTH_A_CHANGE
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Sort key, higher is better: what is proven first, then the point estimate."""
+        low = self.score.low if self.score.low is not None else 0.0
+        return (low, self.score.value if self.score.value is not None else 0.0)
+
+    @property
+    def distance(self) -> float:
+        """How far from feasible: the largest violation of a bound; infinite when that is unknown."""
+        if self.standing == "excluded":
+            return float("inf")
+        known = [c.violation for c in self.checks if c.verdict is Verdict.FAILED and c.violation is not None]
+        return max(known, default=float("inf"))
+
+
+def decide(
+    device: str,
+    device_id: str,
+    evidence: Sequence[Evidence],
+    constraints: Sequence[Constraint],
+    objectives: Sequence[Objective],
+    *,
+    allow_simulated: bool = True,
+    policy: str = "",
+) -> Strategy:
+    """Return the strategy for one device; the rules stand in the module's docstring.
+
+    Args:
+        device: the device's name.
+        device_id: its identifier.
+        evidence: one per candidate, the original among them.
+        constraints: bounds that must hold.
+        objectives: what is preferred, one or several with weights.
+        allow_simulated: whether predicted figures may decide.
+        policy: registered policy; empty takes "prefer" for one objective and "weighted" for several.
+
+    Raises:
+        InvalidInputError: no evidence or no objective, or objectives that the policy does not take.
+        NotFoundError: no such policy.
+    """
+    if not evidence or not objectives:
+        raise InvalidInputError(
+            f"{device}: a decision needs at least one candidate and one preferred quantity."
+        )
+    scorer = POLICIES.load(policy or ("prefer" if len(objectives) == 1 else "weighted"))()
+    judged = [_judge(e, constraints, scorer.score(e, objectives), allow_simulated) for e in evidence]
+    front = _front(judged, objectives)
+    verdict = _conclude(judged, " and ".join(o.quantity for o in objectives))
+    simulated = next((e for e in evidence if e.source is Source.SIMULATED), None)
+    source = Source.SIMULATED if simulated else next((e.source for e in evidence if e.source), None)
+    reasons = list(verdict.reasons)
+    if simulated:
+        reasons.append(
+            f"The figures of {device} are predicted (basis: {simulated.basis or 'not stated'}), not "
+            "measured; "
+            "they never satisfy a gate for a real device."
+        )
+    return Strategy(
+        device=device,
+        device_id=device_id,
+        decision=verdict.decision,
+        candidate=verdict.chosen.label if verdict.chosen else "",
+        artifact_digest=verdict.chosen.evidence.artifact_digest if verdict.chosen else "",
+        runner_up=verdict.runner_up.label if verdict.runner_up else "",
+        nearest=verdict.nearest.label if verdict.nearest else "",
+        reasons=tuple(reasons),
+        findings=tuple(_finding(j, verdict, j.label in front) for j in judged),
+        source=source,
+        basis=simulated.basis if simulated else "",
+    )
+
+
+def _judge(
+    evidence: Evidence, constraints: Sequence[Constraint], score: Estimate, allow_simulated: bool
+) -> _Judged:
+    checks = () if evidence.exclusion else tuple(check_constraint(c, evidence) for c in constraints)
+    standing, reason = _standing(evidence, checks, allow_simulated)
+    return _Judged(evidence=evidence, checks=checks, score=score, standing=standing, reason=reason)
+
+
+def _standing(evidence: Evidence, checks: Sequence[CheckResult], allow_simulated: bool) -> tuple[str, str]:
+    if evidence.exclusion:
+        return "excluded", evidence.exclusion
+    if evidence.parity is Verdict.FAILED:
+        return "infeasible", f"its outputs on this device do not agree: {evidence.parity_reason}"
+    failed = [c.reason for c in checks if c.verdict is Verdict.FAILED]
+    if failed:
+        return "infeasible", "; ".join(failed)
+    missing = [c.reason for c in checks if c.verdict is Verdict.UNDECIDED]
+    if evidence.outcome is not Outcome.SUCCESS:
+        missing.insert(0, "it never ran on this device")
+    elif evidence.parity is None and not evidence.original:
+        missing.insert(0, "its parity on this device was not checked")
+    if evidence.source is Source.SIMULATED and not allow_simulated:
+        missing.insert(0, "its figures are predicted, not measured")
+    return ("undecided", "; ".join(missing)) if missing else ("feasible", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    """The answer before it is written down."""
+
+    decision: Decision
+    reasons: tuple[str, ...]
+    chosen: _Judged | None = None
+    runner_up: _Judged | None = None
+    nearest: _Judged | None = None
+
+
+def _conclude(judged: Sequence[_Judged], what: str) -> _Verdict:
+    proven = sorted((j for j in judged if j.proven), key=lambda j: j.rank, reverse=True)
+    original = next((j for j in judged if j.evidence.original), None)
+    if proven:
+        return _this_one(proven, original, what)
+    open_cases = sorted((j for j in judged if j.promising), key=lambda j: j.rank, reverse=True)
+    if original is not None and original.standing == "feasible":
+        return _undecided(open_cases, original, what) if open_cases else _keep(judged, original, what)
+    possible = [j for j in judged if j.standing in ("feasible", "undecided")]
+    if possible:
+        return _undecided(sorted(possible, key=lambda j: j.rank, reverse=True), original, what)
+    return _none_feasible(judged)
+
+
+def _this_one(proven: Sequence[_Judged], original: _Judged | None, what: str) -> _Verdict:
+    best = proven[0]
+    second = proven[1] if len(proven) > 1 else None
+    if second is None and original is not None and original.standing == "feasible":
+        second = original
+    reasons = [f"{best.label} is {say_gain(best.score)} in {what}; that it is better is proven."]
+    reasons += [f"{check.constraint}: {check.reason}." for check in best.checks]
+    if best.evidence.parity is Verdict.UNDECIDED:
+        reasons.append(f"Its parity is undecided: {best.evidence.parity_reason}.")
+    if original is not None and original.standing != "feasible":
+        reasons.append(f"The original is {original.standing}: {original.reason}.")
+    if second is not None and not second.evidence.original:
+        reasons.append(f"Runner-up is {second.label}, {say_gain(second.score)}.")
+        if (second.score.high or 0.0) > (best.score.low or 0.0):
+            reasons.append(f"That {best.label} beats {second.label} is not proven; both beat the original.")
+    return _Verdict(decision=Decision.THIS_ONE, reasons=tuple(reasons), chosen=best, runner_up=second)
+
+
+def _keep(judged: Sequence[_Judged], original: _Judged, what: str) -> _Verdict:
+    others = [j for j in judged if not j.evidence.original]
+    feasible = sorted((j for j in others if j.standing == "feasible"), key=lambda j: j.rank, reverse=True)
+    if not others:
+        reason = "There is no other candidate."
+    elif feasible:
+        best = feasible[0]
+        reason = f"No candidate is better in {what}: the best, {best.label}, is {say_gain(best.score)}."
+    else:
+        reason = f"None of the {len(others)} candidates satisfies every bound and is better in {what}."
+    return _Verdict(
+        decision=Decision.KEEP_ORIGINAL,
+        reasons=(reason, *(f"{check.constraint}: {check.reason}." for check in original.checks)),
+        chosen=original,
+        runner_up=feasible[0] if feasible else None,
+    )
+
+
+def _undecided(cases: Sequence[_Judged], original: _Judged | None, what: str) -> _Verdict:
+    best = cases[0]
+    reasons = [f"{best.label} may be the one, but that is not proven: {_open_question(best, what)}."]
+    if original is not None and not best.evidence.original and original.standing != "feasible":
+        reasons.append(f"The original is {original.standing}: {original.reason}.")
+    if best.score.value is not None and not best.evidence.original:
+        reasons.append(f"{best.label} is {say_gain(best.score)} in {what}.")
+    return _Verdict(decision=Decision.UNDECIDED, reasons=tuple(reasons), nearest=best)
+
+
+def _open_question(case: _Judged, what: str) -> str:
+    if case.standing == "undecided":
+        return case.reason
+    if case.score.value is None:
+        return f"its gain in {what} is unknown, {case.score.reason}"
+    if case.score.low is None:
+        return f"its gain in {what} is a single value without an interval"
+    if case.score.value <= 1.0:
+        return (
+            f"it satisfies every bound but is no better than the original in {what}, which is what "
+            "was preferred"
+        )
+    return f"the 95 % lower bound of its gain in {what} is {case.score.low:.3f}, not above 1 (n too small)"
+
+
+def _none_feasible(judged: Sequence[_Judged]) -> _Verdict:
+    nearest = min(judged, key=lambda j: j.distance)
+    if nearest.distance == float("inf"):
+        first = "; ".join(f"{j.label}: {j.reason}" for j in judged)
+        return _Verdict(decision=Decision.NONE_FEASIBLE, reasons=(f"Nothing can be shipped. {first}.",))
+    worst = max((c for c in nearest.checks if c.verdict is Verdict.FAILED), key=lambda c: c.violation or 0.0)
+    reason = (
+        f"Nothing satisfies every bound. Nearest is {nearest.label}, {100 * nearest.distance:.1f} % beyond "
+        f"{worst.constraint}: {worst.reason}."
+    )
+    return _Verdict(decision=Decision.NONE_FEASIBLE, reasons=(reason,), nearest=nearest)
+
+
+def _finding(judged: _Judged, verdict: _Verdict, on_front: bool) -> Finding:
+    standing = judged.standing
+    if judged is verdict.chosen:
+        standing = "chosen"
+    elif judged is verdict.runner_up:
+        standing = "runner-up"
+    reason = judged.reason
+    if not reason:
+        reason = "the unmodified model" if judged.evidence.original else say_gain(judged.score)
+    return Finding(
+        candidate=judged.label, standing=standing, checks=judged.checks, reason=reason, on_front=on_front
+    )
+
+
+def _front(judged: Sequence[_Judged], objectives: Sequence[Objective]) -> frozenset[str]:
+    """Return the labels on the front of the feasible ones, over what all of them have figures for."""
+    feasible = [j for j in judged if j.standing == "feasible"]
+    wanted = dict.fromkeys((*_FRONT, *(o.quantity for o in objectives)))
+    known = [q for q in wanted if all(j.evidence.value(q).value is not None for j in feasible)]
+    points = [[_interval(q, j.evidence.value(q)) for q in known] for j in feasible]
+    return frozenset(feasible[i].label for i in pareto_front(points))
+
+
+def _interval(quantity: str, estimate: Estimate) -> Interval:
+    value = estimate.value if estimate.value is not None else 0.0
+    low = value if estimate.low is None else estimate.low
+    high = value if estimate.high is None else estimate.high
+    return (low, high) if QUANTITIES[quantity].lower_is_better else (-high, -low)

@@ -1,0 +1,261 @@
+"""Gathers what is known of every candidate on one device: values, and gains over the original.
+
+How a gain (times better, above 1 is better) comes about:
+
+- ``latency_p50``, ``first_inference``, ``load_time``: the ratio original / candidate of the two processes
+  of each round, its mean and 95 % Student interval on the logarithm, from three rounds on. Rounds are
+  interleaved, so what slows the device slows both.
+- ``latency_p90`` and beyond, ``energy``: from the ends of the two intervals, the least favourable against
+  each other. That is wider than a paired interval, never narrower.
+- ``size``: exact.
+- ``memory``: the ratio of two single readings, each taken with the stated allowance.
+
+Quality is not a gain; it is kept by constraints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from edgeloop_foundation.statistics import student_t_interval
+from edgeloop_protocol.types.measurement import Estimate
+from edgeloop_protocol.types.run import Block, Outcome, Run, SteadyState, Timing
+
+from edgeloop.domain.candidate import Candidate, CandidateState
+from edgeloop.domain.parity import overall_verdict
+from edgeloop.domain.strategy import Evidence
+
+__all__ = ["MEMORY_ALLOWANCE", "collect"]
+
+MEMORY_ALLOWANCE = 0.10
+"""A peak resident set is read once, in one process: allocator arenas and page granularity move it by some
+percent between
+processes, so the reading is taken as plus or minus this share. It is a policy: no confidence."""
+
+_ROUNDS_MIN = 3
+_SILENT = frozenset({Outcome.CANCELLED, Outcome.HARNESS_ERROR})
+"""Outcomes that say nothing about the candidate."""
+_WHY_OUT = {
+    CandidateState.SKIPPED: "skipped",
+    CandidateState.FAILED: "could not be built",
+    CandidateState.HOPELESS: "dropped on the host",
+}
+
+
+def collect(candidates: Sequence[Candidate], runs: Sequence[Run]) -> tuple[Evidence, ...]:
+    """Return the evidence of every candidate from the runs of one device.
+
+    Of several runs of an artifact the newest counts that says something about it. Gains are taken against
+    the original's run of the same job only. Figures of a run that failed are left out, with the reason in
+    ``exclusion``.
+
+    Args:
+        candidates: all of the experiment, the original among them.
+        runs: all of one device, in any order.
+    """
+    original = next((c for c in candidates if c.original), None)
+    return tuple(_evidence(c, original, runs) for c in candidates)
+
+
+def _evidence(candidate: Candidate, original: Candidate | None, runs: Sequence[Run]) -> Evidence:
+    evidence = Evidence(
+        candidate=candidate.label, original=candidate.original, artifact_digest=candidate.artifact_digest
+    )
+    if candidate.state is not CandidateState.BUILT:
+        reason = candidate.reason or "no reason was recorded"
+        return replace(evidence, exclusion=f"{_WHY_OUT[candidate.state]}: {reason}")
+    host_values = _host_values(candidate)
+    size_gain = _size_gain(candidate, original)
+    run = _newest(r for r in runs if r.trial.artifact_digest == candidate.artifact_digest)
+    if run is None:
+        return replace(evidence, values=host_values, gains=(("size", size_gain),))
+    evidence = replace(
+        evidence,
+        run_id=run.run_id,
+        source=run.source,
+        outcome=run.outcome,
+        basis=run.simulation.basis if run.simulation else "",
+        values=host_values,
+        gains=(("size", size_gain),),
+    )
+    if run.outcome is not Outcome.SUCCESS:
+        why = run.failure_reason or run.failure_kind.value.replace("_", " ")
+        return replace(evidence, exclusion=f"failed on the device ({run.failure_kind.value}): {why}")
+    verdict, reason = overall_verdict(run.parity)
+    values = _device_values(run)
+    anchor = None if original is None else _anchor(original, run, runs)
+    return replace(
+        evidence,
+        parity=verdict,
+        parity_reason=reason,
+        timing_disputed=run.timing is not None and run.timing.timing_disputed,
+        unsettled=run.timing is not None and run.timing.steady_state is SteadyState.NOT_REACHED,
+        values=(*host_values, *values),
+        gains=(("size", size_gain), *_device_gains(run, anchor, dict(values))),
+    )
+
+
+def _newest(runs: Iterable[Run]) -> Run | None:
+    ordered = sorted(runs, key=lambda r: (r.outcome not in _SILENT, r.started_wall_s, r.run_id))
+    return ordered[-1] if ordered else None
+
+
+def _anchor(original: Candidate, run: Run, runs: Sequence[Run]) -> Run | None:
+    same_job = [
+        r for r in runs if r.job_id == run.job_id and r.trial.artifact_digest == original.artifact_digest
+    ]
+    anchor = _newest(same_job)
+    return anchor if anchor is not None and anchor.outcome is Outcome.SUCCESS else None
+
+
+def _exact(value: float) -> Estimate:
+    return Estimate(value=value, low=value, high=value, confidence=1.0, sample_count=1)
+
+
+def _host_values(candidate: Candidate) -> tuple[tuple[str, Estimate], ...]:
+    quality = candidate.quality
+    unlabelled = Estimate.absent("quality was not judged: the data has no labels")
+    drop = unlabelled if quality is None else quality.drop
+    return (
+        ("size", _exact(float(candidate.size_bytes))),
+        ("quality", unlabelled if quality is None else quality.value),
+        # The original is not worse than itself, however few items there are.
+        ("quality_drop", _exact(0.0) if candidate.original else drop),
+    )
+
+
+def _size_gain(candidate: Candidate, original: Candidate | None) -> Estimate:
+    if original is None or original.size_bytes <= 0 or candidate.size_bytes <= 0:
+        return Estimate.absent("the original's size is not known")
+    return _exact(original.size_bytes / candidate.size_bytes)
+
+
+def _device_values(run: Run) -> tuple[tuple[str, Estimate], ...]:
+    return (
+        *((f"latency_{name}", _latency(run.timing, name)) for name in ("p50", "p90", "p95", "p99")),
+        ("first_inference", _phase(run.timing, "first_inference_s")),
+        ("load_time", _phase(run.timing, "warm_load_s")),
+        ("memory", _memory(run)),
+        ("energy", _energy(run)),
+    )
+
+
+def _latency(timing: Timing | None, name: str) -> Estimate:
+    if timing is None:
+        return Estimate.absent("latency was not measured")
+    if timing.steady is None:
+        return Estimate.absent(timing.reason or "no steady latency was measured")
+    if timing.timing_disputed:
+        return Estimate.absent(_DISPUTED)
+    estimate: Estimate = getattr(timing.steady, name)
+    return _widened(estimate, timing) if timing.steady_state is SteadyState.NOT_REACHED else estimate
+
+
+_DISPUTED = "the clocks of runner and agent disagreed, so no latency of this run counts"
+
+
+def _widened(estimate: Estimate, timing: Timing) -> Estimate:
+    """Widen the interval by the spread of the processes' medians: samples that drift are not independent."""
+    medians = [block.p50_s for block in timing.blocks if block.p50_s is not None]
+    centre = None if timing.steady is None else timing.steady.p50.value
+    if estimate.low is None or estimate.high is None or not medians or not centre:
+        return estimate
+    return replace(
+        estimate,
+        low=estimate.low * min(1.0, min(medians) / centre),
+        high=estimate.high * max(1.0, max(medians) / centre),
+    )
+
+
+def _phase(timing: Timing | None, field: str) -> Estimate:
+    if timing is None:
+        return Estimate.absent("latency was not measured")
+    if timing.timing_disputed:
+        return Estimate.absent(_DISPUTED)
+    estimate: Estimate = getattr(timing, field)
+    return estimate
+
+
+def _memory(run: Run) -> Estimate:
+    if run.memory is None:
+        return Estimate.absent("memory was not measured")
+    peak = run.memory.inference_peak_rss_bytes
+    if peak is None:
+        return Estimate.absent(run.memory.reason or "the peak memory could not be read")
+    return Estimate(
+        value=float(peak),
+        low=peak * (1 - MEMORY_ALLOWANCE),
+        high=peak * (1 + MEMORY_ALLOWANCE),
+        sample_count=1,
+    )
+
+
+def _energy(run: Run) -> Estimate:
+    return Estimate.absent("energy was not measured") if run.energy is None else run.energy.gross_j
+
+
+def _device_gains(
+    run: Run, anchor: Run | None, values: dict[str, Estimate]
+) -> Iterable[tuple[str, Estimate]]:
+    if anchor is None:
+        why = Estimate.absent("the original has no successful run in the same job to compare with")
+        return [(quantity, why) for quantity in values]
+    reference = dict(_device_values(anchor))
+    gains = {q: _ratio_of_ends(q, reference[q], value) for q, value in values.items()}
+    for quantity, seconds in _PAIRED.items():
+        gains[quantity] = _paired(quantity, anchor.timing, run.timing, seconds)
+    return gains.items()
+
+
+_PAIRED: dict[str, Callable[[Block], float | None]] = {
+    "latency_p50": lambda block: block.p50_s,
+    "first_inference": lambda block: block.first_inference_s,
+    "load_time": lambda block: None if block.cold else block.load_s,
+}
+
+
+def _ratio_of_ends(quantity: str, original: Estimate, candidate: Estimate) -> Estimate:
+    if original.value is None:
+        return Estimate.absent(f"the gain in {quantity} is unknown, for the original: {original.reason}")
+    if candidate.value is None:
+        return Estimate.absent(f"the gain in {quantity} is unknown: {candidate.reason}")
+    if original.value <= 0 or candidate.value <= 0:
+        return Estimate.absent(f"a {quantity} of zero has no ratio")
+    value = original.value / candidate.value
+    count = min(original.sample_count, candidate.sample_count)
+    if original.low is None or original.high is None or not candidate.low or candidate.high is None:
+        return Estimate(value=value, sample_count=count)
+    return Estimate(
+        value=value,
+        low=original.low / candidate.high,
+        high=original.high / candidate.low,
+        confidence=original.confidence,
+        sample_count=count,
+    )
+
+
+def _paired(
+    quantity: str, anchor: Timing | None, timing: Timing | None, seconds: Callable[[Block], float | None]
+) -> Estimate:
+    if anchor is None or timing is None:
+        return Estimate.absent("latency was not measured")
+    if anchor.timing_disputed or timing.timing_disputed:
+        return Estimate.absent(_DISPUTED)
+    before, after = (_by_round(t.blocks, seconds) for t in (anchor, timing))
+    logs = [math.log(before[r] / after[r]) for r in sorted(before.keys() & after.keys())]
+    if len(logs) < _ROUNDS_MIN:
+        return Estimate.absent(
+            f"the gain in {quantity} needs {_ROUNDS_MIN} rounds with both models, there are {len(logs)}",
+            len(logs),
+        )
+    mean, low, high = (math.exp(x) for x in student_t_interval(logs, 0.95))
+    return Estimate(
+        value=mean, low=min(low, mean), high=max(high, mean), confidence=0.95, sample_count=len(logs)
+    )
+
+
+def _by_round(blocks: Sequence[Block], seconds: Callable[[Block], float | None]) -> dict[int, float]:
+    values = {block.round: seconds(block) for block in blocks}
+    return {number: value for number, value in values.items() if value is not None and value > 0}

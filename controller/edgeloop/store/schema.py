@@ -1,0 +1,124 @@
+"""Tables of the record store and the steps that lead to them.
+
+Portable types only, so that another engine can follow; what is SQLite's own stands in ``APPEND_ONLY``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+__all__ = ["MIGRATIONS", "Migration", "candidates", "decisions", "device_results", "experiments", "runs"]
+
+METADATA = MetaData()
+
+experiments = Table(
+    "experiments",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("created_wall_s", Float, nullable=False, index=True),
+    Column("status", String(16), nullable=False),
+    Column("duration_s", Float),
+    Column("edgeloop_version", String(32), nullable=False, default=""),
+    Column("model_name", String(255), nullable=False),
+    Column("model_digest", String(64), nullable=False),
+    Column("data_name", String(255), nullable=False),
+    Column("request", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("skipped", Text, nullable=False, default="[]"),
+)
+"""One row an experiment; JSON columns hold the values whole, the others are for finding it."""
+
+candidates = Table(
+    "candidates",
+    METADATA,
+    Column("experiment_id", String(64), ForeignKey("experiments.id"), primary_key=True),
+    Column("label", String(255), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("artifact_digest", String(64), nullable=False),
+    Column("record", Text, nullable=False),
+)
+"""One row a candidate of an experiment, in the experiment's order."""
+
+runs = Table(
+    "runs",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String(64), nullable=False, unique=True),
+    Column("device", String(255), nullable=False),
+    Column("device_id", String(128), nullable=False),
+    Column("epoch", String(64)),
+    Column("sequence", Integer),
+    Column("experiment_id", String(64), nullable=False),
+    Column("artifact_digest", String(64), nullable=False, index=True),
+    Column("candidate", String(255), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("started_wall_s", Float, nullable=False),
+    Column("record", Text, nullable=False),
+    UniqueConstraint("device_id", "epoch", "sequence", name="runs_place_in_spool"),
+    Index("runs_of_experiment", "experiment_id", "id"),
+    Index("runs_of_device", "device_id", "started_wall_s"),
+)
+"""One row a run, whatever its outcome. No foreign key: kept even when its experiment is unknown here."""
+
+device_results = Table(
+    "device_results",
+    METADATA,
+    Column("experiment_id", String(64), ForeignKey("experiments.id"), primary_key=True),
+    Column("device", String(255), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("device_id", String(128), nullable=False),
+    Column("run_ids", Text, nullable=False),
+    Column("record", Text, nullable=False),
+)
+"""What came back from one device, without its runs: those are in ``runs``."""
+
+decisions = Table(
+    "decisions",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("experiment_id", String(64), ForeignKey("experiments.id"), nullable=False, index=True),
+    Column("device", String(255), nullable=False),
+    Column("decided_wall_s", Float, nullable=False),
+    Column("decision", String(32), nullable=False),
+    Column("candidate", String(255), nullable=False),
+    Column("require", Text, nullable=False),
+    Column("prefer", String(255), nullable=False),
+    Column("record", Text, nullable=False),
+)
+"""Every decision ever taken, the later ones from the same records under other constraints."""
+
+APPEND_ONLY = """
+CREATE TRIGGER {table}_never_{verb} BEFORE {verb} ON {table}
+BEGIN SELECT RAISE(ABORT, '{table} are appended, never changed or removed'); END
+"""
+
+Migration = Callable[[Connection], None]
+"""One step from a schema version to the next, within a transaction."""
+
+
+def _first(connection: Connection) -> None:
+    METADATA.create_all(connection)
+    for table in ("runs", "decisions"):
+        for verb in ("update", "delete"):
+            connection.exec_driver_sql(APPEND_ONLY.format(table=table, verb=verb))
+
+
+MIGRATIONS: Sequence[Migration] = (_first,)
+"""Step N leads from version N to N + 1; released steps are never edited, new ones are appended."""

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import pytest
+from edgeloop.compress.passes import make_pass
+from edgeloop.compress.passes.base import Ensures, Pass
+from edgeloop.domain.recipe import PassSpec, Recipe
+from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
+
+OPTIMIZE = PassSpec.of("optimize_graph")
+STATIC = PassSpec.of("quantize_static")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    """No settings."""
+
+
+class Poison(Pass[Nothing]):
+    """Writes a model that loads but whose first weight is spoilt."""
+
+    name = "poison"
+    title = "poison"
+    settings_type = Nothing
+    ensures = Ensures()
+    factor = np.float32("nan")
+
+    def _run(self, source, target, context, source_model, note):
+        model = onnx.load(source)
+        for tensor in model.graph.initializer:
+            if len(tensor.dims) > 1:
+                spoilt = onnx.numpy_helper.to_array(tensor) * self.factor
+                tensor.CopyFrom(onnx.numpy_helper.from_array(spoilt, tensor.name))
+        target.write_bytes(model.SerializeToString())
+
+
+class Exaggerate(Poison):
+    """Answers that have nothing to do with the original's."""
+
+    name = "exaggerate"
+    title = "exaggerate"
+    factor = np.float32(-3)
+
+
+def counting(calls):
+    """A pass factory that knows the two bad passes and counts what really runs."""
+
+    def make(spec):
+        known = {"poison": Poison, "exaggerate": Exaggerate}
+        step = known[spec.name](Nothing()) if spec.name in known else make_pass(spec)
+        inner = step._run
+
+        def run(*arguments):
+            calls.append(spec.name)
+            inner(*arguments)
+
+        step._run = run
+        return step
+
+    return make
+
+
+@pytest.fixture
+def source(zoo, tmp_path, load):
+    return load(zoo.cnn(tmp_path / "m.onnx"))
+
+
+def test_stages_are_resumed_and_shared_by_recipes(source, runner, image_data):
+    calls = []
+    one = runner(image_data, make=counting(calls))
+    first = one.run(source, Recipe(label="a", passes=(OPTIMIZE, STATIC)))
+    assert calls == ["optimize_graph", "quantize_static"]
+    assert [s.state for s in first.stages] == ["applied", "applied"]
+    again = one.run(source, Recipe(label="another name", passes=(OPTIMIZE, STATIC)))
+    assert calls == ["optimize_graph", "quantize_static"]
+    assert [s.state for s in again.stages] == ["resumed", "resumed"]
+    assert again.description == first.description
+    assert again.notes == first.notes
+    one.run(source, Recipe(label="b", passes=(OPTIMIZE, PassSpec.of("quantize_static", encoding="U8U8"))))
+    assert calls == ["optimize_graph", "quantize_static", "quantize_static"]
+
+
+def test_other_data_is_another_stage(zoo, source, runner, image_data):
+    calls = []
+    runner(image_data, make=counting(calls)).run(source, Recipe(label="a", passes=(STATIC,)))
+    other = image_data.take(list(range(5)))
+    runner(other, make=counting(calls)).run(source, Recipe(label="a", passes=(STATIC,)))
+    assert calls == ["quantize_static"] * 2
+
+
+def test_a_damaged_checkpoint_is_made_again(source, runner, image_data):
+    calls = []
+    one = runner(image_data, make=counting(calls))
+    made = one.run(source, Recipe(label="a", passes=(STATIC,)))
+    model = onnx.load(made.path)
+    model.producer_name = "somebody else"
+    made.path.write_bytes(model.SerializeToString())
+    repaired = one.run(source, Recipe(label="a", passes=(STATIC,)))
+    assert calls == ["quantize_static"] * 2
+    assert repaired.description.digest == made.description.digest
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"), [("poison", "are not finite"), ("exaggerate", "times as large as the output itself")]
+)
+def test_a_bad_pass_is_rolled_back_and_the_recipe_goes_on(source, runner, image_data, bad, reason):
+    one = runner(image_data, make=counting([]))
+    result = one.run(source, Recipe(label="a", passes=(OPTIMIZE, PassSpec.of(bad), STATIC)))
+    assert [s.state for s in result.stages] == ["applied", "rolled back", "applied"]
+    assert reason in result.rolled_back[0].reason
+    assert any(note.startswith(f"{bad} was rolled back: ") and reason in note for note in result.notes)
+    assert result.applied == (OPTIMIZE, STATIC)
+    clean = one.run(source, Recipe(label="b", passes=(OPTIMIZE, STATIC)))
+    assert [s.state for s in clean.stages] == [
+        "resumed",
+        "resumed",
+    ]  # exactly as if the bad pass had not been there
+    assert clean.path == result.path
+
+
+def test_nothing_is_left_of_a_pass_that_was_rolled_back(source, runner, image_data, tmp_path):
+    one = runner(image_data, make=counting([]))
+    result = one.run(source, Recipe(label="a", passes=(PassSpec.of("poison"),)))
+    assert result.path == source.path
+    assert result.applied == ()
+    assert list((tmp_path / "stages").iterdir()) == []
+
+
+def test_the_original_is_passed_through_untouched(source, runner):
+    result = runner().run(source, Recipe(label="original"))
+    assert result.path == source.path
+    assert result.description == source.description
+
+
+def test_refusals_and_wrong_settings_reach_the_caller(source, runner):
+    with pytest.raises(UnsupportedError, match="there is no calibration data"):
+        runner().run(source, Recipe(label="a", passes=(STATIC,)))
+    with pytest.raises(InvalidInputError, match="no setting"):
+        runner().run(source, Recipe(label="a", passes=(OPTIMIZE, PassSpec.of("quantize_static", x=1))))

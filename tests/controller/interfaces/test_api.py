@@ -1,0 +1,93 @@
+"""The public names of the Python API."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from pathlib import Path
+
+import pytest
+from edgeloop.app import App
+from edgeloop.interfaces import api
+from edgeloop.interfaces.cli.main import _VERBS
+from edgeloop_foundation.errors import AlreadyExistsError, NotFoundError
+from edgeloop_protocol.types.artifact import FileEntry
+
+_PUBLIC = [
+    "Artifact",
+    "Benchmark",
+    "Candidate",
+    "DeviceResult",
+    "DeviceSpec",
+    "Edgeloop",
+    "ExperimentRequest",
+    "ExperimentResult",
+    "Listener",
+    "PassSpec",
+    "Plan",
+    "Recipe",
+    "RuntimeSettings",
+    "SilentListener",
+    "StateBinding",
+]
+
+
+def test_the_public_names_are_pinned() -> None:
+    assert api.__all__ == _PUBLIC
+    for name in _PUBLIC:
+        assert getattr(api, name) is not None
+
+
+def test_every_verb_is_a_method() -> None:
+    methods = {name for name, _ in inspect.getmembers(api.Edgeloop, inspect.isfunction) if name[0] != "_"}
+    other_names = {"artifact": {"artifacts", "get_artifact"}, "device": {"facts", "doctor"}, "init": set()}
+    for verb in _VERBS:
+        assert other_names.get(verb, {verb}) <= methods
+    assert methods == {
+        "analyze",
+        "artifacts",
+        "bench",
+        "compare",
+        "compress",
+        "doctor",
+        "facts",
+        "get_artifact",
+        "parity",
+        "plan",
+        "report",
+        "result",
+        "run",
+        "select",
+        "validate",
+        "write_report",
+    }
+
+
+def test_a_silent_listener_is_a_listener() -> None:
+    listener: api.Listener = api.SilentListener()
+    listener.phase("a")
+    listener.progress("a", 1, 2)
+    listener.note("a")
+
+
+def test_a_kept_artifact_is_copied_out_once_by_the_beginning_of_its_digest(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"weights")
+    entry = FileEntry(name="model.onnx", digest=hashlib.sha256(b"weights").hexdigest(), size_bytes=7)
+    manifest = api.Artifact(
+        format="onnx", label="a", files=(entry,), model_file="model.onnx", source_digest=entry.digest
+    )
+    with App.open(tmp_path / "home") as app:
+        digest = app.artifacts.put(manifest, {"model.onnx": model})
+    edgeloop = api.Edgeloop(tmp_path / "home")
+    assert edgeloop.artifacts() == ((digest, manifest),)
+    assert edgeloop.get_artifact(digest[:10], tmp_path / "out") == (digest, tmp_path / "out")
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == b"weights"
+    with (tmp_path / "out" / "model.onnx").open("ab") as copy:
+        copy.write(b"mine")
+    with App.open(tmp_path / "home") as app:
+        assert (app.artifacts.directory(digest) / "model.onnx").read_bytes() == b"weights"
+    with pytest.raises(AlreadyExistsError, match="exists already"):
+        edgeloop.get_artifact(digest, tmp_path / "out")
+    with pytest.raises(NotFoundError):
+        edgeloop.get_artifact("f" * 12, tmp_path / "other")

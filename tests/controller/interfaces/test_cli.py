@@ -1,0 +1,280 @@
+"""Words to requests, results to documents, outcomes to exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from edgeloop.interfaces.api import DeviceSpec, ExperimentResult, StateBinding
+from edgeloop_protocol.convert import from_json
+from edgeloop_protocol.types.run import Verdict
+
+from .conftest import Call
+from .recorder import DIGEST, Recorder, device_result, experiment
+
+
+def test_run_reads_every_word(call: Call) -> None:
+    api = Recorder()
+    result = call(
+        "run", "m.onnx", "--data", "photos", "--on", "local,pi=sim:raspberry_pi_5", "--on", "unix:/run/a.sock",
+        "--require", "latency_p95 < 30ms", "--require", "size < 1MB", "--prefer", "size", "--seed", "7",
+        "--budget", "1h30m", "--state", "stateN:state", "--threads", "2",
+        api=api,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    request = api.heard
+    assert (request.model, request.data, request.prefer, request.seed) == ("m.onnx", "photos", "size", 7)
+    assert [device.name for device in request.devices] == ["this-machine", "pi", "/run/a.sock"]
+    assert request.require == ("latency_p95 < 30ms", "size < 1MB")
+    assert request.budget_s == 5400.0
+    assert request.state == (StateBinding(input="state", output="stateN"),)
+    assert request.settings.intra_op_threads == 2
+
+
+def test_run_takes_defaults_from_the_configuration(call: Call) -> None:
+    Path("edgeloop.toml").write_text(
+        'apiVersion = "edgeloop/v1"\nkind = "Config"\n'
+        '[experiment]\nmodel = "net.onnx"\ndata = "d.npz"\non = ["lab", "local"]\nrequire = ["size < 1MB"]\n'
+        'prefer = "memory"\nseed = 5\nbudget = "10m"\nthreads = 3\nreport = "out"\nstate = ["o:i"]\n'
+        "[benchmark]\nrounds = 9\nsample_count_min = 662\n"
+        '[devices.lab]\naddress = "grpc://192.0.2.1:50051"\noptions = { tls_key = "k", tls_ca = "c" }\n'
+    )
+    api = Recorder()
+    assert call("run", api=api).exit_code == 0
+    assert api.heard == Path("out")
+    request = api.calls[0][1]
+    assert (request.model, request.data, request.prefer, request.seed) == ("net.onnx", "d.npz", "memory", 5)
+    assert (request.benchmark.rounds, request.benchmark.sample_count_min) == (9, 662)
+    assert request.settings.intra_op_threads == 3
+    assert request.budget_s == 600.0
+    assert request.devices[0] == DeviceSpec(
+        name="lab",
+        transport="grpc",
+        address="192.0.2.1:50051",
+        options=(("tls_ca", "c"), ("tls_key", "k")),
+    )
+    assert call("run", "other.onnx", "--seed", "0", "--on", "local", api=api).exit_code == 0
+    request = api.calls[2][1]
+    assert (request.model, request.seed, [d.name for d in request.devices]) == (
+        "other.onnx",
+        0,
+        ["this-machine"],
+    )
+
+
+def test_json_is_one_document_that_reads_back_whole(call: Call) -> None:
+    result = call("run", "m.onnx", "--on", "local", "--json", api=Recorder())
+    assert from_json(result.stdout, ExperimentResult) == experiment()
+
+
+def test_people_see_the_strategy_its_reasons_and_that_it_is_simulated(call: Call) -> None:
+    shown = call("run", "m.onnx", "--on", "local", api=Recorder()).stdout
+    assert "keep original" in shown
+    assert "simulated (datasheet)" in shown
+    assert "nothing is certainly faster [0.98 to 1.01]" in shown, "brackets are text, not markup"
+    assert "skipped dynamic int8: Conv has no dynamic kernel" in shown
+    assert "4.90 ms" in shown
+
+
+def test_a_device_that_was_not_reached_is_exit_3_but_the_rest_is_shown(call: Call) -> None:
+    api = Recorder(device_result("pi"), device_result("desk", error="desk cannot be reached."))
+    result = call("run", "m.onnx", "--on", "local", api=api)
+    assert result.exit_code == 3
+    assert "keep original" in result.stdout
+    assert "desk cannot be reached." in result.stdout
+
+
+def test_a_dry_run_measures_nothing(call: Call) -> None:
+    api = Recorder()
+    result = call("run", "m.onnx", "--on", "local", "--dry-run", api=api)
+    assert result.exit_code == 0, result.output
+    assert [verb for verb, _ in api.calls] == ["plan"]
+    assert "expected in all: 1.5 minutes on pi" in result.stdout
+    document = json.loads(call("run", "m.onnx", "--on", "local", "--dry-run", "--json", api=api).stdout)
+    assert document["steps"] == [{"what": "measure", "expected_s": 90.0}]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--on", "local"], "no model is named"),
+        (["run", "m"], "no device is named"),
+        (["run", "m", "--on", ","], "no device is named"),
+        (["run", "m", "--on", "moon"], "unknown device 'moon'"),
+        (["run", "m", "--on", "sim:a,sim:a"], "two devices have the name 'a'"),
+        (["run", "m", "--on", "local", "--budget", "10"], "a duration is written like"),
+        (["run", "m", "--on", "local", "--budget", "ten"], "a duration is written like"),
+        (["run", "m", "--on", "local", "--budget", "0s"], "a duration is written like"),
+        (["run", "m", "--on", "local", "--state", "only"], "a state is written OUTPUT:INPUT"),
+        (["run", "m", "--on", "local", "--state", "a:i", "--state", "b:i"], "one state only"),
+        (["--config", "absent.toml", "run", "m"], "absent.toml does not exist"),
+        (["validate", "--thresholds", "absent.yaml"], "absent.yaml does not exist"),
+        (["validate", "--thresholds", "gates.txt"], ".toml, .yaml or .json"),
+    ],
+)
+def test_wrong_use_is_one_sentence_before_anything_happens(
+    call: Call, words: list[str], message: str
+) -> None:
+    api = Recorder()
+    result = call(*words, api=api)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert api.calls == []
+
+
+def test_bench_passes_how_to_measure(call: Call) -> None:
+    api = Recorder()
+    words = ["--rounds", "3", "--batch-size", "4", "--samples", "662", "--seed", "9", "--threads", "2"]
+    assert call("bench", DIGEST[:12], "--on", "local", "--data", "d", *words, api=api).exit_code == 0
+    model, devices, benchmark, settings, data, state = api.heard
+    assert (model, data, state) == (DIGEST[:12], "d", ())
+    assert (benchmark.rounds, benchmark.batch_size, benchmark.sample_count_min, benchmark.seed) == (
+        3,
+        4,
+        662,
+        9,
+    )
+    assert settings.intra_op_threads == 2
+    assert [device.name for device in devices] == ["this-machine"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"), [(Verdict.PASSED, 0), (Verdict.FAILED, 1), (Verdict.UNDECIDED, 1)]
+)
+def test_parity_passes_only_when_it_passed(call: Call, verdict: Verdict, code: int) -> None:
+    api = Recorder(device_result(parity=verdict))
+    assert call("parity", "m.onnx", "--on", "local", api=api).exit_code == code
+
+
+def test_parity_of_an_unreached_device_is_a_device_error(call: Call) -> None:
+    assert call("parity", "m", "--on", "local", api=Recorder(device_result(error="gone."))).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("gates", "code", "answer"),
+    [
+        ("require: []", 0, "passed"),
+        ("require: ['latency_p50 < 30ms']\nallow_predicted: true", 0, "passed"),
+        ("require: ['latency_p50 < 30ms']", 1, "predicted, so undecided"),
+        ("require: ['latency_p50 < 1ms']\nallow_predicted: true", 1, "FAILED"),
+    ],
+)
+def test_validate_fails_when_a_gate_fails_or_rests_on_predictions(
+    call: Call, gates: str, code: int, answer: str
+) -> None:
+    Path("gates.yaml").write_text(gates)
+    result = call("validate", "--thresholds", "gates.yaml", api=Recorder())
+    assert result.exit_code == code, result.output
+    assert answer in result.stdout
+
+
+def test_validate_refuses_thresholds_it_does_not_know(call: Call) -> None:
+    Path("gates.yaml").write_text("requires: []")
+    result = call("validate", "--thresholds", "gates.yaml", api=Recorder())
+    assert result.exit_code == 2
+    assert "'requires'" in result.stderr
+
+
+def test_compare_hands_both_models_on(call: Call) -> None:
+    api = Recorder()
+    result = call("compare", "a.onnx", "b.onnx", "--on", "local", "--data", "d", api=api)
+    assert result.exit_code == 0, result.output
+    assert (api.heard[0], api.heard[1], api.heard[3]) == ("a.onnx", "b.onnx", "d")
+    assert "gain in latency_p50" in result.stdout
+
+
+def test_compress_builds_the_chosen_recipes(call: Call) -> None:
+    Path("r.yaml").write_text(
+        "recipes:\n  plain: []\n  one: [{pass: optimize_graph}]\n  two: [{pass: optimize_graph}]\n"
+    )
+    api = Recorder()
+    assert call("compress", "m.onnx", "--recipes", "r.yaml", "--seed", "3", api=api).exit_code == 0
+    assert [(heard[1].label, heard[4]) for _, heard in api.calls] == [("one", 3), ("two", 3)]
+    api = Recorder()
+    document = call("compress", "m", "--recipes", "r.yaml", "--recipe", "two", "--json", api=api).stdout
+    assert [entry["label"] for entry in json.loads(document)["candidates"]] == ["two"]
+    result = call("compress", "m", "--recipes", "r.yaml", "--recipe", "six", api=Recorder())
+    assert (result.exit_code, "has no recipe 'six'" in result.stderr) == (2, True)
+
+
+def test_devices_that_do_not_answer_are_exit_3(call: Call) -> None:
+    result = call("device", "facts", "--on", "grpc://192.0.2.1:1", api=Recorder())
+    assert result.exit_code == 3
+    assert "192.0.2.1:1 cannot be reached." in result.stdout
+
+
+def test_the_doctor_is_content_with_warnings_but_not_with_errors(call: Call) -> None:
+    result = call("device", "doctor", "--on", "local", api=Recorder())
+    assert result.exit_code == 0
+    assert "a warning" in result.stdout
+    assert "Act." in result.stdout
+    result = call("device", "doctor", "--on", "local,sim:nuc11", "--json", api=Recorder())
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["devices"][1]["findings"][0]["level"] == "error"
+
+
+def test_select_hands_the_words_on(call: Call) -> None:
+    api = Recorder()
+    assert call("select", "e-1", "--require", "size < 1MB", "--prefer", "size", api=api).exit_code == 0
+    assert api.heard == ("e-1", ("size < 1MB",), "size")
+    assert call("select", api=api).exit_code == 0
+    assert api.heard == ("latest", (), "")
+
+
+def test_report_goes_to_standard_output_or_a_file(call: Call) -> None:
+    assert call("report", "--format", "csv", api=Recorder()).stdout == "# csv\n"
+    result = call("report", "e-1", "--format", "html", "-o", "r.html", api=Recorder())
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert Path("r.html").read_text() == "# html"
+
+
+def test_init_writes_a_configuration_that_run_accepts(call: Call) -> None:
+    api = Recorder()
+    assert call("init", "--model", 'a "b".onnx').exit_code == 0
+    assert call("run", "--on", "local,pi", api=api).exit_code == 0
+    assert api.heard.model == 'a "b".onnx'
+    assert [device.address for device in api.heard.devices] == ["", "raspberry_pi_5"]
+
+
+def test_init_overwrites_only_by_force(call: Call) -> None:
+    Path("edgeloop.toml").write_text("mine")
+    result = call("init")
+    assert result.exit_code == 2
+    assert "exists already" in result.stderr
+    assert Path("edgeloop.toml").read_text() == "mine"
+    assert call("init", "--force").exit_code == 0
+    assert "apiVersion" in Path("edgeloop.toml").read_text()
+
+
+def test_artifacts_are_listed(call: Call) -> None:
+    assert DIGEST[:12] in call("artifact", "list", api=Recorder()).stdout
+    document = json.loads(call("artifact", "list", "--json", api=Recorder()).stdout)
+    assert document["artifacts"][0]["digest"] == DIGEST
+    assert document["artifacts"][0]["manifest"]["model_file"] == "model.onnx"
+
+
+def test_devices_are_this_machine_and_the_configured_ones(call: Call) -> None:
+    call("init")
+    document = json.loads(call("device", "list", "--json").stdout)
+    assert [device["name"] for device in document["devices"]] == ["this-machine", "pi"]
+    assert "simulated" in call("device", "list").stdout
+
+
+def test_progress_goes_to_standard_error_only(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    from edgeloop.interfaces.progress import ProgressListener
+
+    with ProgressListener() as listener:
+        listener.phase("Candidates [all]")
+        for done in range(1, 101):
+            listener.progress("samples", done, 100, "inferences")
+        listener.progress("bytes", 5, 0)
+        listener.note("pi is [simulated]")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Candidates [all]" in err
+    assert "samples: 100 of 100 inferences" in err
+    assert "bytes: 5\n" in err, "no total is made up"
+    assert "pi is [simulated]" in err
+    assert err.count("samples:") == 2, "a log is not flooded"

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from edgeloop.domain.candidate import Candidate, CandidateState
+from edgeloop.select.evidence import collect
+from edgeloop_protocol.types.measurement import Estimate
+from edgeloop_protocol.types.run import (
+    Energy,
+    FailureKind,
+    Memory,
+    Outcome,
+    Run,
+    Source,
+    SteadyState,
+    Verdict,
+)
+
+Make = Callable[..., Candidate]
+MakeRun = Callable[..., Run]
+
+
+def test_the_gain_is_the_paired_ratio_of_block_medians(candidate: Make, run: MakeRun) -> None:
+    before, after = [1.0, 2.0, 4.0], [0.5, 0.9, 2.2]
+    found = collect([candidate("original"), candidate("a")], [run("original", before), run("a", after)])
+    gain = found[1].gain("latency_p50")
+    logs = np.log(np.divide(before, after))
+    half = 4.302652729749464 * logs.std(ddof=1) / math.sqrt(3)
+    assert gain.value == pytest.approx(math.exp(logs.mean()))
+    assert (gain.low, gain.high) == pytest.approx(
+        (math.exp(logs.mean() - half), math.exp(logs.mean() + half))
+    )
+    assert gain.sample_count == 3
+    # The device was four times slower in the last round; unpaired, nothing could be told.
+    assert gain.low is not None
+    assert gain.low > 1.5
+    assert found[0].gain("latency_p50").value == 1.0
+
+
+def test_two_rounds_are_too_few(candidate: Make, run: MakeRun) -> None:
+    found = collect([candidate("original"), candidate("a")], [run("original", [1, 1]), run("a", [0.5, 0.5])])
+    assert (
+        found[1].gain("latency_p50").reason
+        == "the gain in latency_p50 needs 3 rounds with both models, there are 2"
+    )
+
+
+def test_only_the_originals_run_of_the_same_job_counts(candidate: Make, run: MakeRun) -> None:
+    runs = [run("original", [1] * 3, job="old"), run("a", [0.5] * 3, job="new", started=2)]
+    found = collect([candidate("original"), candidate("a")], runs)
+    assert "same job" in found[1].gain("latency_p50").reason
+    assert found[1].gain("size").value == 1.0
+
+
+def test_cold_rounds_are_no_load_times(candidate: Make, run: MakeRun) -> None:
+    runs = [run("original", [1, 1, 1]), run("a", [0.5, 0.5, 0.5])]
+    found = collect([candidate("original"), candidate("a")], runs)[1]
+    assert found.gain("first_inference").value == pytest.approx(2.0)
+    assert "there are 2" in found.gain("load_time").reason
+
+
+def test_tails_and_energy_take_the_least_favourable_ends(
+    candidate: Make, run: MakeRun, energy: Callable[..., Energy]
+) -> None:
+    runs = [run("original", [1] * 4, energy=energy(4, 3, 5)), run("a", [0.5] * 4, energy=energy(2, 1, 2.5))]
+    before, after = collect([candidate("original"), candidate("a")], runs)
+    gain = after.gain("energy")
+    assert (gain.low, gain.value, gain.high) == pytest.approx((3 / 2.5, 2.0, 5.0))
+    p90 = after.gain("latency_p90")
+    assert p90.low == pytest.approx(before.value("latency_p90").low / after.value("latency_p90").high)  # type: ignore[operator]
+    assert after.gain("latency_p99").value is None
+
+
+def test_size_is_exact_and_memory_has_its_allowance(
+    candidate: Make, run: MakeRun, memory: Callable[..., Memory]
+) -> None:
+    runs = [
+        run("original", memory=memory(2000)),
+        run("a", memory=memory(1000)),
+        run("b", memory=memory(None, "no VmHWM")),
+    ]
+    found = collect([candidate("original", 3000), candidate("a", 1500), candidate("b")], runs)
+    assert found[1].gain("size") == Estimate(value=2.0, low=2.0, high=2.0, confidence=1.0, sample_count=1)
+    value = found[1].value("memory")
+    assert (value.low, value.high, value.confidence) == pytest.approx((900, 1100, None))
+    gain = found[1].gain("memory")
+    assert (gain.low, gain.high) == pytest.approx((1800 / 1100, 2200 / 900))
+    assert found[2].value("memory").reason == "no VmHWM"
+
+
+def test_quality_comes_from_the_host_and_the_original_is_not_worse_than_itself(
+    candidate: Make, run: MakeRun
+) -> None:
+    candidates = [
+        candidate("original", drop=(0, -0.01, 0.01)),
+        candidate("a", drop=(0.02, 0.01, 0.03)),
+        candidate("b"),
+    ]
+    found = collect(candidates, [])
+    assert (found[0].value("quality_drop").low, found[0].value("quality_drop").high) == (0.0, 0.0)
+    assert found[1].value("quality_drop").high == 0.03
+    assert "no labels" in found[2].value("quality_drop").reason
+    assert found[1].gain("quality").value is None
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (CandidateState.SKIPPED, "skipped: why"),
+        (CandidateState.FAILED, "could not be built: why"),
+        (CandidateState.HOPELESS, "dropped on the host: why"),
+    ],
+)
+def test_what_was_not_built_is_out_with_its_reason(candidate: Make, state: CandidateState, says: str) -> None:
+    found = collect(
+        [candidate("original"), candidate("a", state=state, reason="why", artifact_digest="")], []
+    )
+    assert found[1].exclusion == says
+
+
+def test_figures_of_a_failed_run_are_left_out(candidate: Make, run: MakeRun) -> None:
+    failed = run(
+        "a",
+        [0.5] * 3,
+        outcome=Outcome.DEVICE_ERROR,
+        failure_kind=FailureKind.OUT_OF_MEMORY,
+        failure_reason="killed at 300 MB",
+    )
+    found = collect([candidate("original"), candidate("a")], [run("original", [1] * 3), failed])[1]
+    assert found.exclusion == "failed on the device (out_of_memory): killed at 300 MB"
+    assert found.value("latency_p50").value is None
+    assert found.outcome is Outcome.DEVICE_ERROR
+
+
+def test_the_newest_run_that_says_something_counts(candidate: Make, run: MakeRun) -> None:
+    cancelled = {"outcome": Outcome.CANCELLED, "failure_kind": FailureKind.CANCELLED}
+    runs = [run("a", [1.0] * 3), run("a", [2.0] * 3, started=2), run("a", [9.0] * 3, started=3, **cancelled)]
+    assert collect([candidate("a")], runs)[0].value("latency_p50").value == pytest.approx(2.0)
+
+
+def test_disputed_clocks_leave_no_latency(candidate: Make, run: MakeRun) -> None:
+    runs = [run("original", [1] * 3), run("a", [0.5] * 3, disputed=True)]
+    found = collect([candidate("original"), candidate("a")], runs)[1]
+    assert found.timing_disputed
+    assert "disagreed" in found.value("latency_p50").reason
+    assert "disagreed" in found.gain("latency_p50").reason
+
+
+def test_samples_that_did_not_settle_widen_the_interval(candidate: Make, run: MakeRun) -> None:
+    medians = [1.0, 1.1, 1.3, 1.4, 1.5]
+    settled, drifting = (
+        collect([candidate("a")], [run("a", medians, steady_state=state)])[0]
+        for state in (SteadyState.REACHED, SteadyState.NOT_REACHED)
+    )
+    assert drifting.unsettled
+    assert not settled.unsettled
+    narrow, wide = settled.value("latency_p50"), drifting.value("latency_p50")
+    assert narrow.value == wide.value
+    assert wide.low < narrow.low  # type: ignore[operator]
+    assert wide.high > narrow.high  # type: ignore[operator]
+
+
+def test_simulated_figures_carry_their_basis(candidate: Make, run: MakeRun) -> None:
+    found = collect([candidate("a")], [run("a", [1] * 3, simulated=True)])[0]
+    assert (found.source, found.basis, found.parity) == (Source.SIMULATED, "datasheet", Verdict.PASSED)
+
+
+def test_a_candidate_that_never_ran_says_so(candidate: Make) -> None:
+    found = collect([candidate("original"), candidate("a")], [])[1]
+    assert (found.outcome, found.source, found.run_id) == (None, None, "")
+    assert found.value("latency_p50").value is None

@@ -1,0 +1,341 @@
+"""Jobs: every trial one row, every state on the disk first, every end reached."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import errno
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from edgeloop_agent.job_journal import JobJournal
+from edgeloop_agent.jobs import Jobs
+from edgeloop_agent.leases import Leases
+from edgeloop_agent.spool import Spool
+from edgeloop_agent.store import ContentStore
+from edgeloop_agent.workspace import Workspace
+from edgeloop_foundation.errors import (
+    AlreadyExistsError,
+    BusyError,
+    InvalidInputError,
+    LeaseError,
+    NotFoundError,
+    StateError,
+)
+from edgeloop_foundation.ports.clock import SystemClock
+from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
+from edgeloop_protocol.types.job import TERMINAL, JobEvent, JobState
+from edgeloop_protocol.types.lease import Lease, LeaseRequest
+from edgeloop_protocol.types.run import FailureKind, Outcome, Run
+from edgeloop_protocol.types.trial import JobSpec, Trial
+
+from .conftest import QuietBoard, ScriptedExecute, digest, make_artifact, make_spec, until
+
+ROOT = Path("/state")
+
+
+class HastyClock(SystemClock):
+    """A clock whose waiters are let go at once when they wait for a second or more."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.02))
+
+
+class Device:
+    """Everything around jobs, on one simulated disk; may be opened again on what a crash left."""
+
+    def __init__(self, fs: SimulatedFileSystem) -> None:
+        self.fs = fs
+        # Copies for a job need not survive a power cut; apart from the rest, they do not multiply its states.
+        self.scratch = SimulatedFileSystem()
+        self.execute = ScriptedExecute()
+        clock = HastyClock()
+        self.store = ContentStore(fs, ROOT / "store", store_bytes=1 << 30, reserve_bytes=0)
+        self.spool = Spool(fs, ROOT / "spool", reserve_bytes=100)
+        self.leases = Leases(fs=fs, clock=clock, root=ROOT / "leases", boot_id="b")
+        self.jobs = Jobs(
+            journal=JobJournal(fs, ROOT / "jobs"),
+            clock=clock,
+            board=QuietBoard(),
+            store=self.store,
+            workspace=Workspace(self.scratch, ROOT / "work", self.store),
+            spool=self.spool,
+            leases=self.leases,
+            execute=self.execute,
+        )
+
+    def open(self) -> Device:
+        self.store.open()
+        self.spool.open()
+        self.scratch.make_directory(ROOT / "work")
+        self.jobs.open()
+        self.leases.open(self.jobs.highest_fencing_token)
+        return self
+
+    async def lease(self) -> Lease:
+        wanted = LeaseRequest(request_id="r", holder="test", ttl_s=600.0)
+        return [lease async for lease in self.leases.acquire(wanted)][-1]
+
+    async def spec(self, trials: int = 2, label: str = "m") -> JobSpec:
+        manifest, blobs = make_artifact(label)
+        for data in (manifest, *blobs.values()):
+            self.store.put(data)
+        lease = await self.lease()
+        return dataclasses.replace(
+            make_spec(digest(manifest), trials=trials),
+            lease_id=lease.lease_id,
+            fencing_token=lease.fencing_token,
+        )
+
+    async def events(self, job_id: str, after: int = 0) -> list[JobEvent]:
+        async with asyncio.timeout(10):
+            return [event async for event in self.jobs.watch(job_id, after)]
+
+    def rows(self) -> list[Run]:
+        return [row.run for row in self.spool.fetch(0)]
+
+
+@pytest.fixture
+async def device() -> AsyncIterator[Device]:
+    device = Device(SimulatedFileSystem()).open()
+    yield device
+    await device.jobs.stop()
+
+
+async def test_rows_are_spooled_before_the_job_is_over(device: Device) -> None:
+    device.execute.go_on.set()
+    job = await device.jobs.submit(await device.spec())
+    assert job.state is JobState.ACCEPTED
+    async for event in device.jobs.watch(job.job_id, 0):
+        if event.state in TERMINAL:
+            assert len(device.rows()) == 2
+    assert event.state is JobState.SUCCEEDED
+    assert device.jobs.get(job.job_id).state is JobState.SUCCEEDED
+    context = device.execute.contexts[0]
+    assert [path.parent.name for path in context.directories.values()] == [job.job_id]
+    assert not device.scratch.exists(ROOT / "work" / job.job_id)
+    assert [row.run_id for row in device.rows()] == list({row.run_id: 1 for row in device.rows()})
+
+
+async def test_a_directory_holds_the_artifact_under_its_names(device: Device) -> None:
+    spec = await device.spec(trials=1)
+    await device.jobs.submit(spec)
+    await device.execute.started.wait()
+    (directory,) = device.execute.contexts[0].directories.values()
+    names = [name for name, _ in device.scratch.entries(directory)]
+    assert names == ["manifest.json", "model.onnx"]
+    assert device.scratch.read(directory / "model.onnx") == b"model m"
+    device.execute.go_on.set()
+
+
+async def test_one_job_at_a_time_and_the_same_request_is_the_same_job(device: Device) -> None:
+    spec = await device.spec()
+    job = await device.jobs.submit(spec)
+    assert (await device.jobs.submit(spec)).job_id == job.job_id
+    with pytest.raises(AlreadyExistsError):
+        await device.jobs.submit(dataclasses.replace(spec, deadline_s=5.0))
+    other = dataclasses.replace(spec, request_id="another")
+    with pytest.raises(BusyError, match="still runs"):
+        await device.jobs.submit(other)
+    device.execute.go_on.set()
+    await device.events(job.job_id)
+    assert (await device.jobs.submit(spec)).state is JobState.SUCCEEDED
+    assert (await device.jobs.submit(other)).job_id != job.job_id
+
+
+async def test_cancel_stops_a_running_job_and_has_no_effect_later(device: Device) -> None:
+    job = await device.jobs.submit(await device.spec())
+    await device.execute.started.wait()
+    assert (await device.jobs.cancel(job.job_id)).state is JobState.CANCELLING
+    assert (await device.jobs.cancel(job.job_id)).state in (JobState.CANCELLING, JobState.CANCELLED)
+    assert (await device.events(job.job_id))[-1].state is JobState.CANCELLED
+    assert {row.outcome for row in device.rows()} == {Outcome.CANCELLED}
+    assert (await device.jobs.cancel(job.job_id)).state is JobState.CANCELLED
+
+
+async def test_cancel_before_the_start_yields_rows_too(device: Device) -> None:
+    job = await device.jobs.submit(await device.spec())
+    await device.jobs.cancel(job.job_id)
+    assert (await device.events(job.job_id))[-1].state is JobState.CANCELLED
+    assert [row.outcome for row in device.rows()] == [Outcome.CANCELLED] * 2
+
+
+async def test_a_deadline_ends_the_job(device: Device) -> None:
+    spec = dataclasses.replace(await device.spec(), deadline_s=0.01)
+    job = await device.jobs.submit(spec)
+    last = (await device.events(job.job_id))[-1]
+    assert last.state is JobState.TIMED_OUT
+    assert "0.01 s" in last.message
+    assert {row.failure_kind for row in device.rows()} == {FailureKind.DEADLINE}
+
+
+async def test_a_benchmark_that_ignores_the_stop_is_abandoned(device: Device) -> None:
+    device.execute.obeys = False
+    job = await device.jobs.submit(await device.spec())
+    await device.execute.started.wait()
+    await device.jobs.cancel(job.job_id)
+    assert (await device.events(job.job_id))[-1].state is JobState.CANCELLED
+    assert [row.outcome for row in device.rows()] == [Outcome.CANCELLED] * 2
+
+
+async def test_a_fault_of_ours_is_a_row_and_the_device_goes_on(device: Device) -> None:
+    device.execute.go_on.set()
+    device.execute.fails_with = RuntimeError("bug")
+    job = await device.jobs.submit(await device.spec())
+    last = (await device.events(job.job_id))[-1]
+    assert (last.state, last.message) == (JobState.FAILED, "RuntimeError: bug")
+    assert {row.outcome for row in device.rows()} == {Outcome.HARNESS_ERROR}
+    device.execute.fails_with = None
+    job = await device.jobs.submit(await device.spec(label="n"))
+    assert (await device.events(job.job_id))[-1].state is JobState.SUCCEEDED
+
+
+async def test_one_spoiled_artifact_does_not_hurt_the_other_trial(device: Device) -> None:
+    device.execute.go_on.set()
+    spec = await device.spec(trials=1)
+    bad_manifest, bad_blobs = make_artifact("bad")
+    for data in (bad_manifest, *bad_blobs.values()):
+        device.store.put(data)
+    both = (*spec.trials, Trial(trial_id="bad", label="bad", artifact_digest=digest(bad_manifest)))
+    path = device.store.blobs / digest(*bad_blobs.values())
+    device.fs.remove(path)
+    file = device.fs.create(path)
+    file.write(b"x" * len(next(iter(bad_blobs.values()))))
+    file.close()
+    job = await device.jobs.submit(dataclasses.replace(spec, trials=both))
+    assert (await device.events(job.job_id))[-1].state is JobState.SUCCEEDED
+    outcomes = {row.trial.trial_id: (row.outcome, row.failure_kind) for row in device.rows()}
+    assert outcomes["t0"][0] is Outcome.SUCCESS
+    assert outcomes["bad"] == (Outcome.DEVICE_ERROR, FailureKind.CORRUPT_ARTIFACT)
+
+
+async def test_wrong_submissions_are_refused_at_once(device: Device) -> None:
+    spec = await device.spec()
+    with pytest.raises(LeaseError):
+        await device.jobs.submit(dataclasses.replace(spec, fencing_token=spec.fencing_token + 1))
+    for digest_text, error in (("0" * 64, StateError), ("../x", InvalidInputError)):
+        trial = dataclasses.replace(spec.trials[0], artifact_digest=digest_text)
+        with pytest.raises(error):
+            await device.jobs.submit(dataclasses.replace(spec, trials=(trial,)))
+    for seconds in (float("nan"), 1e9):
+        with pytest.raises(InvalidInputError):
+            await device.jobs.submit(dataclasses.replace(spec, deadline_s=seconds))
+    hostile = device.store.put(b'{"files": [{"name": "../../etc/passwd"}]}')
+    trial = dataclasses.replace(spec.trials[0], artifact_digest=hostile)
+    with pytest.raises(InvalidInputError):
+        await device.jobs.submit(dataclasses.replace(spec, trials=(trial,)))
+    with pytest.raises(NotFoundError):
+        device.jobs.get("none")
+
+
+async def test_an_ended_lease_cancels_its_job(device: Device) -> None:
+    spec = await device.spec()
+    job = await device.jobs.submit(spec)
+    await device.execute.started.wait()
+    await device.leases.release(spec.lease_id, spec.fencing_token)
+    assert device.jobs.get(job.job_id).state is JobState.CANCELLED
+
+
+async def test_stopping_the_agent_interrupts_the_job_on_record(device: Device) -> None:
+    job = await device.jobs.submit(await device.spec())
+    await device.execute.started.wait()
+    await device.jobs.stop()
+    assert device.jobs.get(job.job_id).state is JobState.INTERRUPTED
+    assert {row.failure_kind for row in device.rows()} == {FailureKind.INTERRUPTED}
+
+
+async def test_results_wait_for_a_full_disk(device: Device) -> None:
+    job = await device.jobs.submit(await device.spec())
+    await device.execute.started.wait()
+    start = device.fs.operation_count
+    for offset in range(6):
+        device.fs.fail_at(start + offset, OSError(errno.ENOSPC, "full"))
+    device.execute.go_on.set()
+    last = (await device.events(job.job_id))[-1]
+    assert last.state in (JobState.SUCCEEDED, JobState.FAILED)
+    assert len(device.rows()) == 2
+
+
+async def test_a_watcher_comes_back_with_its_number(device: Device) -> None:
+    job = await device.jobs.submit(await device.spec())
+    await device.execute.started.wait()
+    seen = [event.sequence for event in await _first(device, job.job_id, 3)]
+    device.execute.go_on.set()
+    rest = [event.sequence for event in await device.events(job.job_id, seen[-1])]
+    assert [*seen, *rest] == list(range(1, len(seen) + len(rest) + 1))
+    (again,) = await device.events(job.job_id, rest[-1])
+    assert again.state is JobState.SUCCEEDED
+    assert again.sequence > rest[-1]
+
+
+async def _first(device: Device, job_id: str, count: int) -> list[JobEvent]:
+    found: list[JobEvent] = []
+    async for event in device.jobs.watch(job_id, 0):
+        found.append(event)
+        if len(found) == count:
+            break
+    return found
+
+
+async def test_a_power_cut_at_any_moment_leaves_one_row_per_trial() -> None:
+    fs = SimulatedFileSystem()
+    device = Device(fs).open()
+    spec = await device.spec()
+    fs.settle()
+    device.execute.go_on.set()
+    job = await device.jobs.submit(spec)
+    await device.events(job.job_id)
+    await until(lambda: device.jobs.get(job.job_id).state in TERMINAL)
+    ids = [row.run_id for row in device.rows()]
+    ends = set()
+    for crashed in fs.crash_states():
+        again = Device(crashed).open()
+        rows = again.rows()
+        if not again.jobs._records:
+            assert rows == []
+            continue
+        state = again.jobs.get(job.job_id).state
+        ends.add(state)
+        assert state in (JobState.SUCCEEDED, JobState.INTERRUPTED)
+        assert [row.run_id for row in rows] == ids
+        if state is JobState.SUCCEEDED:
+            assert {row.outcome for row in rows} == {Outcome.SUCCESS}
+        assert (await again.jobs.submit(spec)).job_id == job.job_id
+        (event,) = await again.events(job.job_id, 1000)
+        assert (event.state, event.sequence) == (state, 1001)
+        assert [row.run_id for row in Device(crashed).open().rows()] == ids
+    assert ends == {JobState.SUCCEEDED, JobState.INTERRUPTED}
+
+
+async def test_acknowledged_rows_do_not_come_again_after_a_crash() -> None:
+    fs = SimulatedFileSystem()
+    device = Device(fs).open()
+    device.execute.go_on.set()
+    spec = await device.spec()
+    job = await device.jobs.submit(spec)
+    await device.events(job.job_id)
+    record = device.jobs._records[job.job_id]
+    # As a crash between the last row and the end of the job leaves it, the rows fetched in between.
+    JobJournal(fs, ROOT / "jobs").write(
+        dataclasses.replace(record, state=JobState.RUNNING, spec=spec, final_state=JobState.SUCCEEDED)
+    )
+    device.spool.acknowledge(device.spool.epoch, 2)
+    again = Device(fs).open()
+    assert again.rows() == []
+    assert again.jobs.get(job.job_id).state is JobState.SUCCEEDED
+
+
+async def test_only_the_last_jobs_are_kept(device: Device) -> None:
+    journal = JobJournal(device.fs, ROOT / "jobs")
+    device.execute.go_on.set()
+    job = await device.jobs.submit(await device.spec())
+    await device.events(job.job_id)
+    record = device.jobs._records[job.job_id]
+    for number in range(250):
+        journal.write(dataclasses.replace(record, job_id=f"j{number}", request_id=f"r{number}", order=number))
+    again = Device(device.fs).open()
+    assert len(again.jobs._records) == 200
+    assert len([name for name, _ in device.fs.entries(ROOT / "jobs")]) == 200
+    with pytest.raises(NotFoundError):
+        again.jobs.get("j0")
