@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import sys
 import uuid
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 from edgeloop_foundation.statistics import quantile_interval
 from edgeloop_protocol.summary import distribution
-from edgeloop_protocol.types.measurement import Estimate
+from edgeloop_protocol.types.measurement import Distribution, Estimate
 from edgeloop_protocol.types.run import (
     Block,
     Conditions,
@@ -84,22 +85,27 @@ async def assemble_run(
     )
 
 
+def _distribution(samples_ns: Sequence[int]) -> Distribution:
+    return distribution([ns * _NS for ns in samples_ns], "s")
+
+
 async def _timing(context: ExecutionContext, record: TrialRecord) -> Timing:
     samples = array("q", [ns for block in record.blocks for ns in block.samples_ns])
     rule = StopRule(context.spec.benchmark)
     narrow = rule.narrow(record.pooled_ns, context.spec.benchmark.rounds)
     missing = record.failure.reason if record.failure else "nothing was measured"
+    # In a thread: a hundred thousand samples take a while, and the agent answers meanwhile.
+    settled = await asyncio.to_thread(steady_state, [b.samples_ns for b in record.blocks])
+    steady = await asyncio.to_thread(_distribution, samples) if samples else None
     return Timing(
         cold_load_s=_cold_load(record.blocks, missing),
         warm_load_s=_warm_load(record.blocks, missing),
         first_inference_s=_median(
             [b.first_inference_ns for b in record.blocks if b.first_inference_ns is not None], missing
         ),
-        steady=distribution([ns * _NS for ns in samples], "s") if samples else None,
+        steady=steady,
         reason="" if samples else missing,
-        steady_state=steady_state([b.samples_ns for b in record.blocks])
-        if samples
-        else SteadyState.NOT_ASSESSED,
+        steady_state=settled if samples else SteadyState.NOT_ASSESSED,
         stop_reason=_stop_reason(bool(samples), narrow),
         blocks=_blocks(record.blocks),
         samples_digest=await context.store_blob(_little_endian(samples)) if samples else "",

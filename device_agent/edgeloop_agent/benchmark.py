@@ -30,7 +30,9 @@ NS_PER_S = 1_000_000_000
 WINDOWS = 5
 """Windows per block whose medians show a trend; also the fewest batches of a block."""
 
-_BATCH_COUNT_MAX = 1_000_000
+_BATCH_COUNT_MAX = 4_000
+# More would say nothing new of a microsecond model, and fill the memory of the agent.
+_OVERRUN_MAX = 4
 _FASTER = 0.98
 _WINDOW_SAMPLES_MIN = 4
 _DRIFT_ALLOWED = 0.02
@@ -119,15 +121,23 @@ class StopRule:
             pooled: sorted samples of the trial.
             finished_rounds: rounds whose share of the least count has to be there.
         """
-        wanted = math.ceil(self._benchmark.sample_count_min * finished_rounds / self._benchmark.rounds)
-        return len(pooled) >= wanted and median_half_width(pooled) <= self._benchmark.median_half_width
+        enough = len(pooled) >= self._wanted(finished_rounds)
+        return enough and median_half_width(pooled) <= self._benchmark.median_half_width
+
+    def _wanted(self, finished_rounds: int) -> int:
+        return math.ceil(self._benchmark.sample_count_min * finished_rounds / self._benchmark.rounds)
 
     def block_done(
         self, pooled: Sequence[int], block_elapsed_ns: int, batches: int, finished_rounds: int
     ) -> bool:
-        """Whether a block may end: its budget is spent, or it has its windows and a certain median."""
-        if block_elapsed_ns >= self.block_budget_s * NS_PER_S:
-            return True
+        """Whether a block may end: its budget is spent, or it has its windows and a certain median.
+
+        A slow model whose least count is not there yet gets up to four budgets.
+        """
+        budget_ns = self.block_budget_s * NS_PER_S
+        if block_elapsed_ns >= budget_ns:
+            enough = len(pooled) >= self._wanted(finished_rounds)
+            return enough or block_elapsed_ns >= _OVERRUN_MAX * budget_ns
         return batches >= WINDOWS and self.narrow(pooled, finished_rounds)
 
     def next_count(self, inference_ns: float, block_elapsed_ns: int) -> int:

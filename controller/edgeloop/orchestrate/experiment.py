@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import EdgeloopError, UnavailableError
+from edgeloop_foundation.statistics import sample_floor
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.trial import Benchmark
 
@@ -70,7 +71,10 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
             listener=listener,
         )
         listener.phase("Measure on the devices")
-        measure = _measure_request(request, experiment_id, candidates, time.monotonic() - started)
+        benchmark = _enough_samples(replace(request.benchmark, seed=request.seed), constraints, objectives)
+        measure = _measure_request(
+            replace(request, benchmark=benchmark), experiment_id, candidates, time.monotonic() - started
+        )
         measured = await measure_fleet(app, fleet, measure, listener)
     listener.phase("Select")
     result = ExperimentResult(
@@ -137,7 +141,7 @@ def _measure_request(
     request: ExperimentRequest, experiment_id: str, candidates: Sequence[Candidate], spent_s: float
 ) -> MeasureRequest:
     chosen = _measurable(candidates)
-    benchmark = replace(request.benchmark, seed=request.seed)
+    benchmark = request.benchmark
     if request.budget_s is not None:
         benchmark = _budgeted(benchmark, len(chosen), request, spent_s)
     return MeasureRequest(
@@ -149,6 +153,16 @@ def _measure_request(
         lease_wait_s=request.lease_wait_s,
         context=request.context,
     )
+
+
+def _enough_samples(
+    benchmark: Benchmark, constraints: Sequence[Constraint], objectives: Sequence[Objective]
+) -> Benchmark:
+    """Ask for as many samples as the quantiles need that are asked about."""
+    quantiles = {"latency_p90": 0.90, "latency_p95": 0.95, "latency_p99": 0.99}
+    asked = [rule.quantity for rule in (*constraints, *objectives)]
+    floors = [sample_floor(quantiles[quantity]) for quantity in asked if quantity in quantiles]
+    return replace(benchmark, sample_count_min=max([benchmark.sample_count_min, *floors]))
 
 
 def _budgeted(benchmark: Benchmark, count: int, request: ExperimentRequest, spent_s: float) -> Benchmark:
