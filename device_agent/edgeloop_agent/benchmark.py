@@ -30,7 +30,7 @@ NS_PER_S = 1_000_000_000
 WINDOWS = 5
 """Windows per block whose medians show a trend; also the fewest batches of a block."""
 
-_BATCH_COUNT_MAX = 4_000
+_BATCH_COUNT_MAX = 8_000
 # More would say nothing new of a microsecond model, and fill the memory of the agent.
 _OVERRUN_MAX = 4
 _FASTER = 0.98

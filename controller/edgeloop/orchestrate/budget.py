@@ -5,12 +5,12 @@ The constants are planning figures, seen on a small x86 machine; a plan says "ex
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
-from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.trial import Benchmark
 
-__all__ = ["fit_to_budget", "job_expected_s"]
+__all__ = ["fit_to_budget", "job_expected_s", "trials_that_fit"]
 
 _PROCESS_S = 0.7
 """Start of a runner process with the runtime's import and session creation."""
@@ -33,21 +33,19 @@ def job_expected_s(benchmark: Benchmark, trial_count: int) -> float:
 
 
 def fit_to_budget(benchmark: Benchmark, trial_count: int, available_s: float) -> Benchmark:
-    """Shorten the steady phase, then the rounds, until the job is expected to fit.
-
-    Raises:
-        InvalidInputError: not even the shortest usable benchmark fits.
-    """
+    """Shorten the steady phase, then the rounds, until the job is expected to fit or nothing is left to shorten."""
     while job_expected_s(benchmark, trial_count) > available_s:
         if benchmark.steady_s_max > _STEADY_S_MIN:
             benchmark = replace(benchmark, steady_s_max=max(_STEADY_S_MIN, benchmark.steady_s_max / 2))
         elif benchmark.rounds > _ROUNDS_MIN:
             benchmark = replace(benchmark, rounds=benchmark.rounds - 1)
         else:
-            needed = job_expected_s(benchmark, trial_count)
-            raise InvalidInputError(
-                f"the budget leaves {available_s:.0f} s for measuring {trial_count} candidates, "
-                f"the shortest usable benchmark takes about {needed:.0f} s per device.",
-                next_step="Give a larger --budget or fewer recipes with --recipes.",
-            )
+            break
     return benchmark
+
+
+def trials_that_fit(benchmark: Benchmark, available_s: float) -> int:
+    """Return for how many trials the shortest usable benchmark is expected to fit."""
+    shortest = fit_to_budget(benchmark, 1, 0.0)
+    each = job_expected_s(shortest, 1)
+    return int(available_s / each) if each else sys.maxsize

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import EdgeloopError, UnavailableError
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, UnavailableError
 from edgeloop_foundation.statistics import sample_floor
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.trial import Benchmark
@@ -26,7 +26,7 @@ from edgeloop.domain.experiment import (
     Skipped,
 )
 from edgeloop.domain.recipe import ORIGINAL, Recipe
-from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s
+from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s, trials_that_fit
 from edgeloop.orchestrate.candidates import build_candidates, build_expected_s, judge_candidates
 from edgeloop.orchestrate.fleet import Fleet, measure_fleet, open_fleet, require_unique_names
 from edgeloop.orchestrate.measure import MeasureRequest
@@ -122,10 +122,47 @@ def _recipes(
 ) -> tuple[tuple[Recipe, ...], tuple[Skipped, ...]]:
     from edgeloop.compress.propose import propose
 
+    recipes: tuple[Recipe, ...]
+    skipped: tuple[Skipped, ...]
     if request.recipes:
-        return (ORIGINAL, *(r for r in request.recipes if r.passes)), ()
-    proposal = propose(prepared.description, _facts(fleet), has_calibration=prepared.calibration is not None)
-    return proposal.recipes, proposal.skipped
+        recipes, skipped = (ORIGINAL, *(r for r in request.recipes if r.passes)), ()
+    else:
+        proposal = propose(
+            prepared.description, _facts(fleet), has_calibration=prepared.calibration is not None
+        )
+        recipes, skipped = proposal.recipes, proposal.skipped
+    affordable = _affordable(request, prepared, recipes)
+    reason = "the budget leaves no time to build and measure it"
+    return recipes[:affordable], (
+        *skipped,
+        *(Skipped(label=r.label, reason=reason) for r in recipes[affordable:]),
+    )
+
+
+def _affordable(request: ExperimentRequest, prepared: Prepared, recipes: Sequence[Recipe]) -> int:
+    """Return how many recipes, from the front, the budget has time for; the original and one more at least.
+
+    Raises:
+        InvalidInputError: not even two.
+    """
+    if request.budget_s is None:
+        return len(recipes)
+    for count in range(len(recipes), 1, -1):
+        building_s = sum(build_expected_s(prepared, recipe) for recipe in recipes[:count])
+        if trials_that_fit(request.benchmark, (request.budget_s - building_s) / _turns(request)) >= count:
+            return count
+    if len(recipes) < 2:
+        return len(recipes)
+    raise InvalidInputError(
+        f"a budget of {request.budget_s:.0f} s has no time for two candidates on {len(request.devices)} devices.",
+        next_step="Give a larger --budget.",
+    )
+
+
+def _turns(request: ExperimentRequest) -> int:
+    """Return how many times in a row devices measure: this machine alone, all others at once."""
+    local = sum(device.transport == "local" for device in request.devices)
+    return max(1, local + (local < len(request.devices)))
 
 
 def _measurable(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -160,16 +197,14 @@ def _enough_samples(
 ) -> Benchmark:
     """Ask for as many samples as the quantiles need that are asked about."""
     quantiles = {"latency_p90": 0.90, "latency_p95": 0.95, "latency_p99": 0.99}
-    asked = [rule.quantity for rule in (*constraints, *objectives)]
+    asked = [c.quantity for c in constraints] + [o.quantity for o in objectives]
     floors = [sample_floor(quantiles[quantity]) for quantity in asked if quantity in quantiles]
     return replace(benchmark, sample_count_min=max([benchmark.sample_count_min, *floors]))
 
 
 def _budgeted(benchmark: Benchmark, count: int, request: ExperimentRequest, spent_s: float) -> Benchmark:
     assert request.budget_s is not None
-    local = sum(device.transport == "local" for device in request.devices)
-    turns = max(1, local + (local < len(request.devices)))
-    return fit_to_budget(benchmark, count, (request.budget_s - spent_s) / turns)
+    return fit_to_budget(benchmark, count, (request.budget_s - spent_s) / _turns(request))
 
 
 def _decide(

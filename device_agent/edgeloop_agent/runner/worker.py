@@ -28,6 +28,8 @@ Answer = tuple[dict[str, Any], bytes]
 _FEED_COUNT_MAX = 8
 _PROFILE_WARMUP = 3
 _COUNT_MAX = 2_000_000
+_DROP_TRIES = 20
+_DROP_PAUSE_S = 0.005
 
 
 def describe_runtimes() -> list[dict[str, Any]]:
@@ -212,12 +214,21 @@ def _drop(path: Path) -> bool:
     """Drop one file's pages; proven by a read that may not wait for the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        # Pages that still wait to be written cannot be dropped.
+        # Pages that still wait to be written cannot be dropped, nor those a processor has just touched.
         os.fdatasync(descriptor)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        for _ in range(_DROP_TRIES):
+            if _is_dropped(descriptor):
+                return True
+            time.sleep(_DROP_PAUSE_S)
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _is_dropped(descriptor: int) -> bool:
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    try:
         os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)
     except OSError as error:
         return error.errno == errno.EAGAIN
-    finally:
-        os.close(descriptor)
     return False

@@ -1,8 +1,6 @@
 """A budget shortens the benchmark, and is refused when nothing usable fits."""
 
-import pytest
-from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s
-from edgeloop_foundation.errors import InvalidInputError
+from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s, trials_that_fit
 from edgeloop_protocol.types.trial import Benchmark
 
 
@@ -21,8 +19,13 @@ def test_a_small_budget_shortens_steady_time_before_rounds() -> None:
 def test_three_rounds_are_the_least() -> None:
     least = job_expected_s(Benchmark(rounds=3, steady_s_max=0.5), 4)
     assert fit_to_budget(Benchmark(), 4, least + 0.01).rounds == 3
-    with pytest.raises(InvalidInputError, match="shortest usable benchmark"):
-        fit_to_budget(Benchmark(), 4, least - 0.5)
+    assert fit_to_budget(Benchmark(), 4, 0.0) == fit_to_budget(Benchmark(), 4, least + 0.01)
+
+
+def test_fewer_trials_fit_a_smaller_budget() -> None:
+    shortest = job_expected_s(Benchmark(rounds=3, steady_s_max=0.5), 1)
+    assert trials_that_fit(Benchmark(), 4.5 * shortest) == 4
+    assert trials_that_fit(Benchmark(), 0.5 * shortest) == 0
 
 
 def test_passes_that_are_switched_off_cost_nothing() -> None:
