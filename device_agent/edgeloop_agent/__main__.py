@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoundError
 
 from edgeloop_agent import __version__
 from edgeloop_agent.memory import leave_out_ssl, limit_heap
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         asyncio.run(serve(options))
-    except InvalidInputError as error:
+    except (InvalidInputError, NotFoundError) as error:
         sys.stderr.write(f"edgeloop-agent: {error}\n")
         return _EXIT_USAGE
     except (EdgeloopError, OSError) as error:
