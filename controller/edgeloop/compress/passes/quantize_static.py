@@ -127,16 +127,16 @@ class QuantizeStatic(Pass[Settings]):
         data = finite_items(context.calibration, source_model, self.settings.items)
         prepared = context.work_directory / "prepared.onnx"
         prepare(source, prepared, source_model, data, note, context.seed)
-        excluded = self._excluded(load_model(prepared), source_model.name)
-        proto = self._quantized(
-            prepared, excluded, data, source_model, context.work_directory / "quantized.onnx"
-        )
+        folded = load_model(prepared)
+        excluded = self._excluded(folded, source_model.name)
+        left = [*excluded, *self._arithmetic(folded)]
+        proto = self._quantized(prepared, left, data, source_model, context.work_directory / "quantized.onnx")
         prune_opset_imports(proto)
         save_model(proto, target)
         note(
             f"static int8 {self.settings.encoding}, "
             f"{'per channel' if self.settings.per_channel else 'per tensor'}, "
-            f"{self.settings.calibration} over {len(data)} items, {len(excluded)} operators left in fp32"
+            f"{self.settings.calibration} over {len(data)} items, {len(excluded)} products left in fp32"
         )
 
     def _excluded(self, proto: Any, model_name: str) -> list[str]:
