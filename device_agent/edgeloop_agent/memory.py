@@ -6,12 +6,15 @@ import ctypes
 import gc
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 __all__ = ["give_back_memory", "leave_out_ssl", "limit_heap"]
 
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
+_MADV_DONTNEED = 4
+_LARGE_BYTES = 1024 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +52,35 @@ def limit_heap() -> None:
 
 
 def give_back_memory() -> None:
-    """Return the free pages of the heap to the system; for the end of something large."""
+    """Return the free pages of the heap and the code of things past to the system; for the end of something large."""
     gc.collect()
     malloc_trim = _libc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
+    _let_go_of_code()
+
+
+def _let_go_of_code() -> None:
+    """Unmap the pages of large libraries; those still needed come back from the page cache at their next use.
+
+    Most of grpcio's code runs once, at start. The kernel would take these pages back under pressure; on a small board
+    the model should not have to press first.
+    """
+    madvise = _libc("madvise")
+    if madvise is None:
+        return
+    try:
+        maps = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return
+    for line in maps:
+        span, rights, _offset, _device, inode, *_path = line.split(maxsplit=5)
+        begin, end = _span(span)
+        # Executable pages alone: read-only data may hold relocations, which no file would bring back.
+        if inode != "0" and rights == "r-xp" and end - begin >= _LARGE_BYTES:
+            madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _MADV_DONTNEED)
+
+
+def _span(text: str) -> tuple[int, int]:
+    begin, _, end = text.partition("-")
+    return int(begin, 16), int(end, 16)
