@@ -11,6 +11,8 @@ from typing import Any
 
 __all__ = ["give_back_memory", "leave_out_ssl", "limit_heap"]
 
+_M_TRIM_THRESHOLD = -1
+_M_TOP_PAD = -2
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _MADV_DONTNEED = 4
@@ -49,6 +51,9 @@ def limit_heap() -> None:
     mallopt(_M_ARENA_MAX, 1)
     # Messages of 1 MiB come from the heap: mapping each anew halves the speed of an upload.
     mallopt(_M_MMAP_THRESHOLD, 4 * 1024 * 1024)
+    # Not given back and asked for again with every message; ``give_back_memory`` does it once, at the end.
+    mallopt(_M_TRIM_THRESHOLD, 16 * 1024 * 1024)
+    mallopt(_M_TOP_PAD, 4 * 1024 * 1024)
 
 
 def give_back_memory() -> None:

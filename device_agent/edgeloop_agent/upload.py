@@ -97,7 +97,10 @@ def read_journal(data: bytes) -> int:
 
 
 class Upload:
-    """One open upload; its methods block on the disk and belong in a thread, one at a time."""
+    """One open upload; its methods block on the disk and belong in a thread.
+
+    One at a time, but for ``commit``, which may run beside ``append``.
+    """
 
     def __init__(self, store: ContentStore, name: UploadName) -> None:
         self.name = name
@@ -159,18 +162,27 @@ class Upload:
             InvalidInputError: more bytes than declared; the upload is dropped.
             BusyError: the disk is full; what was committed stays.
         """
+        self._check_room(data)
+        self._append(data)
+        if self.commit_due:
+            self.commit()
+
+    @property
+    def commit_due(self) -> bool:
+        """Whether 4 MiB have come since the last sync."""
+        return self._written - self._committed >= COMMIT_BYTES
+
+    def append(self, data: bytes) -> None:
+        """Append ``data`` without a sync, for a caller that syncs beside it; raises what ``write`` raises."""
+        self._check_room(data)
+        self._append(data)
+
+    def _check_room(self, data: bytes) -> None:
         if self._written + len(data) > self.name.size_bytes:
             self.discard()
             raise InvalidInputError(
                 f"upload of {self.name.digest} declared {self.name.size_bytes} bytes and brought more."
             )
-        view = memoryview(data)
-        while view:
-            piece = view[: COMMIT_BYTES - (self._written - self._committed)]
-            self._append(bytes(piece) if len(piece) < len(data) else data)
-            view = view[len(piece) :]
-            if self._written - self._committed >= COMMIT_BYTES:
-                self.commit()
 
     def _append(self, data: bytes) -> None:
         file = self._require_open(self._file)
@@ -183,18 +195,19 @@ class Upload:
         self._written += len(data)
 
     def commit(self) -> int:
-        """Sync what was written and return how much that is."""
-        if self._written == self._committed:
+        """Sync what was written and return how much that is; more may be appended meanwhile, and is not counted."""
+        written = self._written
+        if written == self._committed:
             return self._committed
         file, journal = self._require_open(self._file), self._require_open(self._journal)
         try:
             file.sync()
-            journal.write(_journal_line(self._written))
+            journal.write(_journal_line(written))
             journal.sync()
         except OSError as error:
             self.discard()
             raise disk_error(error, self._store.root) from error
-        self._committed = self._written
+        self._committed = written
         return self._committed
 
     def finish(self) -> int:

@@ -98,7 +98,8 @@ def test_an_upload_goes_on_after_a_restart(store: ContentStore) -> None:
     data = bytes(range(256)) * 40_000
     name = name_of(data)
     upload = begin(store, name)
-    upload.write(data[: COMMIT_BYTES + 1000])
+    upload.write(data[:COMMIT_BYTES])
+    upload.write(data[COMMIT_BYTES : COMMIT_BYTES + 1000])
     assert upload.committed_bytes == COMMIT_BYTES
     again = open_store(store.fs, store.root)
     assert again.status(name) == (COMMIT_BYTES, False)

@@ -43,7 +43,7 @@ from edgeloop_protocol.v1 import (
 from edgeloop import __version__
 from edgeloop.transport.rpc.call import Caller, RetryPolicy, decoded
 from edgeloop.transport.rpc.lease import LeaseHandle, hold_lease, new_request
-from edgeloop.transport.rpc.upload import CHUNK_BYTES, blob_name, send_blob
+from edgeloop.transport.rpc.upload import CHUNK_BYTES, blob_name, raw_writer, send_blob
 
 if TYPE_CHECKING:
     from edgeloop.domain.ports import ArtifactStore
@@ -106,6 +106,7 @@ class AgentClient:
         self._devices = _stub(device_pb2_grpc.DeviceServiceStub, channel)
         self._store = _stub(content_addressable_storage_pb2_grpc.ContentAddressableStorageStub, channel)
         self._bytes = _stub(bytestream_pb2_grpc.ByteStreamStub, channel)
+        self._bytes.Write = raw_writer(channel)
         self._leases = _stub(lease_pb2_grpc.LeaseServiceStub, channel)
         self._jobs = _stub(job_pb2_grpc.JobServiceStub, channel)
         self._spool = _stub(run_pb2_grpc.SpoolServiceStub, channel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError, StateError
@@ -99,34 +99,56 @@ async def _receive(
     first: bytestream_pb2.WriteRequest,
     rest: AsyncIterator[bytestream_pb2.WriteRequest],
 ) -> int:
-    """Write one stream of requests; one write is on its way to the disk while the next is received."""
+    """Write one stream of requests: the one before goes to the disk, and older ones are synced, meanwhile."""
     request, received = first, upload.written_bytes
+    writing, syncing = _Step(), _Step()
     loop = asyncio.get_running_loop()
-    pending: asyncio.Future[None] | None = None
     try:
         while True:
             _check_order(request, first, received)
             # Taken out once: every access copies the bytes.
             data = request.data
             received += len(data)
-            if pending is not None:
-                # Shielded: a call that is cancelled must not let go of a write that still runs.
-                await asyncio.shield(pending)
-            pending = loop.run_in_executor(None, upload.write, data)
+            await writing.done()
+            if upload.commit_due:
+                await syncing.done()
+                syncing.start(upload.commit)
+            writing.start(upload.append, data)
             if request.finish_write or (following := await anext(rest, None)) is None:
                 break
             request = following
-        await asyncio.shield(pending)
-        last_step = upload.finish if request.finish_write else upload.commit
-        pending = None
-        return await asyncio.to_thread(last_step)
+        await writing.done()
+        await syncing.done()
+        return await asyncio.to_thread(upload.finish if request.finish_write else upload.commit)
     finally:
-        if pending is not None:
-            await asyncio.wait({pending})
-            pending.exception()
+        await writing.settle()
+        await syncing.settle()
         await asyncio.to_thread(upload.suspend)
         for delay_s in _SETTLE_S:
             loop.call_later(delay_s, give_back_memory)
+
+
+class _Step:
+    """At most one piece of work in a thread."""
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[object] | None = None
+
+    def start(self, work: Callable[..., object], *arguments: object) -> None:
+        self._future = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+
+    async def done(self) -> None:
+        """Wait for it and raise what it raised."""
+        if self._future is not None:
+            # Shielded: a call that is cancelled must not let go of work that still runs.
+            await asyncio.shield(self._future)
+            self._future = None
+
+    async def settle(self) -> None:
+        """Wait for it, whatever it raised."""
+        if self._future is not None:
+            await asyncio.wait({self._future})
+            self._future.exception()
 
 
 def _check_order(

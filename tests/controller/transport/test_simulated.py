@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.transport.base import connect
-from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_foundation.errors import InvalidInputError, NotFoundError
 
 
 async def test_the_board_says_that_it_is_simulated_and_after_what(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ async def test_the_same_name_with_another_profile_is_another_board(tmp_path: Pat
 
 
 async def test_an_unknown_profile_is_wrong_input_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="commodore_64"):
+    with pytest.raises(NotFoundError, match="commodore_64"):
         await connect(DeviceSpec.parse("sim:commodore_64"), tmp_path).open()
 
 
