@@ -34,7 +34,17 @@ __all__ = [
     "print_tree",
 ]
 
-_SHOWN = ("latency_p50", "latency_p95", "first_inference", "load_time", "memory", "size", "energy")
+_SHOWN = (
+    "latency_p50",
+    "latency_p95",
+    "first_inference",
+    "load_time",
+    "memory",
+    "size",
+    "energy",
+    "quality",
+    "quality_drop",
+)
 """Quantities of a measurement, in the order of the columns."""
 
 _PIPE_WIDTH = 100_000
@@ -103,12 +113,26 @@ def print_measurements(devices: Sequence[DeviceResult], *, gains: bool = False) 
         rows = []
         for evidence in device.evidence:
             gained = [times(evidence.gain("latency_p50"))] if gains else []
-            parity = evidence.exclusion or (evidence.parity.value if evidence.parity else "not checked")
+            parity = evidence.parity.value if evidence.parity else "not checked"
             rows.append([evidence.candidate, *_values(evidence, known), *gained, parity, _source(evidence)])
         _table(columns, rows, device.device.name)
         for evidence in device.evidence:
-            if evidence.parity_reason:
-                print_text(f"  {evidence.candidate}: {evidence.parity_reason}")
+            for remark in _remarks(evidence, every_parity=not gains):
+                print_text(f"  {evidence.candidate}: {remark}")
+
+
+def _remarks(evidence: Evidence, *, every_parity: bool) -> Iterable[str]:
+    """Yield what a reader of the row has to know: why figures are missing, why parity did not pass."""
+    from edgeloop_protocol.types.run import Verdict
+
+    if evidence.exclusion:
+        yield evidence.exclusion
+        return
+    latency = evidence.value("latency_p50")
+    if latency.value is None and evidence.run_id:
+        yield f"no latency: {latency.reason}"
+    if evidence.parity_reason and (every_parity or evidence.parity is not Verdict.PASSED):
+        yield evidence.parity_reason
 
 
 def print_result(result: ExperimentResult) -> None:

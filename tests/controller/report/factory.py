@@ -85,6 +85,10 @@ def candidate(kind: Kind) -> Candidate:
     )
 
 
+def exact(value: float) -> Estimate:
+    return Estimate(value=value, low=value, high=value)
+
+
 def evidence(device: str, kind: Kind) -> Evidence:
     record = run(device, kind)
     assert record.timing is not None
@@ -97,7 +101,7 @@ def evidence(device: str, kind: Kind) -> Evidence:
         ("latency_p50", steady.p50),
         ("latency_p95", steady.p95),
         ("load_time", record.timing.warm_load_s),
-        ("size", Estimate(value=float(kind.size_bytes))),
+        ("size", exact(float(kind.size_bytes))),
         ("memory", Estimate(value=float(record.memory.inference_peak_rss_bytes or 0))),
         ("energy", record.energy.gross_j),
         ("quality", quality(kind).value),

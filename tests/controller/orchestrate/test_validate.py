@@ -1,0 +1,65 @@
+"""Gates hold measured figures to their word, and predicted ones only when somebody says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from edgeloop_foundation.errors import InvalidInputError
+
+from edgeloop.orchestrate.validate import validate
+from tests.controller.report.factory import experiment
+
+
+def gates(**thresholds: Any) -> dict[str, bool]:
+    return {gate.name: gate.passed for gate in validate(experiment(), thresholds)}
+
+
+def test_a_device_that_never_answered_fails() -> None:
+    assert gates()["attic: reachable"] is False
+
+
+def test_a_bound_is_held_against_the_unfavourable_end() -> None:
+    generous = gates(require=["latency_p95 < 1s"], candidate="original")
+    assert generous["this-machine: latency_p95 < 1s"] is True
+    tight = gates(require=["latency_p95 < 1us"], candidate="original")
+    assert tight["this-machine: latency_p95 < 1us"] is False
+
+
+def test_predicted_figures_satisfy_a_bound_only_when_allowed() -> None:
+    rule = {"require": ["latency_p95 < 10s"], "candidate": "original"}
+    assert gates(**rule)["raspberry_pi_5: latency_p95 < 10s"] is False
+    assert gates(**rule, allow_predicted=True)["raspberry_pi_5: latency_p95 < 10s"] is True
+
+
+def test_size_is_real_on_a_simulated_board() -> None:
+    assert gates(require=["size < 1GB"], candidate="original")["raspberry_pi_5: size < 1GB"] is True
+
+
+def test_rules_of_one_device_add_to_the_general_ones() -> None:
+    found = gates(
+        require=["size < 1GB"], candidate="original", devices={"this-machine": {"require": ["size < 1B"]}}
+    )
+    assert found["this-machine: size < 1GB"] is True
+    assert found["this-machine: size < 1B"] is False
+    assert "raspberry_pi_5: size < 1B" not in found
+
+
+def test_a_candidate_that_failed_on_the_device_fails_with_its_reason() -> None:
+    failed = [g for g in validate(experiment(), {"candidate": "pruned 50 %"}) if "this-machine" in g.name]
+    assert [gate.passed for gate in failed] == [False]
+    assert "signal 11" in failed[0].reason
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "words"),
+    [
+        ({"requires": []}, "requires"),
+        ({"devices": {"toaster": {}}}, "toaster"),
+        ({"require": ["speed < 3"]}, "speed"),
+        ({"devices": {"this-machine": {"limit": 3}}}, "limit"),
+    ],
+)
+def test_what_it_does_not_understand_is_refused(thresholds: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        validate(experiment(), thresholds)
