@@ -8,9 +8,11 @@ import sys
 import uuid
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from edgeloop_foundation.statistics import quantile_interval
 from edgeloop_protocol.summary import distribution
+from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.measurement import Distribution, Estimate
 from edgeloop_protocol.types.run import (
     Block,
@@ -29,7 +31,7 @@ from edgeloop_agent.energy import EnergyMeter, summarise_energy
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.trial_record import MeasuredBlock, TrialRecord
 
-__all__ = ["assemble_run", "run_id"]
+__all__ = ["Around", "assemble_run", "run_id"]
 
 _NS = 1e-9
 _CONFIDENCE = 0.95
@@ -40,12 +42,17 @@ def run_id(job_id: str, trial_id: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{job_id}/{trial_id}"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """The device around a job."""
+
+    facts: Facts
+    before: Conditions
+    after: Conditions
+
+
 async def assemble_run(
-    context: ExecutionContext,
-    record: TrialRecord,
-    meter: EnergyMeter | None,
-    before: Conditions | None,
-    after: Conditions | None,
+    context: ExecutionContext, record: TrialRecord, meter: EnergyMeter | None, around: Around
 ) -> Run:
     """Return the run of one trial, whatever is there; the raw samples go into the blob store."""
     spec, failure = context.spec, record.failure
@@ -72,8 +79,8 @@ async def assemble_run(
         failure_kind=failure.failure_kind if failure else FailureKind.NONE,
         failure_reason=failure.reason if failure else "",
         log_tail=record.log_tail,
-        conditions_before=before,
-        conditions_after=after,
+        conditions_before=around.before,
+        conditions_after=around.after,
         timing=await _timing(context, record) if measured else None,
         memory=record.memory,
         energy=summarise_energy(meter, record.energy_spans) if measured and meter else None,
@@ -82,6 +89,7 @@ async def assemble_run(
         isolation=record.isolation,
         simulation=context.board.simulation,
         context=spec.context,
+        facts=around.facts,
     )
 
 

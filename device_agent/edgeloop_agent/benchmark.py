@@ -9,8 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from edgeloop_foundation.statistics import quantile, quantile_interval, student_t_interval, student_t_quantile
 from edgeloop_protocol.types.run import SteadyState
@@ -22,7 +21,6 @@ __all__ = [
     "WarmUp",
     "batch_count",
     "median_half_width",
-    "merge_sorted",
     "steady_state",
 ]
 
@@ -33,6 +31,8 @@ WINDOWS = 5
 _BATCH_COUNT_MAX = 8_000
 # More would say nothing new of a microsecond model, and fill the memory of the agent.
 _OVERRUN_MAX = 4
+# Sorting all samples after every batch would keep a processor busy beside the one that is measured.
+_GROWTH = 1.25
 _FASTER = 0.98
 _WINDOW_SAMPLES_MIN = 4
 _DRIFT_ALLOWED = 0.02
@@ -44,12 +44,6 @@ _DISPUTE_FRACTION = 0.05
 def batch_count(batch_s: float, inference_ns: float) -> int:
     """Return how many inferences fill one batch; at least one, and no more than one frame carries."""
     return max(1, min(round(batch_s * NS_PER_S / max(inference_ns, 1.0)), _BATCH_COUNT_MAX))
-
-
-def merge_sorted(pooled: Sequence[int], new: Iterable[int]) -> array[int]:
-    """Return the sorted union; ``pooled`` is sorted already."""
-    # The sort finds the two sorted stretches and only merges them.
-    return array("q", sorted([*pooled, *sorted(new)]))
 
 
 def median_half_width(sorted_samples: Sequence[float]) -> float:
@@ -112,17 +106,18 @@ class StopRule:
 
     def __init__(self, benchmark: Benchmark) -> None:
         self._benchmark = benchmark
+        self._looked_at_count = 0
         self.block_budget_s = benchmark.steady_s_max / benchmark.rounds
 
     def narrow(self, pooled: Sequence[int], finished_rounds: int) -> bool:
         """Whether the samples of all blocks so far pin the median down, given the rounds they stand for.
 
         Args:
-            pooled: sorted samples of the trial.
+            pooled: samples of the trial, in any order.
             finished_rounds: rounds whose share of the least count has to be there.
         """
         enough = len(pooled) >= self._wanted(finished_rounds)
-        return enough and median_half_width(pooled) <= self._benchmark.median_half_width
+        return enough and median_half_width(sorted(pooled)) <= self._benchmark.median_half_width
 
     def _wanted(self, finished_rounds: int) -> int:
         return math.ceil(self._benchmark.sample_count_min * finished_rounds / self._benchmark.rounds)
@@ -138,7 +133,10 @@ class StopRule:
         if block_elapsed_ns >= budget_ns:
             enough = len(pooled) >= self._wanted(finished_rounds)
             return enough or block_elapsed_ns >= _OVERRUN_MAX * budget_ns
-        return batches >= WINDOWS and self.narrow(pooled, finished_rounds)
+        if batches < WINDOWS or len(pooled) < _GROWTH * self._looked_at_count:
+            return False
+        self._looked_at_count = len(pooled)
+        return self.narrow(pooled, finished_rounds)
 
     def next_count(self, inference_ns: float, block_elapsed_ns: int) -> int:
         """Return the size of the next batch, within what is left of the budget; at least one."""

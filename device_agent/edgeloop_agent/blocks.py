@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeloop_protocol.types.run import FailureKind, Outcome
 
-from edgeloop_agent.benchmark import StopRule, WarmUp, merge_sorted
+from edgeloop_agent.benchmark import StopRule, WarmUp
 from edgeloop_agent.energy import EnergyMeter
 from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.failure import RunnerFailure
@@ -76,7 +76,7 @@ async def _steady(
     while not rule.block_done(record.pooled_ns, elapsed_ns, batches, block.round + 1):
         samples = await _infer(record, use, rule.next_count(inference_ns, elapsed_ns))
         block.samples_ns.extend(samples)
-        record.pooled_ns = merge_sorted(record.pooled_ns, samples)
+        record.pooled_ns.extend(samples)
         elapsed_ns += sum(samples)
         batches += 1
         inference_ns = elapsed_ns / len(block.samples_ns)

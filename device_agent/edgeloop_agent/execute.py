@@ -13,7 +13,7 @@ from functools import partial
 
 from edgeloop_protocol.types.run import Run
 
-from edgeloop_agent.assemble import assemble_run
+from edgeloop_agent.assemble import Around, assemble_run
 from edgeloop_agent.blocks import measure_block
 from edgeloop_agent.energy import EnergyMeter
 from edgeloop_agent.execution import ExecutionContext, Progress
@@ -32,14 +32,15 @@ async def execute(context: ExecutionContext) -> tuple[Run, ...]:
     records = [TrialRecord(trial=trial) for trial in context.spec.trials]
     for record in records:
         read_artifact(record, context.directories)
-    before = await context.board.conditions()
+    facts, before = await context.board.facts(), await context.board.conditions()
     meter = None
     if context.spec.benchmark.measure_latency:
         meter = await EnergyMeter.prepare(context.board)
         await _rounds(context, records, meter)
     await _passes(context, records)
     after = await context.board.conditions()
-    return tuple([await assemble_run(context, record, meter, before, after) for record in records])
+    around = Around(facts=facts, before=before, after=after)
+    return tuple([await assemble_run(context, record, meter, around) for record in records])
 
 
 def round_order(seed: int, round_index: int, count: int) -> list[int]:

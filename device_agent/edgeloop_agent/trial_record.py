@@ -45,7 +45,7 @@ class TrialRecord:
     directory: Path | None = None
     artifact: Artifact | None = None
     blocks: list[MeasuredBlock] = field(default_factory=list)
-    #: Samples of all blocks, sorted.
+    #: Samples of all blocks, in order of time.
     pooled_ns: array[int] = field(default_factory=lambda: array("q"))
     clock_check: ClockCheck = field(default_factory=ClockCheck)
     energy_spans: list[EnergySpan] = field(default_factory=list)

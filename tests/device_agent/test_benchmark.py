@@ -12,13 +12,10 @@ from edgeloop_agent.benchmark import (
     WarmUp,
     batch_count,
     median_half_width,
-    merge_sorted,
     steady_state,
 )
 from edgeloop_protocol.types.run import SteadyState
 from edgeloop_protocol.types.trial import Benchmark
-from hypothesis import given
-from hypothesis import strategies as st
 
 MS = 1_000_000
 
@@ -58,11 +55,6 @@ def test_warm_up_ends_at_its_longest_time_while_still_falling() -> None:
     assert warm(benchmark, [[50 * MS], [40 * MS], [30 * MS]]) == [False, False, True]
 
 
-@given(st.lists(st.integers(0, 10**9)), st.lists(st.integers(0, 10**9)))
-def test_merging_keeps_everything_in_order(first: list[int], second: list[int]) -> None:
-    assert list(merge_sorted(sorted(first), second)) == sorted(first + second)
-
-
 def test_the_half_width_shrinks_with_the_root_of_the_count() -> None:
     rng = random.Random(1)
     samples = [rng.lognormvariate(0.0, 0.3) for _ in range(10_000)]
@@ -72,23 +64,39 @@ def test_the_half_width_shrinks_with_the_root_of_the_count() -> None:
 
 
 def test_a_block_stops_when_the_median_is_certain_and_not_before_its_windows() -> None:
-    rule = StopRule(Benchmark(rounds=5, steady_s_max=5.0, sample_count_min=100))
+    benchmark = Benchmark(rounds=5, steady_s_max=5.0, sample_count_min=100)
     certain = [MS] * 40
-    assert not rule.block_done(certain, 10 * MS, 4, 1)
-    assert rule.block_done(certain, 10 * MS, 5, 1)
+    assert not StopRule(benchmark).block_done(certain, 10 * MS, 4, 1)
+    assert StopRule(benchmark).block_done(certain, 10 * MS, 5, 1)
     # The second round needs its share of the least count too.
-    assert rule.block_done(certain, 10 * MS, 5, 2)
-    assert not rule.block_done(certain, 10 * MS, 5, 3)
+    assert StopRule(benchmark).block_done(certain, 10 * MS, 5, 2)
+    assert not StopRule(benchmark).block_done(certain, 10 * MS, 5, 3)
+
+
+def test_the_samples_are_looked_at_again_only_after_they_grew() -> None:
+    rule = StopRule(Benchmark(rounds=5, steady_s_max=5.0))
+    wild = [MS, 100 * MS] * 100
+    assert not rule.block_done(wild, 10 * MS, 5, 1)
+    assert not rule.block_done([MS] * 240, 10 * MS, 6, 1)
+    assert rule.block_done([MS] * 250, 10 * MS, 7, 1)
 
 
 def test_a_block_stops_at_its_budget_however_uncertain() -> None:
     rule = StopRule(Benchmark(rounds=5, steady_s_max=5.0))
-    wild = sorted([MS, 100 * MS] * 100)
+    wild = [MS, 100 * MS] * 100
     assert not rule.block_done(wild, 999 * MS, 50, 1)
     assert rule.block_done(wild, 1000 * MS, 50, 1)
     assert rule.next_count(10 * MS, 0) == 10
     assert rule.next_count(10 * MS, 970 * MS) == 3
     assert rule.next_count(10 * MS, 2000 * MS) == 1
+
+
+def test_a_slow_model_gets_up_to_four_budgets_for_its_least_count() -> None:
+    rule = StopRule(Benchmark(rounds=5, steady_s_max=5.0, sample_count_min=130))
+    slow = [80 * MS] * 13
+    assert not rule.block_done(slow, 1040 * MS, 13, 1)
+    assert rule.block_done([80 * MS] * 26, 2080 * MS, 26, 1)
+    assert rule.block_done(slow, 4000 * MS, 13, 1)
 
 
 def noisy(slope: float, seed: int, count: int = 500) -> list[int]:

@@ -24,6 +24,7 @@ __all__ = [
     "Listener",
     "Plan",
     "PlanStep",
+    "SilentListener",
     "Skipped",
 ]
 
@@ -164,3 +165,16 @@ class Listener(Protocol):
     def note(self, text: str) -> None:
         """Something a person should read."""
         ...
+
+
+class SilentListener:
+    """A listener that says nothing."""
+
+    def phase(self, name: str) -> None:
+        """Say nothing."""
+
+    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""

@@ -19,7 +19,14 @@ from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
 from edgeloop.domain.candidate import Candidate
 from edgeloop.domain.device import DeviceSpec
-from edgeloop.domain.experiment import DeviceResult, ExperimentRequest, ExperimentResult, Listener, Plan
+from edgeloop.domain.experiment import (
+    DeviceResult,
+    ExperimentRequest,
+    ExperimentResult,
+    Listener,
+    Plan,
+    SilentListener,
+)
 from edgeloop.domain.recipe import PassSpec, Recipe
 
 if TYPE_CHECKING:
@@ -50,19 +57,6 @@ __all__ = [
 
 _NO_BENCHMARK = Benchmark()
 _NO_SETTINGS = RuntimeSettings()
-
-
-class SilentListener:
-    """A listener that says nothing."""
-
-    def phase(self, name: str) -> None:
-        """Say nothing."""
-
-    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
-        """Say nothing."""
-
-    def note(self, text: str) -> None:
-        """Say nothing."""
 
 
 class Edgeloop:

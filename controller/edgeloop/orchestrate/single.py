@@ -15,7 +15,7 @@ from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
 from edgeloop.domain.candidate import Candidate, CandidateState
 from edgeloop.domain.device import DeviceSpec
-from edgeloop.domain.experiment import DeviceResult, Listener
+from edgeloop.domain.experiment import DeviceResult, Listener, SilentListener
 from edgeloop.domain.recipe import ORIGINAL, Recipe
 from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
 from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
@@ -182,19 +182,6 @@ def analyze(app: App, model: str, data: str = "", state: Sequence[StateBinding] 
     """
     from edgeloop.compress.analysis import analyze as analyze_source
 
-    prepared = prepare(app, model, data, state, 0, _Silent())
+    prepared = prepare(app, model, data, state, 0, SilentListener())
     feeds = {name: array[:1] for name, array in prepared.golden.inputs.items()}
     return analyze_source(prepared.source, feeds)
-
-
-class _Silent:
-    """A listener that says nothing."""
-
-    def phase(self, name: str) -> None:
-        """Say nothing."""
-
-    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
-        """Say nothing."""
-
-    def note(self, text: str) -> None:
-        """Say nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.measurement import Distribution, Estimate, Reading
 from edgeloop_protocol.types.trial import Benchmark, Trial
 
@@ -404,6 +405,8 @@ class Run:
     simulation: Simulation | None = None
     #: The client's context.
     context: tuple[tuple[str, str], ...] = ()
+    #: The device as it was probed for this job; absent when the agent ended before it could look.
+    facts: Facts | None = None
 
     def __post_init__(self) -> None:
         if (self.source is Source.SIMULATED) != (self.simulation is not None):

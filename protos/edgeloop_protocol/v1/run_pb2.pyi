@@ -5,6 +5,7 @@ Runs and the spool that keeps them until they are acknowledged."""
 
 import builtins
 import collections.abc
+from edgeloop_protocol.v1 import device_pb2
 from edgeloop_protocol.v1 import measurement_pb2
 from edgeloop_protocol.v1 import trial_pb2
 import google.protobuf.descriptor
@@ -1007,6 +1008,7 @@ class Run(google.protobuf.message.Message):
     ISOLATION_FIELD_NUMBER: builtins.int
     SIMULATION_FIELD_NUMBER: builtins.int
     CONTEXT_FIELD_NUMBER: builtins.int
+    FACTS_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Identifier given by the agent, a UUID."""
     source: global___Source.ValueType
@@ -1089,6 +1091,10 @@ class Run(google.protobuf.message.Message):
     def context(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """The client's context."""
 
+    @property
+    def facts(self) -> device_pb2.Facts:
+        """The device as it was probed for this job; absent when the agent ended before it could look."""
+
     def __init__(
         self,
         *,
@@ -1121,9 +1127,10 @@ class Run(google.protobuf.message.Message):
         isolation: global___Isolation | None = ...,
         simulation: global___Simulation | None = ...,
         context: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        facts: device_pb2.Facts | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["benchmark", b"benchmark", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "energy", b"energy", "isolation", b"isolation", "memory", b"memory", "parity", b"parity", "placement", b"placement", "simulation", b"simulation", "timing", b"timing", "trial", b"trial"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "benchmark", b"benchmark", "boot_id", b"boot_id", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "context", b"context", "device_id", b"device_id", "device_name", b"device_name", "duration_s", b"duration_s", "energy", b"energy", "experiment_id", b"experiment_id", "failure_kind", b"failure_kind", "failure_reason", b"failure_reason", "isolation", b"isolation", "job_id", b"job_id", "lease_id", b"lease_id", "log_tail", b"log_tail", "memory", b"memory", "outcome", b"outcome", "parity", b"parity", "placement", b"placement", "request_id", b"request_id", "run_id", b"run_id", "runtime_version", b"runtime_version", "simulation", b"simulation", "source", b"source", "started_wall_s", b"started_wall_s", "timing", b"timing", "trial", b"trial"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["benchmark", b"benchmark", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "energy", b"energy", "facts", b"facts", "isolation", b"isolation", "memory", b"memory", "parity", b"parity", "placement", b"placement", "simulation", b"simulation", "timing", b"timing", "trial", b"trial"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "benchmark", b"benchmark", "boot_id", b"boot_id", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "context", b"context", "device_id", b"device_id", "device_name", b"device_name", "duration_s", b"duration_s", "energy", b"energy", "experiment_id", b"experiment_id", "facts", b"facts", "failure_kind", b"failure_kind", "failure_reason", b"failure_reason", "isolation", b"isolation", "job_id", b"job_id", "lease_id", b"lease_id", "log_tail", b"log_tail", "memory", b"memory", "outcome", b"outcome", "parity", b"parity", "placement", b"placement", "request_id", b"request_id", "run_id", b"run_id", "runtime_version", b"runtime_version", "simulation", b"simulation", "source", b"source", "started_wall_s", b"started_wall_s", "timing", b"timing", "trial", b"trial"]) -> None: ...
 
 global___Run = Run
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from edgeloop.orchestrate.validate import validate
 from edgeloop_foundation.errors import InvalidInputError
 
-from edgeloop.orchestrate.validate import validate
 from tests.controller.report.factory import experiment
 
 
