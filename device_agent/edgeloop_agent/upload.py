@@ -12,13 +12,10 @@ import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInputError
-from edgeloop_foundation.ports.fs import WritableFile
-
-if TYPE_CHECKING:
-    from edgeloop_agent.store import ContentStore
+from edgeloop_foundation.ports.fs import FileSystem, WritableFile
 
 __all__ = [
     "COMMIT_BYTES",
@@ -26,6 +23,7 @@ __all__ = [
     "PART",
     "UUID",
     "Upload",
+    "UploadHome",
     "UploadName",
     "check_digest",
     "disk_error",
@@ -96,13 +94,44 @@ def read_journal(data: bytes) -> int:
     return committed
 
 
+class UploadHome(Protocol):
+    """What an upload needs of the store it is for."""
+
+    @property
+    def fs(self) -> FileSystem:
+        """File system of the store."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """Directory of the store."""
+        ...
+
+    @property
+    def uploads(self) -> Path:
+        """Directory of unfinished uploads."""
+        ...
+
+    def committed_on_disk(self, name: UploadName) -> int:
+        """Return how much of an upload survived."""
+        ...
+
+    def adopt(self, path: Path, name: UploadName) -> None:
+        """Make a verified file a blob."""
+        ...
+
+    def let_go(self, name: UploadName) -> None:
+        """Forget the writer of an upload."""
+        ...
+
+
 class Upload:
     """One open upload; its methods block on the disk and belong in a thread.
 
     One at a time, but for ``commit``, which may run beside ``append``.
     """
 
-    def __init__(self, store: ContentStore, name: UploadName) -> None:
+    def __init__(self, store: UploadHome, name: UploadName) -> None:
         self.name = name
         self._store = store
         self._fs = store.fs
