@@ -1,4 +1,4 @@
-"""Models that hang or eat memory are recorded outcomes, and the agent answers meanwhile: scripts/heavy/hostile_models."""
+"""Models that hang or eat memory are recorded outcomes, and the agent answers meanwhile."""
 
 from __future__ import annotations
 
