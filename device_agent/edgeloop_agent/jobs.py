@@ -160,7 +160,10 @@ class Jobs:
             StateError: blobs are missing.
         """
         _check_spec(spec)
-        body_digest = digest_of(spec)
+        # Shielded: a client that goes away must not leave a job on the disk that nobody runs.
+        return await asyncio.shield(self._submit(spec, digest_of(spec)))
+
+    async def _submit(self, spec: JobSpec, body_digest: str) -> Job:
         async with self._submitting:
             if (known := self._by_request(spec.request_id)) is not None:
                 if known.body_digest != body_digest:
@@ -275,6 +278,10 @@ class Jobs:
         return active.record.job()
 
     async def _cancel(self, active: ActiveJob, reason: str) -> None:
+        # Shielded: a client that goes away must not leave a job that is said to stop and is never told.
+        await asyncio.shield(self._tell_to_stop(active, reason))
+
+    async def _tell_to_stop(self, active: ActiveJob, reason: str) -> None:
         async with active.lock:
             if active.finishing or active.record.state is JobState.CANCELLING:
                 return
@@ -421,8 +428,11 @@ class Jobs:
         self, active: ActiveJob, rows: Mapping[str, Run], event: JobTransition, reason: str
     ) -> None:
         """Keep every run, then say that the job is over."""
+        # From here on nobody cancels; whoever was about to, comes to an end first and is heard.
+        active.finishing = True
         async with active.lock:
-            active.finishing = True
+            if event is JobTransition.SUCCEED:
+                event, reason = self._ending(active)
         complete = self._complete(active, rows, event, reason)
         # Where the next number stands is noted first, so that a restart knows how many of the rows it finds.
         intent = dataclasses.replace(

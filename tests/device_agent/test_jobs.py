@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from edgeloop_foundation.errors import (
     StateError,
 )
 from edgeloop_foundation.ports.clock import SystemClock
+from edgeloop_foundation.ports.fs import WritableFile
 from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
 from edgeloop_protocol.types.job import TERMINAL, JobEvent, JobState
 from edgeloop_protocol.types.lease import Lease, LeaseRequest
@@ -96,6 +98,36 @@ class Device:
         return [row.run for row in self.spool.fetch(0)]
 
 
+class SlowDisk(SimulatedFileSystem):
+    """A disk that can take its time over the files of the jobs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holds = threading.Event()
+        self._free = threading.Event()
+        self._free.set()
+
+    def hold(self) -> None:
+        """Let the next write to a job's file wait."""
+        self._free.clear()
+
+    def let_go(self) -> None:
+        """Let it go on."""
+        self._free.set()
+
+    def create(self, path: Path) -> WritableFile:
+        """Create a file, sooner or later."""
+        if path.parent == ROOT / "jobs" and not self._free.is_set():
+            self.holds.set()
+            self._free.wait(5)
+        return super().create(path)
+
+
+@pytest.fixture
+def disk() -> SlowDisk:
+    return SlowDisk()
+
+
 @pytest.fixture
 async def device() -> AsyncIterator[Device]:
     device = Device(SimulatedFileSystem()).open()
@@ -159,6 +191,55 @@ async def test_cancel_before_the_start_yields_rows_too(device: Device) -> None:
     await device.jobs.cancel(job.job_id)
     assert (await device.events(job.job_id))[-1].state is JobState.CANCELLED
     assert [row.outcome for row in device.rows()] == [Outcome.CANCELLED] * 2
+
+
+async def test_a_cancel_in_the_moment_of_the_end_leaves_the_device_free(disk: SlowDisk) -> None:
+    """The benchmark ends while the disk still takes the word that it shall stop."""
+    device = Device(disk).open()
+    job = await device.jobs.submit(await device.spec())
+    await device.execute.started.wait()
+    disk.hold()
+    cancelling = asyncio.create_task(device.jobs.cancel(job.job_id))
+    await until(disk.holds.is_set)
+    device.execute.go_on.set()
+    # The benchmark's end reaches the job within a few turns of the loop.
+    await asyncio.sleep(0.05)
+    disk.let_go()
+    assert (await cancelling).state is not JobState.RUNNING
+    assert (await device.events(job.job_id))[-1].state is JobState.CANCELLED
+    assert [row.outcome for row in device.rows()] == [Outcome.SUCCESS] * 2
+    job = await device.jobs.submit(await device.spec(label="n"))
+    assert (await device.events(job.job_id))[-1].state is JobState.SUCCEEDED
+
+
+async def test_a_submission_whose_client_goes_away_is_one_job(disk: SlowDisk) -> None:
+    device = Device(disk).open()
+    spec = await device.spec()
+    disk.hold()
+    submitting = asyncio.create_task(device.jobs.submit(spec))
+    await until(disk.holds.is_set)
+    submitting.cancel()
+    await asyncio.wait({submitting})
+    disk.let_go()
+    device.execute.go_on.set()
+    job = await device.jobs.submit(spec)
+    assert (await device.events(job.job_id))[-1].state is JobState.SUCCEEDED
+    await device.jobs.stop()
+    again = Device(device.fs).open()
+    assert [row.job_id for row in again.rows()] == [job.job_id] * 2
+
+
+async def test_a_cancel_whose_client_goes_away_stops_the_job(disk: SlowDisk) -> None:
+    device = Device(disk).open()
+    job = await device.jobs.submit(await device.spec())
+    await device.execute.started.wait()
+    disk.hold()
+    cancelling = asyncio.create_task(device.jobs.cancel(job.job_id))
+    await until(disk.holds.is_set)
+    cancelling.cancel()
+    await asyncio.wait({cancelling})
+    disk.let_go()
+    assert (await device.events(job.job_id))[-1].state is JobState.CANCELLED
 
 
 async def test_a_deadline_ends_the_job(device: Device) -> None:
