@@ -8,6 +8,7 @@ import errno
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from edgeloop_agent.job_journal import JobJournal
@@ -25,7 +26,6 @@ from edgeloop_foundation.errors import (
     StateError,
 )
 from edgeloop_foundation.ports.clock import SystemClock
-from edgeloop_foundation.ports.fs import WritableFile
 from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
 from edgeloop_protocol.types.job import TERMINAL, JobEvent, JobState
 from edgeloop_protocol.types.lease import Lease, LeaseRequest
@@ -115,7 +115,7 @@ class SlowDisk(SimulatedFileSystem):
         """Let it go on."""
         self._free.set()
 
-    def create(self, path: Path) -> WritableFile:
+    def create(self, path: Path) -> Any:
         """Create a file, sooner or later."""
         if path.parent == ROOT / "jobs" and not self._free.is_set():
             self.holds.set()
