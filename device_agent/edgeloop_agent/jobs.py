@@ -38,6 +38,7 @@ from edgeloop_protocol.types.trial import JobSpec
 
 from edgeloop_agent import __version__
 from edgeloop_agent.active_job import ActiveJob
+from edgeloop_agent.deliverable import deliverable
 from edgeloop_agent.execution import Execute, ExecutionContext, Progress
 from edgeloop_agent.job_journal import JobJournal, JobRecord, run_without_measurement
 from edgeloop_agent.job_table import ROW_WITHOUT, JobTransition, next_state
@@ -54,6 +55,8 @@ __all__ = ["Jobs"]
 _KEPT_COUNT = 200
 _TRIALS_MAX = 100
 _DEADLINE_S_MAX = 24 * 3600.0
+# Each round is a block in the record, and a record has to fit into one message.
+_ROUNDS_MAX = 1000
 _STOP_GRACE_S = 5.0
 _RETRY_S = 1.0
 _SPOOL_ROOM_BYTES = 16 * 1024 * 1024
@@ -69,6 +72,14 @@ def _check_spec(spec: JobSpec) -> None:
     for name, seconds in (("deadline_s", spec.deadline_s), ("runner_deadline_s", spec.runner_deadline_s)):
         if not (math.isfinite(seconds) and seconds <= _DEADLINE_S_MAX):
             raise InvalidInputError(f"{name} is at most {_DEADLINE_S_MAX:.0f} seconds, not {seconds}.")
+    benchmark = spec.benchmark
+    if benchmark.rounds > _ROUNDS_MAX:
+        raise InvalidInputError(f"a benchmark has at most {_ROUNDS_MAX} rounds, not {benchmark.rounds}.")
+    for name in ("warmup_s_min", "warmup_s_max", "steady_s_max", "batch_s"):
+        if not 0.0 <= (seconds := getattr(benchmark, name)) <= _DEADLINE_S_MAX:
+            raise InvalidInputError(
+                f"{name} of a benchmark is between 0 and {_DEADLINE_S_MAX:.0f} seconds, not {seconds}."
+            )
 
 
 def _refusal(operation: Callable[[], object]) -> OSError | None:
@@ -433,7 +444,7 @@ class Jobs:
         async with active.lock:
             if event is JobTransition.SUCCEED:
                 event, reason = self._ending(active)
-        complete = self._complete(active, rows, event, reason)
+        complete = await asyncio.to_thread(self._complete, active, rows, event, reason)
         # Where the next number stands is noted first, so that a restart knows how many of the rows it finds.
         intent = dataclasses.replace(
             active.record,
@@ -476,7 +487,9 @@ class Jobs:
         outcome, kind = ROW_WITHOUT[event]
         text = f"{reason or 'the benchmark returned no row for this trial'}."
         return [
-            rows.get(trial.trial_id) or run_without_measurement(active.record, trial, outcome, kind, text)
+            deliverable(active.record, rows[trial.trial_id])
+            if trial.trial_id in rows
+            else run_without_measurement(active.record, trial, outcome, kind, text)
             for trial in active.spec.trials
         ]
 

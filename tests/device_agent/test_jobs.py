@@ -27,10 +27,12 @@ from edgeloop_foundation.errors import (
 )
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
+from edgeloop_protocol.convert import to_wire
 from edgeloop_protocol.types.job import TERMINAL, JobEvent, JobState
 from edgeloop_protocol.types.lease import Lease, LeaseRequest
-from edgeloop_protocol.types.run import FailureKind, Outcome, Run
+from edgeloop_protocol.types.run import FailureKind, Memory, Outcome, Run
 from edgeloop_protocol.types.trial import JobSpec, Trial
+from edgeloop_protocol.v1 import run_pb2
 
 from .conftest import QuietBoard, ScriptedExecute, digest, make_artifact, make_spec, until
 
@@ -242,6 +244,30 @@ async def test_a_cancel_whose_client_goes_away_stops_the_job(disk: SlowDisk) -> 
     assert (await device.events(job.job_id))[-1].state is JobState.CANCELLED
 
 
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"runtime_version": "\ud800"},
+        {"memory": Memory(pss_bytes=1 << 80)},
+        {"log_tail": "x" * (5 << 20)},
+    ],
+    ids=["no-unicode", "beyond-64-bits", "too-long"],
+)
+async def test_a_record_that_nobody_could_fetch_does_not_enter_the_spool(
+    device: Device, poison: dict[str, Any]
+) -> None:
+    device.execute.go_on.set()
+    device.execute.poison = poison
+    job = await device.jobs.submit(await device.spec())
+    assert (await device.events(job.job_id))[-1].state is JobState.SUCCEEDED
+    bad, fine = device.rows()
+    assert bad.outcome is Outcome.HARNESS_ERROR
+    assert "cannot be sent" in bad.failure_reason
+    assert fine.outcome is Outcome.SUCCESS
+    for run in (bad, fine):
+        assert to_wire(run, run_pb2.Run()).ByteSize() < 4 << 20
+
+
 async def test_a_deadline_ends_the_job(device: Device) -> None:
     spec = dataclasses.replace(await device.spec(), deadline_s=0.01)
     job = await device.jobs.submit(spec)
@@ -302,6 +328,10 @@ async def test_wrong_submissions_are_refused_at_once(device: Device) -> None:
     for seconds in (float("nan"), 1e9):
         with pytest.raises(InvalidInputError):
             await device.jobs.submit(dataclasses.replace(spec, deadline_s=seconds))
+    for change in ({"rounds": 1001}, {"batch_s": float("nan")}, {"steady_s_max": float("inf")}):
+        benchmark = dataclasses.replace(spec.benchmark, **change)
+        with pytest.raises(InvalidInputError, match=next(iter(change))):
+            await device.jobs.submit(dataclasses.replace(spec, benchmark=benchmark))
     hostile = device.store.put(b'{"files": [{"name": "../../etc/passwd"}]}')
     trial = dataclasses.replace(spec.trials[0], artifact_digest=hostile)
     with pytest.raises(InvalidInputError):
