@@ -264,7 +264,8 @@ class Jobs:
             if active.over.is_set():
                 yield self._terminal_event(active.record, after_sequence)
                 return
-            if not active.changed.is_set():
+            # Not by the flag: another watcher may have cleared it for an event that this one has not seen.
+            if active.record.last_sequence <= after_sequence:
                 await active.changed.wait()
 
     def _terminal_event(self, record: JobRecord, after_sequence: int) -> JobEvent:

@@ -147,7 +147,7 @@ class Agent:
         )
         self.spool = Spool(fs, state_directory / "spool", reserve_bytes=reserve_bytes)
         self.leases = Leases(fs=fs, clock=clock, root=state_directory / "leases", boot_id=boot_id)
-        self.workspace = Workspace(fs, state_directory / "work", self.store)
+        self.workspace = Workspace(fs, state_directory / "work", self.store, reserve_bytes=reserve_bytes)
         self.jobs = Jobs(
             journal=JobJournal(fs, state_directory / "jobs"),
             clock=clock,

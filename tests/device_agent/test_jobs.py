@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeloop_agent.execution import Progress
 from edgeloop_agent.job_journal import JobJournal
 from edgeloop_agent.jobs import Jobs
 from edgeloop_agent.leases import Leases
@@ -317,6 +318,22 @@ async def test_one_spoiled_artifact_does_not_hurt_the_other_trial(device: Device
     assert outcomes["bad"] == (Outcome.DEVICE_ERROR, FailureKind.CORRUPT_ARTIFACT)
 
 
+async def test_the_copies_of_a_job_leave_the_reserve_to_its_results() -> None:
+    disk = SimulatedFileSystem(capacity_bytes=10_000)
+    store = ContentStore(disk, ROOT / "store", store_bytes=1 << 30, reserve_bytes=0)
+    store.open()
+    manifest, blobs = make_artifact()
+    for data in (manifest, *blobs.values()):
+        store.put(data)
+    free = disk.free_bytes(ROOT)
+    tight = Workspace(disk, ROOT / "work", store, reserve_bytes=free)
+    tight.open()
+    with pytest.raises(BusyError, match="reserve"):
+        tight.materialise("job", digest(manifest))
+    roomy = Workspace(disk, ROOT / "work", store, reserve_bytes=free - 5000)
+    assert disk.exists(roomy.materialise("job", digest(manifest)) / "model.onnx")
+
+
 async def test_wrong_submissions_are_refused_at_once(device: Device) -> None:
     spec = await device.spec()
     with pytest.raises(LeaseError):
@@ -366,6 +383,32 @@ async def test_results_wait_for_a_full_disk(device: Device) -> None:
     last = (await device.events(job.job_id))[-1]
     assert last.state in (JobState.SUCCEEDED, JobState.FAILED)
     assert len(device.rows()) == 2
+
+
+async def test_a_slow_watcher_misses_nothing_beside_a_quick_one(device: Device) -> None:
+    job = await device.jobs.submit(await device.spec())
+    await device.execute.started.wait()
+    slow, quick = device.jobs.watch(job.job_id, 0), device.jobs.watch(job.job_id, 0)
+    report = device.execute.contexts[0].report
+    known = device.jobs.get(job.job_id).last_sequence
+    for _ in range(known):
+        await anext(slow)
+        await anext(quick)
+    waiting = asyncio.ensure_future(anext(quick))
+    await asyncio.sleep(0)
+    report(Progress(message="news"))
+    assert (await waiting).message == "news"
+    waiting = asyncio.ensure_future(anext(quick))
+    await asyncio.sleep(0)
+    late = asyncio.ensure_future(anext(slow))
+    await asyncio.sleep(0)
+    assert late.done()
+    assert late.result().message == "news"
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    for watcher in (slow, quick):
+        await watcher.aclose()
+    device.execute.go_on.set()
 
 
 async def test_a_watcher_comes_back_with_its_number(device: Device) -> None:
