@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import statistics
 import sys
@@ -22,6 +23,7 @@ from edgeloop_protocol.types.run import (
     FailureKind,
     Outcome,
     Run,
+    Simulation,
     Source,
     SteadyState,
     StopReason,
@@ -91,10 +93,17 @@ async def assemble_run(
         placement=record.placement,
         parity=record.parity,
         isolation=record.isolation,
-        simulation=context.board.simulation,
+        simulation=_simulation(context.board.simulation, record.interval_factor),
         context=spec.context,
         facts=around.facts,
     )
+
+
+def _simulation(basis: Simulation | None, factor: float | None) -> Simulation | None:
+    """Return the basis of the numbers, with this trial's interval where it is wider than the board's."""
+    if basis is None or factor is None or basis.interval_factor is None:
+        return basis
+    return dataclasses.replace(basis, interval_factor=max(basis.interval_factor, factor))
 
 
 def _distribution(samples_ns: Sequence[int]) -> Distribution:
