@@ -17,6 +17,7 @@ from edgeloop_agent.execute import execute, round_order
 from edgeloop_foundation.errors import BusyError
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.types.run import FailureKind, Outcome, Source, StopReason, Verdict
+from edgeloop_protocol.types.trial import RuntimeSettings
 
 
 async def test_a_whole_job_measures_every_trial(bench: Any, workshop: Any, quick: Any) -> None:
@@ -163,6 +164,16 @@ async def test_figures_that_cannot_be_put_together_cost_one_trial(
     assert (cursed.outcome, cursed.timing.steady) == (Outcome.HARNESS_ERROR, None)
     assert fine.outcome is Outcome.SUCCESS
     assert fine.timing.steady is not None
+
+
+async def test_a_runtime_that_is_not_there_is_unsupported(bench: Any, workshop: Any, quick: Any) -> None:
+    context = bench.context(workshop.mlp(), benchmark=quick)
+    trial = replace(context.spec.trials[0], settings=RuntimeSettings(runtime="abacus"))
+    run: Any
+    (run,) = await execute(replace(context, spec=replace(context.spec, trials=(trial,))))
+    assert (run.outcome, run.failure_kind) == (Outcome.UNSUPPORTED, FailureKind.LOAD_FAILED)
+    assert "'abacus'; known are onnxruntime" in run.failure_reason
+    assert "Traceback" not in run.log_tail
 
 
 async def test_a_manifest_that_changed_is_refused(bench: Any, workshop: Any) -> None:
