@@ -245,6 +245,8 @@ class Upload:
         Raises:
             InvalidInputError: bytes are missing (what came stays), or the digest is another one (all is
             dropped).
+            BusyError: the disk is full.
+            CorruptDataError: the disk failed.
         """
         self.commit()
         if self._written != self.name.size_bytes:
@@ -262,17 +264,24 @@ class Upload:
         if self._written == 0 and self._file is not None:
             self._file.sync()
         self._close_files()
-        self._store.adopt(self._data_path, self.name)
-        self._fs.remove(self._journal_path)
-        self.close()
+        try:
+            self._store.adopt(self._data_path, self.name)
+            self._fs.remove(self._journal_path)
+        except OSError as error:
+            raise disk_error(error, self._store.root) from error
+        finally:
+            # In any case: an upload that is closed but not let go would have a writer for ever.
+            self.close()
         return self.name.size_bytes
 
     def discard(self) -> None:
         """Drop the upload with all its bytes."""
         self._close_files()
-        self._fs.remove(self._data_path)
-        self._fs.remove(self._journal_path)
-        self.close()
+        try:
+            self._fs.remove(self._data_path)
+            self._fs.remove(self._journal_path)
+        finally:
+            self.close()
 
     def suspend(self) -> None:
         """Commit what came and stop here, without a word when the upload is over already."""
