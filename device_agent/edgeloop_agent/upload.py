@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
+import threading
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,7 @@ class Upload:
         self._hash = hashlib.sha256()
         self._file: WritableFile | None = None
         self._journal: WritableFile | None = None
+        self._writing, self._syncing = threading.Lock(), threading.Lock()
 
     @property
     def committed_bytes(self) -> int:
@@ -214,9 +216,9 @@ class Upload:
             )
 
     def _append(self, data: bytes) -> None:
-        file = self._require_open(self._file)
         try:
-            file.write(data)
+            with self._writing:
+                self._require_open(self._file).write(data)
         except OSError as error:
             self.close()
             raise disk_error(error, self._store.root) from error
@@ -228,11 +230,12 @@ class Upload:
         written = self._written
         if written == self._committed:
             return self._committed
-        file, journal = self._require_open(self._file), self._require_open(self._journal)
         try:
-            file.sync()
-            journal.write(_journal_line(written))
-            journal.sync()
+            with self._syncing:
+                file, journal = self._require_open(self._file), self._require_open(self._journal)
+                file.sync()
+                journal.write(_journal_line(written))
+                journal.sync()
         except OSError as error:
             self.discard()
             raise disk_error(error, self._store.root) from error
@@ -295,6 +298,11 @@ class Upload:
         self._store.let_go(self.name)
 
     def _close_files(self) -> None:
+        # Both: a descriptor that is closed under a write or a sync may by then belong to another file.
+        with self._writing, self._syncing:
+            self._close_both()
+
+    def _close_both(self) -> None:
         for file in (self._file, self._journal):
             if file is not None:
                 file.close()
