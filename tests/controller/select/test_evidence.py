@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from edgeloop.domain.candidate import Candidate, CandidateState
+from edgeloop.domain.recipe import ORIGINAL
+from edgeloop.domain.strategy import Decision
+from edgeloop.select.decide import decide
 from edgeloop.select.evidence import collect
+from edgeloop.select.expressions import parse_preference
 from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import (
     Energy,
@@ -139,6 +144,37 @@ def test_the_newest_run_that_says_something_counts(candidate: Make, run: MakeRun
     cancelled = {"outcome": Outcome.CANCELLED, "failure_kind": FailureKind.CANCELLED}
     runs = [run("a", [1.0] * 3), run("a", [2.0] * 3, started=2), run("a", [9.0] * 3, started=3, **cancelled)]
     assert collect([candidate("a")], runs)[0].value("latency_p50").value == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (Outcome.CANCELLED, FailureKind.CANCELLED),
+        (Outcome.DEVICE_ERROR, FailureKind.INTERRUPTED),
+        (Outcome.DEVICE_ERROR, FailureKind.OUT_OF_DISK),
+        (Outcome.HARNESS_ERROR, FailureKind.RUNNER_CRASHED),
+    ],
+)
+def test_an_end_that_is_not_the_candidates_excludes_nothing(
+    candidate: Make, run: MakeRun, outcome: Outcome, kind: FailureKind
+) -> None:
+    end = {"outcome": outcome, "failure_kind": kind, "failure_reason": "the agent restarted"}
+    runs = [run(label, parity=None, **end) for label in ("original", "a")]
+    found = collect([candidate("original"), candidate("a", size=500)], runs)
+    assert [e.exclusion for e in found] == ["", ""]
+    result = decide("pi", "dev", found, (), parse_preference("size"))
+    assert result.decision is Decision.UNDECIDED
+    assert "the agent restarted" in result.reasons[0]
+
+
+def test_one_artifact_in_two_trials_is_compared_with_itself(candidate: Make, run: MakeRun) -> None:
+    first, second = candidate("a"), candidate("b", artifact_digest=candidate("a").artifact_digest)
+    again = run("a", [1.1, 1.0, 1.2])
+    runs = [run("a", [1.0] * 3), replace(again, run_id="2", trial=replace(again.trial, label="b"))]
+    gain = collect([replace(first, recipe=ORIGINAL), second], runs)[1].gain("latency_p50")
+    assert gain.value == pytest.approx((1.1 * 1.2) ** (-1 / 3))
+    assert gain.low is not None
+    assert gain.low < 0.9
 
 
 def test_disputed_clocks_leave_no_latency(candidate: Make, run: MakeRun) -> None:
