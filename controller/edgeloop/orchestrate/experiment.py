@@ -70,6 +70,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
             hopeless_drop=request.hopeless_drop,
             listener=listener,
         )
+        _require_metric(constraints, candidates)
         listener.phase("Measure on the devices")
         benchmark = _enough_samples(replace(request.benchmark, seed=request.seed), constraints, objectives)
         measure = _measure_request(
@@ -97,6 +98,12 @@ def _rules(require: Sequence[str], prefer: str) -> tuple[tuple[Constraint, ...],
     from edgeloop.select.expressions import parse_constraints, parse_preference
 
     return parse_constraints(require), parse_preference(prefer)
+
+
+def _require_metric(constraints: Sequence[Constraint], candidates: Sequence[Candidate]) -> None:
+    from edgeloop.select.expressions import require_metric
+
+    require_metric(constraints, next((c.quality.metric for c in candidates if c.quality), ""))
 
 
 def _report_fleet(fleet: Fleet, listener: Listener) -> None:
@@ -270,6 +277,7 @@ def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) 
         require=tuple(require or stored.request.require),
         prefer=prefer or stored.request.prefer,
     )
+    _require_metric(constraints, stored.candidates)
     devices = tuple(_decide(device, stored.candidates, constraints, objectives) for device in stored.devices)
     result = replace(stored, request=request, devices=devices)
     for device in devices:

@@ -53,12 +53,13 @@ def validate(result: ExperimentResult, thresholds: Mapping[str, Any]) -> tuple[G
             the data's, or a device that is not in the experiment.
     """
     _refuse_unknown(thresholds, result)
+    metric = next((c.quality.metric for c in result.candidates if c.quality), "")
     gates: list[GateResult] = []
     for device in result.devices:
         own = dict(thresholds.get("devices", {}).get(device.device.name, {}))
         merged = {**{k: v for k, v in thresholds.items() if k != "devices"}, **own}
         merged["require"] = [*thresholds.get("require", ()), *own.get("require", ())]
-        gates += _device_gates(device, merged)
+        gates += _device_gates(device, merged, metric)
     return tuple(gates)
 
 
@@ -87,7 +88,11 @@ def _refuse_table(where: str, table: Mapping[str, Any], keys: Sequence[str]) -> 
             raise InvalidInputError(f"{where}: {key} is {value!r}, it should be {wanted}.")
 
 
-def _device_gates(device: DeviceResult, merged: Mapping[str, Any]) -> list[GateResult]:
+def _device_gates(device: DeviceResult, merged: Mapping[str, Any], metric: str) -> list[GateResult]:
+    from edgeloop.select.expressions import parse_constraints, require_metric
+
+    constraints = parse_constraints(merged["require"])
+    require_metric(constraints, metric)
     name = device.device.name
     if device.error:
         return [GateResult(name=f"{name}: reachable", passed=False, reason=device.error)]
@@ -99,7 +104,8 @@ def _device_gates(device: DeviceResult, merged: Mapping[str, Any]) -> list[GateR
         ]
     if evidence.exclusion:
         return [GateResult(name=f"{name}: {label}", passed=False, reason=evidence.exclusion)]
-    return [_parity_gate(name, evidence), *_constraint_gates(name, evidence, merged)]
+    predicted = evidence.source is Source.SIMULATED and not merged.get("allow_predicted", False)
+    return [_parity_gate(name, evidence), *_constraint_gates(name, evidence, constraints, predicted)]
 
 
 def _parity_gate(name: str, evidence: Evidence) -> GateResult:
@@ -108,13 +114,13 @@ def _parity_gate(name: str, evidence: Evidence) -> GateResult:
     return GateResult(name=f"{name}: parity of {evidence.candidate}", passed=passed, reason=reason)
 
 
-def _constraint_gates(name: str, evidence: Evidence, merged: Mapping[str, Any]) -> list[GateResult]:
+def _constraint_gates(
+    name: str, evidence: Evidence, constraints: Sequence[Constraint], predicted: bool
+) -> list[GateResult]:
     from edgeloop.select.decide import check_constraint
-    from edgeloop.select.expressions import parse_constraints
 
-    predicted = evidence.source is Source.SIMULATED and not merged.get("allow_predicted", False)
     gates = []
-    for constraint in parse_constraints(merged["require"]):
+    for constraint in constraints:
         check = check_constraint(constraint, evidence)
         gates.append(_gate(name, constraint, check, predicted and _depends_on_board(constraint)))
     return gates
