@@ -49,6 +49,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
     started, created = time.monotonic(), time.time()
     constraints, objectives = _rules(request.require, request.prefer)
     require_unique_names(request.devices)
+    _require_labels(request.recipes)
     listener.phase("Model and data")
     prepared = await asyncio.to_thread(
         prepare, app, request.model, request.data, request.state, request.seed, listener
@@ -98,6 +99,15 @@ def _rules(require: Sequence[str], prefer: str) -> tuple[tuple[Constraint, ...],
     from edgeloop.select.expressions import parse_constraints, parse_preference
 
     return parse_constraints(require), parse_preference(prefer)
+
+
+def _require_labels(recipes: Sequence[Recipe]) -> None:
+    """Refuse recipes of one label: records and figures are kept under it."""
+    labels = [ORIGINAL.label, *(recipe.label for recipe in recipes if recipe.passes)]
+    for label in labels:
+        if labels.count(label) > 1:
+            taken = "is the unmodified model's" if label == ORIGINAL.label else "is used twice"
+            raise InvalidInputError(f"the label {label!r} {taken}.", next_step="Give the recipe another one.")
 
 
 def _require_metric(constraints: Sequence[Constraint], candidates: Sequence[Candidate]) -> None:
@@ -233,6 +243,7 @@ def _decide(
 async def plan_experiment(app: App, request: ExperimentRequest, listener: Listener) -> Plan:
     """Say what ``run_experiment`` would do and how long it is expected to take; nothing is built or measured."""
     _rules(request.require, request.prefer)
+    _require_labels(request.recipes)
     prepared = await asyncio.to_thread(
         prepare, app, request.model, request.data, request.state, request.seed, listener
     )
