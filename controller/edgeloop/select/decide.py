@@ -57,7 +57,7 @@ def check_constraint(constraint: Constraint, evidence: Evidence) -> CheckResult:
     bound = say_value(name, constraint.bound, percent=percent)
     said = f"{name} is {say_estimate(name, estimate, percent=percent)}"
     if evidence.unsettled and name in _TIMED:
-        said += ", widened because the samples had not settled"
+        said += ", of samples that had not settled"
     tail = {
         Verdict.PASSED: f"within {constraint.operator} {bound}",
         Verdict.FAILED: f"not {constraint.operator} {bound}",

@@ -5,7 +5,7 @@ How a gain (times better, above 1 is better) comes about:
 - ``latency_p50``, ``first_inference``, ``load_time``: the ratio original / candidate of the two processes
   of each round, its mean and 95 % Student interval on the logarithm, from three rounds on. Rounds are
   interleaved, so what slows the device slows both.
-- ``latency_p90`` and beyond: from the ends of the two intervals, the least favourable against each other,
+- ``latency_p90`` and beyond: from the ends of the pooled samples' two intervals, the least favourable against each other,
   widened by the interval of the paired median. The ends tell how well a quantile of the pooled samples is
   known; how much processes differ is known by their medians only, and it is often the larger part.
 - ``energy``: from the ends of the two intervals, the least favourable against each other.
@@ -167,6 +167,11 @@ def _device_values(run: Run) -> tuple[tuple[str, Estimate], ...]:
 
 
 def _latency(timing: Timing | None, name: str) -> Estimate:
+    estimate = _pooled(timing, name)
+    return estimate if timing is None else _widened(estimate, timing)
+
+
+def _pooled(timing: Timing | None, name: str) -> Estimate:
     if timing is None:
         return Estimate.absent("latency was not measured")
     if timing.steady is None:
@@ -174,14 +179,18 @@ def _latency(timing: Timing | None, name: str) -> Estimate:
     if timing.timing_disputed:
         return Estimate.absent(_DISPUTED)
     estimate: Estimate = getattr(timing.steady, name)
-    return _widened(estimate, timing) if timing.steady_state is SteadyState.NOT_REACHED else estimate
+    return estimate
 
 
 _DISPUTED = "the clocks of runner and agent disagreed, so no latency of this run counts"
 
 
 def _widened(estimate: Estimate, timing: Timing) -> Estimate:
-    """Widen the interval by the spread of the processes' medians: samples that drift are not independent."""
+    """Widen the interval by the spread of the processes' medians.
+
+    The samples of one process are not independent: thousands of them tell where its own quantile lies, not
+    where the next process's will.
+    """
     medians = [block.p50_s for block in timing.blocks if block.p50_s is not None]
     centre = None if timing.steady is None else timing.steady.p50.value
     if estimate.low is None or estimate.high is None or not medians or not centre:
@@ -230,12 +239,11 @@ def _device_gains(
     gains = {q: _ratio_of_ends(q, reference[q], value) for q, value in values.items()}
     for quantity, seconds in _PAIRED.items():
         gains[quantity] = _paired(quantity, anchor.timing, run.timing, seconds)
-    for quantity in _TAILS:
-        gains[quantity] = _between_processes(gains[quantity], gains["latency_p50"])
+    for name in ("p90", "p95", "p99"):
+        quantity = f"latency_{name}"
+        ends = _ratio_of_ends(quantity, _pooled(anchor.timing, name), _pooled(run.timing, name))
+        gains[quantity] = _between_processes(ends, gains["latency_p50"])
     return gains.items()
-
-
-_TAILS = ("latency_p90", "latency_p95", "latency_p99")
 
 
 def _between_processes(gain: Estimate, median: Estimate) -> Estimate:
