@@ -212,11 +212,22 @@ def _measure_request(
 def _enough_samples(
     benchmark: Benchmark, constraints: Sequence[Constraint], objectives: Sequence[Objective]
 ) -> Benchmark:
-    """Ask for as many samples as the quantiles need that are asked about."""
+    """Ask for as many samples as the quantiles, and rounds as the readings once per process, need that are asked about.
+
+    Six readings are the fewest with a 95 % interval of their median; the first load is a cold one.
+    """
     quantiles = {"latency_p90": 0.90, "latency_p95": 0.95, "latency_p99": 0.99}
     asked = [c.quantity for c in constraints] + [o.quantity for o in objectives]
     floors = [sample_floor(quantiles[quantity]) for quantity in asked if quantity in quantiles]
-    return replace(benchmark, sample_count_min=max([benchmark.sample_count_min, *floors]))
+    bounded = {constraint.quantity for constraint in constraints}
+    rounds = [
+        needed for quantity, needed in (("first_inference", 6), ("load_time", 7)) if quantity in bounded
+    ]
+    return replace(
+        benchmark,
+        sample_count_min=max([benchmark.sample_count_min, *floors]),
+        rounds=max([benchmark.rounds, *rounds]),
+    )
 
 
 def _budgeted(benchmark: Benchmark, count: int, request: ExperimentRequest, spent_s: float) -> Benchmark:
@@ -242,7 +253,7 @@ def _decide(
 
 async def plan_experiment(app: App, request: ExperimentRequest, listener: Listener) -> Plan:
     """Say what ``run_experiment`` would do and how long it is expected to take; nothing is built or measured."""
-    _rules(request.require, request.prefer)
+    constraints, objectives = _rules(request.require, request.prefer)
     _require_labels(request.recipes)
     prepared = await asyncio.to_thread(
         prepare, app, request.model, request.data, request.state, request.seed, listener
@@ -251,7 +262,7 @@ async def plan_experiment(app: App, request: ExperimentRequest, listener: Listen
         _report_fleet(fleet, listener)
         recipes, skipped = _recipes(request, prepared, fleet)
     build_s = sum(build_expected_s(prepared, recipe) for recipe in recipes)
-    benchmark = replace(request.benchmark, seed=request.seed)
+    benchmark = _enough_samples(replace(request.benchmark, seed=request.seed), constraints, objectives)
     if request.budget_s is not None:
         benchmark = _budgeted(benchmark, len(recipes), request, build_s)
     steps = [PlanStep(what=f"build and judge {len(recipes)} candidates on this host", expected_s=build_s)]

@@ -5,8 +5,8 @@ How a gain (times better, above 1 is better) comes about:
 - ``latency_p50``, ``first_inference``, ``load_time``: the ratio original / candidate of the two processes
   of each round, its mean and 95 % Student interval on the logarithm, from three rounds on. Rounds are
   interleaved, so what slows the device slows both.
-- ``latency_p90`` and beyond: from the ends of the pooled samples' two intervals, the least favourable against each other,
-  widened by the interval of the paired median. The ends tell how well a quantile of the pooled samples is
+- ``latency_p90`` and beyond: from the ends of the pooled samples' two intervals, the least favourable against
+  each other, widened by the interval of the paired median. The ends tell how well a quantile of the pooled samples is
   known; how much processes differ is known by their medians only, and it is often the larger part.
 - ``energy``: from the ends of the two intervals, the least favourable against each other.
 - ``size``: exact.
