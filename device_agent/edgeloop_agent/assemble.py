@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import logging
 import statistics
 import sys
 import uuid
@@ -10,6 +12,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgeloop_foundation.errors import BusyError, CorruptDataError
 from edgeloop_foundation.statistics import quantile_interval
 from edgeloop_protocol.summary import distribution
 from edgeloop_protocol.types.facts import Facts
@@ -20,6 +23,7 @@ from edgeloop_protocol.types.run import (
     FailureKind,
     Outcome,
     Run,
+    Simulation,
     Source,
     SteadyState,
     StopReason,
@@ -32,6 +36,8 @@ from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.trial_record import MeasuredBlock, TrialRecord
 
 __all__ = ["Around", "assemble_run", "run_id"]
+
+_log = logging.getLogger(__name__)
 
 _NS = 1e-9
 _CONFIDENCE = 0.95
@@ -87,10 +93,17 @@ async def assemble_run(
         placement=record.placement,
         parity=record.parity,
         isolation=record.isolation,
-        simulation=context.board.simulation,
+        simulation=_simulation(context.board.simulation, record.interval_factor),
         context=spec.context,
         facts=around.facts,
     )
+
+
+def _simulation(basis: Simulation | None, factor: float | None) -> Simulation | None:
+    """Return the basis of the numbers, with this trial's interval where it is wider than the board's."""
+    if basis is None or factor is None or basis.interval_factor is None:
+        return basis
+    return dataclasses.replace(basis, interval_factor=max(basis.interval_factor, factor))
 
 
 def _distribution(samples_ns: Sequence[int]) -> Distribution:
@@ -100,11 +113,12 @@ def _distribution(samples_ns: Sequence[int]) -> Distribution:
 async def _timing(context: ExecutionContext, record: TrialRecord) -> Timing:
     samples = array("q", [ns for block in record.blocks for ns in block.samples_ns])
     rule = StopRule(context.spec.benchmark)
-    narrow = rule.narrow(record.pooled_ns, context.spec.benchmark.rounds)
     missing = record.failure.reason if record.failure else "nothing was measured"
     # In a thread: a hundred thousand samples take a while, and the agent answers meanwhile.
+    narrow = await asyncio.to_thread(rule.narrow, record.pooled_ns, context.spec.benchmark.rounds)
     settled = await asyncio.to_thread(steady_state, [b.samples_ns for b in record.blocks])
     steady = await asyncio.to_thread(_distribution, samples) if samples else None
+    kept, why_not = await _keep(context, samples) if samples else ("", missing)
     return Timing(
         cold_load_s=_cold_load(record.blocks, missing),
         warm_load_s=_warm_load(record.blocks, missing),
@@ -112,14 +126,23 @@ async def _timing(context: ExecutionContext, record: TrialRecord) -> Timing:
             [b.first_inference_ns for b in record.blocks if b.first_inference_ns is not None], missing
         ),
         steady=steady,
-        reason="" if samples else missing,
+        reason=why_not,
         steady_state=settled if samples else SteadyState.NOT_ASSESSED,
         stop_reason=_stop_reason(bool(samples), narrow),
         blocks=_blocks(record.blocks),
-        samples_digest=await context.store_blob(_little_endian(samples)) if samples else "",
+        samples_digest=kept,
         clock_disagreement=record.clock_check.worst,
         timing_disputed=record.clock_check.disputed,
     )
+
+
+async def _keep(context: ExecutionContext, samples: array[int]) -> tuple[str, str]:
+    """Return the digest of the kept samples, or none and the reason: their summary stands without them."""
+    try:
+        return await context.store_blob(_little_endian(samples)), ""
+    except (BusyError, CorruptDataError, OSError) as error:
+        _log.error("raw samples are lost: %s", error)
+        return "", f"the raw samples could not be kept: {error}"
 
 
 def _stop_reason(measured: bool, narrow: bool) -> StopReason:

@@ -28,8 +28,8 @@ NS_PER_S = 1_000_000_000
 WINDOWS = 5
 """Windows per block whose medians show a trend; also the fewest batches of a block."""
 
-_BATCH_COUNT_MAX = 8_000
 # More would say nothing new of a microsecond model, and fill the memory of the agent.
+_BATCH_COUNT_MAX = 8_000
 _OVERRUN_MAX = 4
 # Sorting all samples after every batch would keep a processor busy beside the one that is measured.
 _GROWTH = 1.25

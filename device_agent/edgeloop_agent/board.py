@@ -22,6 +22,7 @@ from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent import __version__, inventory
 from edgeloop_agent.conditions import read_conditions
+from edgeloop_agent.directories import SCRATCH
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
 from edgeloop_agent.sensors import SensorSet
@@ -195,7 +196,7 @@ class RealBoard:
 
     async def start_runner(self, start: RunnerStart) -> RunnerProcess:
         """Exec a runner in a process group and an empty scratch directory of its own."""
-        scratch = self._state_directory / "scratch" / secrets.token_hex(8)
+        scratch = self._state_directory / SCRATCH / secrets.token_hex(8)
         argv = (
             *(sys.executable, "-I", "-m", "edgeloop_agent.runner"),
             *("--memory-bytes", str(start.memory_bytes), "--cpu-s", str(start.cpu_s)),

@@ -1,4 +1,4 @@
-"""Directories that are still there after a power cut."""
+"""Directories of the agent: names that two rooms share, and such that are still there after a power cut."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from pathlib import Path
 
 from edgeloop_foundation.ports.fs import FileSystem
 
-__all__ = ["make_durable_directory"]
+__all__ = ["SCRATCH", "make_durable_directory"]
+
+SCRATCH = "scratch"
+"""Below the state directory: one directory per runner, removed with it, or at the next start of the agent."""
 
 
 def make_durable_directory(fs: FileSystem, path: Path) -> None:

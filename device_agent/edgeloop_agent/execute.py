@@ -7,11 +7,12 @@ pairs.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from edgeloop_protocol.types.run import Run
+from edgeloop_protocol.types.run import FailureKind, Outcome, Run
 
 from edgeloop_agent.assemble import Around, assemble_run
 from edgeloop_agent.blocks import measure_block
@@ -23,6 +24,8 @@ from edgeloop_agent.runner_use import stopped
 from edgeloop_agent.trial_record import TrialRecord, read_artifact
 
 __all__ = ["execute", "round_order"]
+
+_log = logging.getLogger(__name__)
 
 Pass = Callable[[ExecutionContext, TrialRecord], Awaitable[None]]
 
@@ -40,7 +43,18 @@ async def execute(context: ExecutionContext) -> tuple[Run, ...]:
     await _passes(context, records)
     after = await context.board.conditions()
     around = Around(facts=facts, before=before, after=after)
-    return tuple([await assemble_run(context, record, meter, around) for record in records])
+    return tuple([await _assembled(context, record, meter, around) for record in records])
+
+
+async def _assembled(
+    context: ExecutionContext, record: TrialRecord, meter: EnergyMeter | None, around: Around
+) -> Run:
+    """Return the run of one trial; figures that cannot be put together are no reason to lose the others."""
+    try:
+        return await assemble_run(context, record, meter, around)
+    except Exception as error:
+        empty = TrialRecord(trial=record.trial, failure=_fault(record, error))
+        return await assemble_run(context, empty, None, around)
 
 
 def round_order(seed: int, round_index: int, count: int) -> list[int]:
@@ -89,6 +103,15 @@ async def _guarded(context: ExecutionContext, record: TrialRecord, step: Pass) -
         await step(context, record)
     except RunnerFailure as failure:
         record.failure = failure
+    except Exception as error:
+        record.failure = _fault(record, error)
+
+
+def _fault(record: TrialRecord, error: Exception) -> RunnerFailure:
+    """Return a fault of ours as the outcome of the one trial that met it."""
+    _log.error("trial %s failed", record.trial.trial_id, exc_info=error)
+    reason = f"the agent failed with {type(error).__name__}: {error}"
+    return RunnerFailure(Outcome.HARNESS_ERROR, FailureKind.RUNNER_CRASHED, reason[:1000])
 
 
 def _tell_done(context: ExecutionContext, record: TrialRecord) -> None:

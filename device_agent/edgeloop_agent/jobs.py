@@ -38,6 +38,7 @@ from edgeloop_protocol.types.trial import JobSpec
 
 from edgeloop_agent import __version__
 from edgeloop_agent.active_job import ActiveJob
+from edgeloop_agent.deliverable import deliverable
 from edgeloop_agent.execution import Execute, ExecutionContext, Progress
 from edgeloop_agent.job_journal import JobJournal, JobRecord, run_without_measurement
 from edgeloop_agent.job_table import ROW_WITHOUT, JobTransition, next_state
@@ -54,6 +55,8 @@ __all__ = ["Jobs"]
 _KEPT_COUNT = 200
 _TRIALS_MAX = 100
 _DEADLINE_S_MAX = 24 * 3600.0
+# Each round is a block in the record, and a record has to fit into one message.
+_ROUNDS_MAX = 1000
 _STOP_GRACE_S = 5.0
 _RETRY_S = 1.0
 _SPOOL_ROOM_BYTES = 16 * 1024 * 1024
@@ -69,6 +72,14 @@ def _check_spec(spec: JobSpec) -> None:
     for name, seconds in (("deadline_s", spec.deadline_s), ("runner_deadline_s", spec.runner_deadline_s)):
         if not (math.isfinite(seconds) and seconds <= _DEADLINE_S_MAX):
             raise InvalidInputError(f"{name} is at most {_DEADLINE_S_MAX:.0f} seconds, not {seconds}.")
+    benchmark = spec.benchmark
+    if benchmark.rounds > _ROUNDS_MAX:
+        raise InvalidInputError(f"a benchmark has at most {_ROUNDS_MAX} rounds, not {benchmark.rounds}.")
+    for name in ("warmup_s_min", "warmup_s_max", "steady_s_max", "batch_s"):
+        if not 0.0 <= (seconds := getattr(benchmark, name)) <= _DEADLINE_S_MAX:
+            raise InvalidInputError(
+                f"{name} of a benchmark is between 0 and {_DEADLINE_S_MAX:.0f} seconds, not {seconds}."
+            )
 
 
 def _refusal(operation: Callable[[], object]) -> OSError | None:
@@ -160,7 +171,10 @@ class Jobs:
             StateError: blobs are missing.
         """
         _check_spec(spec)
-        body_digest = digest_of(spec)
+        # Shielded: a client that goes away must not leave a job on the disk that nobody runs.
+        return await asyncio.shield(self._submit(spec, digest_of(spec)))
+
+    async def _submit(self, spec: JobSpec, body_digest: str) -> Job:
         async with self._submitting:
             if (known := self._by_request(spec.request_id)) is not None:
                 if known.body_digest != body_digest:
@@ -250,7 +264,8 @@ class Jobs:
             if active.over.is_set():
                 yield self._terminal_event(active.record, after_sequence)
                 return
-            if not active.changed.is_set():
+            # Not by the flag: another watcher may have cleared it for an event that this one has not seen.
+            if active.record.last_sequence <= after_sequence:
                 await active.changed.wait()
 
     def _terminal_event(self, record: JobRecord, after_sequence: int) -> JobEvent:
@@ -275,6 +290,10 @@ class Jobs:
         return active.record.job()
 
     async def _cancel(self, active: ActiveJob, reason: str) -> None:
+        # Shielded: a client that goes away must not leave a job that is said to stop and is never told.
+        await asyncio.shield(self._tell_to_stop(active, reason))
+
+    async def _tell_to_stop(self, active: ActiveJob, reason: str) -> None:
         async with active.lock:
             if active.finishing or active.record.state is JobState.CANCELLING:
                 return
@@ -421,9 +440,12 @@ class Jobs:
         self, active: ActiveJob, rows: Mapping[str, Run], event: JobTransition, reason: str
     ) -> None:
         """Keep every run, then say that the job is over."""
+        # From here on nobody cancels; whoever was about to, comes to an end first and is heard.
+        active.finishing = True
         async with active.lock:
-            active.finishing = True
-        complete = self._complete(active, rows, event, reason)
+            if event is JobTransition.SUCCEED:
+                event, reason = self._ending(active)
+        complete = await asyncio.to_thread(self._complete, active, rows, event, reason)
         # Where the next number stands is noted first, so that a restart knows how many of the rows it finds.
         intent = dataclasses.replace(
             active.record,
@@ -466,7 +488,9 @@ class Jobs:
         outcome, kind = ROW_WITHOUT[event]
         text = f"{reason or 'the benchmark returned no row for this trial'}."
         return [
-            rows.get(trial.trial_id) or run_without_measurement(active.record, trial, outcome, kind, text)
+            deliverable(active.record, rows[trial.trial_id])
+            if trial.trial_id in rows
+            else run_without_measurement(active.record, trial, outcome, kind, text)
             for trial in active.spec.trials
         ]
 

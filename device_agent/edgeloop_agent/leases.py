@@ -319,6 +319,10 @@ class Leases:
 
     async def _settle(self, entry: _Entry) -> None:
         """Wait until the device is free of the ended lease's work, then let the next one in."""
+        # Shielded: a client that releases and goes away must not let the next one in too early.
+        await asyncio.shield(self._free_device(entry))
+
+    async def _free_device(self, entry: _Entry) -> None:
         try:
             if self._on_end is not None:
                 await self._on_end(entry.lease_id, entry.reason)

@@ -158,7 +158,7 @@ def _join(host: str, port: int) -> str:
 def _split(address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise InvalidInputError(f"{address!r} is not of the form HOST:PORT.")
     return host, int(port)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import signal
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
 
 __all__ = ["Reply", "RunnerProcess", "autopsy", "oom_kill_count"]
+
+_log = logging.getLogger(__name__)
 
 _BURIAL_S = 5.0
 _REASON_CHARACTERS = 1000
@@ -105,7 +108,12 @@ class RunnerProcess:
         self._child.kill()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._child.wait(), _BURIAL_S)
-        self._fs.remove_tree(self._scratch)
+        try:
+            # In a thread: a hostile runner may have left a great many files.
+            await asyncio.to_thread(self._fs.remove_tree, self._scratch)
+        except OSError as error:
+            # Swept at the agent's next start; what was measured stands.
+            _log.warning("a scratch directory stays: %s", error)
 
 
 def autopsy(status: int | None, log: str, oom: bool | None, command: str) -> RunnerFailure:

@@ -120,6 +120,8 @@ async def use_runner(
         use = RunnerUse(context, session)
         opened = (await use.request("open", open_arguments(start))).reply.header
         record.runtime_version = str(opened.get("runtime_version", ""))
+        if context.board.simulation is not None and isinstance(opened.get("interval_factor"), float):
+            record.interval_factor = opened["interval_factor"]
         yield use, opened
     except RunnerFailure:
         record.log_tail = session.log_tail()

@@ -30,7 +30,7 @@ from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
 from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from edgeloop_agent.directories import make_durable_directory
+from edgeloop_agent.directories import SCRATCH, make_durable_directory
 from edgeloop_agent.execution import Execute
 from edgeloop_agent.gate import ORDINARY_CALLS_MAX, RESERVED_CALLS_MAX, Gate
 from edgeloop_agent.job_journal import JobJournal
@@ -141,12 +141,13 @@ class Agent:
         limits = limits or Limits()
         reserve_bytes = limits.reserve_bytes
         self._board = board
+        self._fs, self._scratch = fs, state_directory / SCRATCH
         self.store = ContentStore(
             fs, state_directory / "store", store_bytes=limits.store_bytes, reserve_bytes=reserve_bytes
         )
         self.spool = Spool(fs, state_directory / "spool", reserve_bytes=reserve_bytes)
         self.leases = Leases(fs=fs, clock=clock, root=state_directory / "leases", boot_id=boot_id)
-        self.workspace = Workspace(fs, state_directory / "work", self.store)
+        self.workspace = Workspace(fs, state_directory / "work", self.store, reserve_bytes=reserve_bytes)
         self.jobs = Jobs(
             journal=JobJournal(fs, state_directory / "jobs"),
             clock=clock,
@@ -167,6 +168,8 @@ class Agent:
         self._watchdog: asyncio.Task[None] | None = None
 
     def _open(self) -> None:
+        # Runners die with their agent; what they left goes now.
+        self._fs.remove_tree(self._scratch)
         self.store.open()
         self.spool.open()
         self.workspace.open()

@@ -54,6 +54,8 @@ class TrialRecord:
     parity: Parity | None = None
     runtime_version: str = ""
     isolation: Isolation | None = None
+    #: 90 % interval of this trial's own prediction as a factor; absent for a real board.
+    interval_factor: float | None = None
     failure: RunnerFailure | None = None
     log_tail: str = ""
     #: Wall clock when its first process started, seconds since 1970.

@@ -12,13 +12,10 @@ import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInputError
-from edgeloop_foundation.ports.fs import WritableFile
-
-if TYPE_CHECKING:
-    from edgeloop_agent.store import ContentStore
+from edgeloop_foundation.ports.fs import FileSystem, WritableFile
 
 __all__ = [
     "COMMIT_BYTES",
@@ -26,6 +23,7 @@ __all__ = [
     "PART",
     "UUID",
     "Upload",
+    "UploadHome",
     "UploadName",
     "check_digest",
     "disk_error",
@@ -96,13 +94,44 @@ def read_journal(data: bytes) -> int:
     return committed
 
 
+class UploadHome(Protocol):
+    """What an upload needs of the store it is for."""
+
+    @property
+    def fs(self) -> FileSystem:
+        """File system of the store."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """Directory of the store."""
+        ...
+
+    @property
+    def uploads(self) -> Path:
+        """Directory of unfinished uploads."""
+        ...
+
+    def committed_on_disk(self, name: UploadName) -> int:
+        """Return how much of an upload survived."""
+        ...
+
+    def adopt(self, path: Path, name: UploadName) -> None:
+        """Make a verified file a blob."""
+        ...
+
+    def let_go(self, name: UploadName) -> None:
+        """Forget the writer of an upload."""
+        ...
+
+
 class Upload:
     """One open upload; its methods block on the disk and belong in a thread.
 
     One at a time, but for ``commit``, which may run beside ``append``.
     """
 
-    def __init__(self, store: ContentStore, name: UploadName) -> None:
+    def __init__(self, store: UploadHome, name: UploadName) -> None:
         self.name = name
         self._store = store
         self._fs = store.fs
@@ -216,6 +245,8 @@ class Upload:
         Raises:
             InvalidInputError: bytes are missing (what came stays), or the digest is another one (all is
             dropped).
+            BusyError: the disk is full.
+            CorruptDataError: the disk failed.
         """
         self.commit()
         if self._written != self.name.size_bytes:
@@ -233,17 +264,24 @@ class Upload:
         if self._written == 0 and self._file is not None:
             self._file.sync()
         self._close_files()
-        self._store.adopt(self._data_path, self.name)
-        self._fs.remove(self._journal_path)
-        self.close()
+        try:
+            self._store.adopt(self._data_path, self.name)
+            self._fs.remove(self._journal_path)
+        except OSError as error:
+            raise disk_error(error, self._store.root) from error
+        finally:
+            # In any case: an upload that is closed but not let go would have a writer for ever.
+            self.close()
         return self.name.size_bytes
 
     def discard(self) -> None:
         """Drop the upload with all its bytes."""
         self._close_files()
-        self._fs.remove(self._data_path)
-        self._fs.remove(self._journal_path)
-        self.close()
+        try:
+            self._fs.remove(self._data_path)
+            self._fs.remove(self._journal_path)
+        finally:
+            self.close()
 
     def suspend(self) -> None:
         """Commit what came and stop here, without a word when the upload is over already."""

@@ -29,12 +29,20 @@ _log = logging.getLogger(__name__)
 
 
 class Workspace:
-    """The directories of running jobs; methods block on the disk."""
+    """The directories of running jobs; methods block on the disk.
 
-    def __init__(self, fs: FileSystem, root: Path, store: ContentStore) -> None:
+    Args:
+        fs: holds the directories.
+        root: where they are.
+        store: has the blobs.
+        reserve_bytes: stays free for results, whatever is copied.
+    """
+
+    def __init__(self, fs: FileSystem, root: Path, store: ContentStore, *, reserve_bytes: int = 0) -> None:
         self._fs = fs
         self._root = root
         self._store = store
+        self._reserve_bytes = reserve_bytes
 
     def open(self) -> None:
         """Remove what an earlier process left."""
@@ -103,9 +111,10 @@ class Workspace:
         """
         artifact = self.read_manifest(digest)
         size = sum(entry.size_bytes for entry in artifact.files)
-        if size > self._fs.free_bytes(self._root):
+        if size + self._reserve_bytes > self._fs.free_bytes(self._root):
             raise BusyError(
-                f"artifact {digest} needs {size} bytes beside the store.",
+                f"artifact {digest} needs {size} bytes beside the store and the reserve of "
+                f"{self._reserve_bytes} for results.",
                 next_step="Free space on the device.",
             )
         directory = self._root / job_id / digest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -78,6 +79,8 @@ class ScriptedExecute:
         self.obeys = True
         self.blob = b"samples"
         self.fails_with: Exception | None = None
+        # Fields of the first trial's row.
+        self.poison: dict[str, Any] = {}
 
     async def __call__(self, context: ExecutionContext) -> tuple[Run, ...]:
         self.contexts.append(context)
@@ -94,7 +97,8 @@ class ScriptedExecute:
         if self.fails_with is not None:
             raise self.fails_with
         await context.store_blob(self.blob)
-        return tuple(self._row(context, trial) for trial in context.spec.trials)
+        first, *others = (self._row(context, trial) for trial in context.spec.trials)
+        return (dataclasses.replace(first, **self.poison), *others)
 
     def _row(self, context: ExecutionContext, trial: Trial) -> Run:
         record = JobRecord(

@@ -31,6 +31,7 @@ def test_it_says_ready_keeps_others_out_and_stops_when_asked(tmp_path: Path) -> 
     [
         (("--listen", "0.0.0.0:0", "--insecure-loopback"), "loopback only"),
         (("--listen", "127.0.0.1:0"), "mutual TLS"),
+        (("--listen", "127.0.0.1:\u00b2", "--insecure-loopback"), "HOST:PORT"),
         ((), "--socket PATH or --listen"),
         (("--listen", "127.0.0.1:0", "--insecure-loopback", "--simulate", "toaster"), "toaster"),
     ],

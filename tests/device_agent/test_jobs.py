@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from edgeloop_agent.execution import Progress
 from edgeloop_agent.job_journal import JobJournal
 from edgeloop_agent.jobs import Jobs
 from edgeloop_agent.leases import Leases
@@ -25,10 +28,12 @@ from edgeloop_foundation.errors import (
 )
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
+from edgeloop_protocol.convert import to_wire
 from edgeloop_protocol.types.job import TERMINAL, JobEvent, JobState
 from edgeloop_protocol.types.lease import Lease, LeaseRequest
-from edgeloop_protocol.types.run import FailureKind, Outcome, Run
+from edgeloop_protocol.types.run import FailureKind, Memory, Outcome, Run
 from edgeloop_protocol.types.trial import JobSpec, Trial
+from edgeloop_protocol.v1 import run_pb2
 
 from .conftest import QuietBoard, ScriptedExecute, digest, make_artifact, make_spec, until
 
@@ -96,6 +101,36 @@ class Device:
         return [row.run for row in self.spool.fetch(0)]
 
 
+class SlowDisk(SimulatedFileSystem):
+    """A disk that can take its time over the files of the jobs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holds = threading.Event()
+        self._free = threading.Event()
+        self._free.set()
+
+    def hold(self) -> None:
+        """Let the next write to a job's file wait."""
+        self._free.clear()
+
+    def let_go(self) -> None:
+        """Let it go on."""
+        self._free.set()
+
+    def create(self, path: Path) -> Any:
+        """Create a file, sooner or later."""
+        if path.parent == ROOT / "jobs" and not self._free.is_set():
+            self.holds.set()
+            self._free.wait(5)
+        return super().create(path)
+
+
+@pytest.fixture
+def disk() -> SlowDisk:
+    return SlowDisk()
+
+
 @pytest.fixture
 async def device() -> AsyncIterator[Device]:
     device = Device(SimulatedFileSystem()).open()
@@ -161,6 +196,79 @@ async def test_cancel_before_the_start_yields_rows_too(device: Device) -> None:
     assert [row.outcome for row in device.rows()] == [Outcome.CANCELLED] * 2
 
 
+async def test_a_cancel_in_the_moment_of_the_end_leaves_the_device_free(disk: SlowDisk) -> None:
+    """The benchmark ends while the disk still takes the word that it shall stop."""
+    device = Device(disk).open()
+    job = await device.jobs.submit(await device.spec())
+    await device.execute.started.wait()
+    disk.hold()
+    cancelling = asyncio.create_task(device.jobs.cancel(job.job_id))
+    await until(disk.holds.is_set)
+    device.execute.go_on.set()
+    # The benchmark's end reaches the job within a few turns of the loop.
+    await asyncio.sleep(0.05)
+    disk.let_go()
+    assert (await cancelling).state is not JobState.RUNNING
+    assert (await device.events(job.job_id))[-1].state is JobState.CANCELLED
+    assert [row.outcome for row in device.rows()] == [Outcome.SUCCESS] * 2
+    job = await device.jobs.submit(await device.spec(label="n"))
+    assert (await device.events(job.job_id))[-1].state is JobState.SUCCEEDED
+
+
+async def test_a_submission_whose_client_goes_away_is_one_job(disk: SlowDisk) -> None:
+    device = Device(disk).open()
+    spec = await device.spec()
+    disk.hold()
+    submitting = asyncio.create_task(device.jobs.submit(spec))
+    await until(disk.holds.is_set)
+    submitting.cancel()
+    await asyncio.wait({submitting})
+    disk.let_go()
+    device.execute.go_on.set()
+    job = await device.jobs.submit(spec)
+    assert (await device.events(job.job_id))[-1].state is JobState.SUCCEEDED
+    await device.jobs.stop()
+    again = Device(device.fs).open()
+    assert [row.job_id for row in again.rows()] == [job.job_id] * 2
+
+
+async def test_a_cancel_whose_client_goes_away_stops_the_job(disk: SlowDisk) -> None:
+    device = Device(disk).open()
+    job = await device.jobs.submit(await device.spec())
+    await device.execute.started.wait()
+    disk.hold()
+    cancelling = asyncio.create_task(device.jobs.cancel(job.job_id))
+    await until(disk.holds.is_set)
+    cancelling.cancel()
+    await asyncio.wait({cancelling})
+    disk.let_go()
+    assert (await device.events(job.job_id))[-1].state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"runtime_version": "\ud800"},
+        {"memory": Memory(pss_bytes=1 << 80)},
+        {"log_tail": "x" * (5 << 20)},
+    ],
+    ids=["no-unicode", "beyond-64-bits", "too-long"],
+)
+async def test_a_record_that_nobody_could_fetch_does_not_enter_the_spool(
+    device: Device, poison: dict[str, Any]
+) -> None:
+    device.execute.go_on.set()
+    device.execute.poison = poison
+    job = await device.jobs.submit(await device.spec())
+    assert (await device.events(job.job_id))[-1].state is JobState.SUCCEEDED
+    bad, fine = device.rows()
+    assert bad.outcome is Outcome.HARNESS_ERROR
+    assert "cannot be sent" in bad.failure_reason
+    assert fine.outcome is Outcome.SUCCESS
+    for run in (bad, fine):
+        assert to_wire(run, run_pb2.Run()).ByteSize() < 4 << 20
+
+
 async def test_a_deadline_ends_the_job(device: Device) -> None:
     spec = dataclasses.replace(await device.spec(), deadline_s=0.01)
     job = await device.jobs.submit(spec)
@@ -210,6 +318,22 @@ async def test_one_spoiled_artifact_does_not_hurt_the_other_trial(device: Device
     assert outcomes["bad"] == (Outcome.DEVICE_ERROR, FailureKind.CORRUPT_ARTIFACT)
 
 
+async def test_the_copies_of_a_job_leave_the_reserve_to_its_results() -> None:
+    disk = SimulatedFileSystem(capacity_bytes=10_000)
+    store = ContentStore(disk, ROOT / "store", store_bytes=1 << 30, reserve_bytes=0)
+    store.open()
+    manifest, blobs = make_artifact()
+    for data in (manifest, *blobs.values()):
+        store.put(data)
+    free = disk.free_bytes(ROOT)
+    tight = Workspace(disk, ROOT / "work", store, reserve_bytes=free)
+    tight.open()
+    with pytest.raises(BusyError, match="reserve"):
+        tight.materialise("job", digest(manifest))
+    roomy = Workspace(disk, ROOT / "work", store, reserve_bytes=free - 5000)
+    assert disk.exists(roomy.materialise("job", digest(manifest)) / "model.onnx")
+
+
 async def test_wrong_submissions_are_refused_at_once(device: Device) -> None:
     spec = await device.spec()
     with pytest.raises(LeaseError):
@@ -221,6 +345,10 @@ async def test_wrong_submissions_are_refused_at_once(device: Device) -> None:
     for seconds in (float("nan"), 1e9):
         with pytest.raises(InvalidInputError):
             await device.jobs.submit(dataclasses.replace(spec, deadline_s=seconds))
+    for change in ({"rounds": 1001}, {"batch_s": float("nan")}, {"steady_s_max": float("inf")}):
+        benchmark = dataclasses.replace(spec.benchmark, **change)
+        with pytest.raises(InvalidInputError, match=next(iter(change))):
+            await device.jobs.submit(dataclasses.replace(spec, benchmark=benchmark))
     hostile = device.store.put(b'{"files": [{"name": "../../etc/passwd"}]}')
     trial = dataclasses.replace(spec.trials[0], artifact_digest=hostile)
     with pytest.raises(InvalidInputError):
@@ -255,6 +383,32 @@ async def test_results_wait_for_a_full_disk(device: Device) -> None:
     last = (await device.events(job.job_id))[-1]
     assert last.state in (JobState.SUCCEEDED, JobState.FAILED)
     assert len(device.rows()) == 2
+
+
+async def test_a_slow_watcher_misses_nothing_beside_a_quick_one(device: Device) -> None:
+    job = await device.jobs.submit(await device.spec())
+    await device.execute.started.wait()
+    slow, quick = device.jobs.watch(job.job_id, 0), device.jobs.watch(job.job_id, 0)
+    report = device.execute.contexts[0].report
+    known = device.jobs.get(job.job_id).last_sequence
+    for _ in range(known):
+        await anext(slow)
+        await anext(quick)
+    waiting = asyncio.ensure_future(anext(quick))
+    await asyncio.sleep(0)
+    report(Progress(message="news"))
+    assert (await waiting).message == "news"
+    waiting = asyncio.ensure_future(anext(quick))
+    await asyncio.sleep(0)
+    late = asyncio.ensure_future(anext(slow))
+    await asyncio.sleep(0)
+    assert late.done()
+    assert late.result().message == "news"
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    for watcher in (slow, quick):
+        await watcher.aclose()
+    device.execute.go_on.set()
 
 
 async def test_a_watcher_comes_back_with_its_number(device: Device) -> None:

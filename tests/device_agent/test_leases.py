@@ -143,6 +143,26 @@ async def test_a_waiter_that_goes_away_leaves_the_queue(desk: Desk) -> None:
     assert [lease.holder for lease in desk.leases.listing()] == ["first"]
 
 
+async def test_nobody_is_let_in_while_the_work_of_a_lost_client_still_stops(desk: Desk) -> None:
+    stops, stopped = asyncio.Event(), asyncio.Event()
+
+    async def stop_work(lease_id: str, reason: str) -> None:
+        stops.set()
+        await stopped.wait()
+
+    desk.leases.on_end(stop_work)
+    first = await final(desk.leases, request("first"))
+    releasing = asyncio.create_task(desk.leases.release(first.lease_id, first.fencing_token))
+    await stops.wait()
+    releasing.cancel()
+    await asyncio.wait({releasing})
+    waiting = asyncio.create_task(final(desk.leases, request("second", wait_s=60.0)))
+    await asyncio.wait({waiting}, timeout=0.05)
+    assert not waiting.done()
+    stopped.set()
+    assert (await asyncio.wait_for(waiting, 5)).state is LeaseState.GRANTED
+
+
 async def test_the_same_request_is_the_same_lease(desk: Desk) -> None:
     lease = await final(desk.leases, request("a"))
     assert (await final(desk.leases, request("a"))).lease_id == lease.lease_id

@@ -352,6 +352,14 @@ async def test_a_full_agent_still_answers_health_and_cancel(
             call.cancel()
 
 
+async def test_a_start_sweeps_what_killed_runners_left(tmp_path: Path, unix_listener: UnixListener) -> None:
+    left = tmp_path / "state" / "scratch" / "0123" / "profile.json"
+    left.parent.mkdir(parents=True)
+    left.write_text("{}")
+    async with running_agent(tmp_path / "state", listener=unix_listener):
+        assert not left.exists()
+
+
 def test_a_state_directory_has_one_agent(tmp_path: Path) -> None:
     lock = StateLock(tmp_path / "state")
     with pytest.raises(BusyError, match="another agent"):

@@ -200,6 +200,24 @@ def test_a_full_disk_in_the_middle_keeps_what_was_committed() -> None:
     assert upload.finish() == 100
 
 
+def test_an_upload_whose_last_step_failed_can_be_sent_again() -> None:
+    fs = SimulatedFileSystem()
+    store = open_store(fs)
+    name = name_of(b"content")
+    upload = begin(store, name)
+    upload.write(b"content")
+    upload.commit()
+    # Read-only, rename, then the sync of the directory.
+    fs.fail_at(fs.operation_count, OSError(errno.EIO, "I/O error"))
+    with pytest.raises(CorruptDataError, match="failed"):
+        upload.finish()
+    upload.suspend()
+    upload = begin(store, name)
+    assert upload.written_bytes == 7
+    assert upload.finish() == 7
+    assert b"".join(store.read_chunks(name.digest)) == b"content"
+
+
 def test_a_failed_sync_is_not_asked_again() -> None:
     fs = SimulatedFileSystem()
     store = open_store(fs)

@@ -107,13 +107,16 @@ def check_items(data: Dataset, inputs: tuple[TensorSpec, ...]) -> None:
 def _pick(array: NDArray[Any], item: int, spec: TensorSpec, step: int | None) -> NDArray[Any]:
     """Return one feed; an array of the input's own rank is cut so that its first axis stays, as a batch
     of 1."""
+    import numpy as np
+
     rank = array.ndim - (step is not None)
     chosen = (
         array[item : item + 1] if rank == len(spec.shape) or (not spec.shape and rank > 1) else array[item]
     )
-    if step is None:
-        return chosen
-    return chosen[:, step] if chosen.ndim == array.ndim else chosen[step]
+    if step is not None:
+        chosen = chosen[:, step] if chosen.ndim == array.ndim else chosen[step]
+    # Picking from a list of numbers gives a number, which the runtime does not take.
+    return np.asarray(chosen)
 
 
 def _zero_state(state: tuple[StateBinding, ...], specs: Mapping[str, TensorSpec]) -> Feed:

@@ -111,14 +111,19 @@ def print_measurements(devices: Sequence[DeviceResult], *, gains: bool = False) 
         known = _known(device)
         columns = ["candidate", *known, *(["gain in latency_p50"] if gains else []), "parity", "figures"]
         rows = []
-        for evidence in device.evidence:
+        for evidence in _on_the_device(device):
             gained = [times(evidence.gain("latency_p50"))] if gains else []
             parity = evidence.parity.value if evidence.parity else "not checked"
             rows.append([evidence.candidate, *_values(evidence, known), *gained, parity, _source(evidence)])
         _table(columns, rows, device.device.name)
-        for evidence in device.evidence:
+        for evidence in _on_the_device(device):
             for remark in _remarks(evidence, every_parity=not gains):
                 print_text(f"  {evidence.candidate}: {remark}")
+
+
+def _on_the_device(device: DeviceResult) -> list[Evidence]:
+    """Return what ran there; what never left the host is said once, for all devices."""
+    return [evidence for evidence in device.evidence if evidence.run_id]
 
 
 def _remarks(evidence: Evidence, *, every_parity: bool) -> Iterable[str]:
@@ -143,6 +148,9 @@ def print_result(result: ExperimentResult) -> None:
     for device in result.devices:
         for reason in device.strategy.reasons if device.strategy else ():
             print_text(f"  {device.device.name}: {reason}")
+    for candidate in result.candidates:
+        if candidate.reason:
+            print_text(f"  {candidate.state.value} {candidate.label}: {candidate.reason}")
     for skipped in result.skipped:
         print_text(f"  skipped {skipped.label}: {skipped.reason}")
     print_text(f"experiment {result.experiment_id}")

@@ -60,8 +60,10 @@ class _Limited:
     def __call__(self) -> object:
         function, args, kwargs = self._call
         total = resource.getpagesize() * os.sysconf("SC_PHYS_PAGES")
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (int(total * _MEMORY_SHARE), hard))
+        soft, hard = int(total * _MEMORY_SHARE), resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(
+            resource.RLIMIT_AS, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard)
+        )
         # The default action of SIGALRM ends the process wherever it hangs, native code included.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, DEADLINE_S)

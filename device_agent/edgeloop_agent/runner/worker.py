@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import json
 import os
 import time
 from collections.abc import Callable
@@ -13,10 +14,11 @@ from typing import Any
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.artifact import Artifact
-from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
+from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.frames import HEADER_BYTES_MAX
 from edgeloop_agent.runner.memory import ProcessMemory
 from edgeloop_agent.runner.runtimes import RUNTIMES
 from edgeloop_agent.runner.runtimes.base import LoadedModel, Runtime
@@ -27,6 +29,8 @@ Answer = tuple[dict[str, Any], bytes]
 
 _FEED_COUNT_MAX = 8
 _PROFILE_WARMUP = 3
+# The rest of the header is for the fields around it.
+_PLACEMENT_BYTES_MAX = HEADER_BYTES_MAX - 64 * 1024
 _COUNT_MAX = 2_000_000
 _DROP_TRIES = 20
 _DROP_PAUSE_S = 0.005
@@ -119,8 +123,7 @@ class Worker:
         session = self._session
         session.infer(_PROFILE_WARMUP)
         session.infer(_count(header))
-        tree = to_json(session.model.placement(_PROFILE_WARMUP))
-        return tree, b""
+        return to_json(_within_a_frame(session.model.placement(_PROFILE_WARMUP))), b""
 
     def _parity(self, header: dict[str, Any]) -> Answer:
         from edgeloop_agent.runner.golden import GoldenPack
@@ -137,7 +140,7 @@ class _Opened:
 
     def __init__(self, directory: Path, header: dict[str, Any], settings: RuntimeSettings) -> None:
         self.artifact = _manifest(directory / header.get("manifest_name", "manifest.json"))
-        self.runtime: Runtime = RUNTIMES.load(settings.runtime)()
+        self.runtime = _runtime(settings.runtime)
         self.directory, self._settings = directory, settings
         if not self.artifact.golden_file:
             raise RunnerFailure(
@@ -188,6 +191,25 @@ class _Opened:
             return time_inferences(self._execute, self._cycle, count)
         except Exception as error:
             raise self.model.explain(error) from error
+
+
+def _within_a_frame(placement: Placement) -> Placement:
+    """Return the placement, without its nodes and with the reason when they are too many for one answer."""
+    size = len(json.dumps(to_json(placement)))
+    if size <= _PLACEMENT_BYTES_MAX:
+        return placement
+    return Placement(
+        nodes_per_provider=placement.nodes_per_provider,
+        reason=f"the times of {len(placement.nodes)} nodes take {size} bytes, "
+        f"at most {_PLACEMENT_BYTES_MAX} are recorded",
+    )
+
+
+def _runtime(name: str) -> Runtime:
+    try:
+        return RUNTIMES.load(name)()
+    except EdgeloopError as error:
+        raise RunnerFailure(Outcome.UNSUPPORTED, FailureKind.LOAD_FAILED, str(error)) from error
 
 
 def _count(header: dict[str, Any]) -> int:

@@ -6,6 +6,7 @@ driver cannot use and one that failed are three different answers, and none of t
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from edgeloop_foundation.registry import Registry
@@ -29,15 +30,22 @@ SENSORS: Registry[Sensor] = Registry("sensors", BUILTIN)
 
 
 class SensorSet:
-    """One instance of every sensor; keeps what has to be kept between readings, such as wrapped counters."""
+    """One instance of every sensor; keeps what has to be kept between readings, such as wrapped counters.
+
+    Threads read one after the other: a counter that is read by one and taken in after another's later reading
+    would look as if it had wrapped.
+    """
 
     def __init__(self, root: Path) -> None:
         self._sensors = [SENSORS.load(name)(root) for name in SENSORS.names()]
+        self._lock = threading.Lock()
 
     def probe(self) -> tuple[SensorFacts, ...]:
         """Return what each sensor is, present and absent."""
-        return tuple(sensor.probe() for sensor in self._sensors)
+        with self._lock:
+            return tuple(sensor.probe() for sensor in self._sensors)
 
     def read(self) -> tuple[Reading, ...]:
         """Read every sensor once; takes milliseconds."""
-        return tuple(reading for sensor in self._sensors for reading in sensor.read())
+        with self._lock:
+            return tuple(reading for sensor in self._sensors for reading in sensor.read())

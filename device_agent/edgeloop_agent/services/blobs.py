@@ -49,14 +49,15 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
         if match is None:
             raise InvalidInputError(f"{request.resource_name[:200]!r} is not of the form blobs/SHA-256/SIZE.")
         digest, size = match[1], int(match[2])
-        if self._store.size_of(digest) != size:
+        # In threads: the store is locked while it syncs or makes room, and a memory card takes seconds for that.
+        if await asyncio.to_thread(self._store.size_of, digest) != size:
             raise NotFoundError(f"blob {digest} with {size} bytes is not in the store.")
         if not 0 <= request.read_offset <= size or request.read_limit < 0:
             await context.abort(
                 grpc.StatusCode.OUT_OF_RANGE, f"offset {request.read_offset} is outside of 0 to {size}."
             )
         left = min(request.read_limit or size, size - request.read_offset)
-        chunks = self._store.read_chunks(digest, request.read_offset)
+        chunks = await asyncio.to_thread(self._store.read_chunks, digest, request.read_offset)
         while left > 0 and (chunk := await asyncio.to_thread(next, chunks, b"")):
             yield bytestream_pb2.ReadResponse(data=chunk[:left])
             left -= len(chunk)

@@ -153,7 +153,7 @@ class Timing:
     first_inference_s: Estimate
     #: Steady latency; absent when none was measured.
     steady: Distribution | None = None
-    #: Why there is no steady latency; empty when there is.
+    #: Why there is no steady latency, or why its raw samples are not kept; empty when both are there.
     reason: str = ""
     #: Whether the samples settled.
     steady_state: SteadyState = SteadyState.NOT_ASSESSED

@@ -453,7 +453,7 @@ class Timing(google.protobuf.message.Message):
     CLOCK_DISAGREEMENT_FIELD_NUMBER: builtins.int
     TIMING_DISPUTED_FIELD_NUMBER: builtins.int
     reason: builtins.str
-    """Why there is no steady latency; empty when there is."""
+    """Why there is no steady latency, or why its raw samples are not kept; empty when both are there."""
     steady_state: global___SteadyState.ValueType
     """Whether the samples settled."""
     stop_reason: global___StopReason.ValueType

@@ -52,3 +52,10 @@ def test_synthetic_numbers_repeat_and_fit():
         "b": ("bool", ()),
     }
     assert all((one[n] == two[n]).all() for n in one)
+
+
+def test_a_number_per_item_is_fed_as_an_array():
+    data = Dataset(name="d", inputs={"rate": np.full(3, 16000, np.int64)})
+    feed = first_feed(data, (TensorSpec(name="rate", dtype="int64", shape=()),))
+    assert isinstance(feed["rate"], np.ndarray)
+    assert feed["rate"].shape == ()

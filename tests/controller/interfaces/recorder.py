@@ -43,6 +43,7 @@ def evidence(parity: Verdict = Verdict.PASSED) -> Evidence:
         candidate="original",
         original=True,
         artifact_digest=DIGEST,
+        run_id="run-1",
         source=Source.SIMULATED,
         parity=parity,
         values=(("latency_p50", Estimate(value=0.0049, low=0.0048, high=0.005, confidence=0.95)),),

@@ -8,11 +8,16 @@ import statistics
 import struct
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeloop_agent.board import RealBoard, RunnerStart
 from edgeloop_agent.execute import execute, round_order
+from edgeloop_foundation.errors import BusyError
+from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.types.run import FailureKind, Outcome, Source, StopReason, Verdict
+from edgeloop_protocol.types.trial import RuntimeSettings
 
 
 async def test_a_whole_job_measures_every_trial(bench: Any, workshop: Any, quick: Any) -> None:
@@ -87,6 +92,88 @@ async def test_a_failing_trial_is_a_row_and_hurts_no_other(bench: Any, workshop:
     assert runs[0].timing.cold_load_s.reason == runs[0].failure_reason
     assert runs[1].outcome is Outcome.SUCCESS
     assert runs[1].parity.comparisons[0].verdict is Verdict.PASSED
+
+
+async def test_samples_that_find_no_room_do_not_take_the_figures_along(
+    bench: Any, workshop: Any, quick: Any
+) -> None:
+    async def full(data: bytes) -> str:
+        raise BusyError("the disk is full.")
+
+    context = replace(bench.context(workshop.mlp(), benchmark=quick), store_blob=full)
+    run: Any
+    (run,) = await execute(context)
+    assert run.outcome is Outcome.SUCCESS
+    assert run.timing.steady.sample_count >= 64
+    assert (run.timing.samples_digest, run.timing.reason) == (
+        "",
+        "the raw samples could not be kept: the disk is full.",
+    )
+
+
+async def test_a_fault_in_one_trial_leaves_the_others_their_figures(
+    bench: Any, workshop: Any, quick: Any
+) -> None:
+    class FragileBoard(RealBoard):
+        async def start_runner(self, start: RunnerStart) -> Any:
+            if start.artifact.label == "cursed" and start.purpose == "parity":
+                raise ValueError("a bug")
+            return await super().start_runner(start)
+
+    context = bench.context(
+        workshop.mlp(label="cursed"), workshop.mlp(seed=1), benchmark=replace(quick, check_parity=True)
+    )
+    board = FragileBoard(bench.state_directory, "bench", bench.processes)
+    cursed: Any
+    fine: Any
+    cursed, fine = await execute(replace(context, board=board))
+    assert (cursed.outcome, cursed.parity) == (Outcome.HARNESS_ERROR, None)
+    assert "ValueError: a bug" in cursed.failure_reason
+    assert cursed.timing.steady is not None
+    assert (fine.outcome, fine.parity.item_count) == (Outcome.SUCCESS, 12)
+
+
+async def test_a_directory_that_cannot_be_removed_costs_no_figures(
+    bench: Any, workshop: Any, quick: Any
+) -> None:
+    class StickyDisk(OsFileSystem):
+        def remove_tree(self, path: Path) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    board = RealBoard(bench.state_directory, "bench", bench.processes, fs=StickyDisk())
+    run: Any
+    (run,) = await execute(replace(bench.context(workshop.mlp(), benchmark=quick), board=board))
+    assert (run.outcome, run.failure_reason) == (Outcome.SUCCESS, "")
+
+
+async def test_figures_that_cannot_be_put_together_cost_one_trial(
+    bench: Any, workshop: Any, quick: Any
+) -> None:
+    kept = []
+
+    async def fragile(data: bytes) -> str:
+        kept.append(data)
+        if len(kept) == 1:
+            raise ValueError("a bug")
+        return hashlib.sha256(data).hexdigest()
+
+    context = bench.context(workshop.mlp(label="cursed"), workshop.mlp(seed=1), benchmark=quick)
+    cursed: Any
+    fine: Any
+    cursed, fine = await execute(replace(context, store_blob=fragile))
+    assert (cursed.outcome, cursed.timing.steady) == (Outcome.HARNESS_ERROR, None)
+    assert fine.outcome is Outcome.SUCCESS
+    assert fine.timing.steady is not None
+
+
+async def test_a_runtime_that_is_not_there_is_unsupported(bench: Any, workshop: Any, quick: Any) -> None:
+    context = bench.context(workshop.mlp(), benchmark=quick)
+    trial = replace(context.spec.trials[0], settings=RuntimeSettings(runtime="abacus"))
+    run: Any
+    (run,) = await execute(replace(context, spec=replace(context.spec, trials=(trial,))))
+    assert (run.outcome, run.failure_kind) == (Outcome.UNSUPPORTED, FailureKind.LOAD_FAILED)
+    assert "'abacus'; known are onnxruntime" in run.failure_reason
+    assert "Traceback" not in run.log_tail
 
 
 async def test_a_manifest_that_changed_is_refused(bench: Any, workshop: Any) -> None:

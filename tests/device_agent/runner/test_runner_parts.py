@@ -13,13 +13,15 @@ import numpy as np
 import onnxruntime
 import pytest
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.frames import encode_frame
 from edgeloop_agent.runner import runtimes
 from edgeloop_agent.runner.loop import FeedCycle, time_inferences
 from edgeloop_agent.runner.memory import ProcessMemory
 from edgeloop_agent.runner.nodes import placement_from_events
 from edgeloop_agent.runner.runtimes import BUILTIN, RUNTIMES
 from edgeloop_agent.runner.runtimes.onnxruntime import identity_model
-from edgeloop_protocol.types.run import FailureKind, Outcome
+from edgeloop_agent.runner.worker import Worker
+from edgeloop_protocol.types.run import FailureKind, Isolation, NodeTime, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 
@@ -46,6 +48,31 @@ def test_node_times_are_means_over_the_runs_that_count() -> None:
 def test_a_profile_without_nodes_has_a_reason() -> None:
     assert placement_from_events([], 0).reason
     assert placement_from_events([kernel("gemm", 1, 1)], 0).reason
+
+
+def test_nodes_that_no_frame_holds_leave_their_count_and_the_reason() -> None:
+    class Driver:
+        def __init__(self, count: int) -> None:
+            self.model = self
+            self._count = count
+
+        def infer(self, count: int) -> None: ...
+
+        def placement(self, first_run: int) -> Placement:
+            node = NodeTime(name="a" * 90, op_type="Relu", provider="CPU", mean_s=1e-6)
+            return Placement(nodes=(node,) * self._count, nodes_per_provider=(("CPU", self._count),))
+
+    def nodes_of(count: int) -> Any:
+        worker: Any = Worker(Isolation(tier="process"), ProcessMemory())
+        worker._opened = Driver(count)
+        reply, payload = worker.answer({"command": "nodes", "count": 5})
+        encode_frame({"ok": True, **reply}, payload)
+        return reply
+
+    assert len(nodes_of(5000)["nodes"]) == 5000
+    many = nodes_of(20_000)
+    assert (many["nodes"], many["nodes_per_provider"]) == ([], {"CPU": 20_000})
+    assert "20000 nodes" in many["reason"]
 
 
 def test_the_loop_times_each_inference_and_cycles_the_feeds() -> None:

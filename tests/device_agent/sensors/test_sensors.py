@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,35 @@ def test_an_energy_counter_goes_on_across_its_wrap(tmp_path: Path) -> None:
     # 43.32885 J up to the wrap, 6 J after it.
     counter.write_text("6000000\n")
     assert energy_of(sensor.read()) == pytest.approx(149.32885)
+
+
+def test_a_reader_that_is_overtaken_does_not_see_a_wrap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = rapl_tree(tmp_path)
+    counter = root / "sys/class/powercap/intel-rapl:0/energy_uj"
+    counter.write_text("1000000\n")
+    sensors = SensorSet(root)
+    sensors.read()
+    has_read, overtaken = threading.Event(), threading.Event()
+    read_text = Path.read_text
+
+    def slow_once(self: Path, *args: Any, **kwargs: Any) -> str:
+        text = read_text(self, *args, **kwargs)
+        if self == counter and not has_read.is_set():
+            has_read.set()
+            overtaken.wait(0.1)
+        return text
+
+    monkeypatch.setattr(Path, "read_text", slow_once)
+    slow = threading.Thread(target=sensors.read)
+    slow.start()
+    assert has_read.wait(5)
+    counter.write_text("2000000\n")
+    sensors.read()
+    overtaken.set()
+    slow.join()
+    assert energy_of(sensors.read()) == pytest.approx(1.0)
 
 
 def test_a_forbidden_counter_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,24 @@ async def test_records_say_simulated_and_pass_the_agents_own_checks(
     assert "nothing to predict from" in blank.failure_reason
 
 
+async def test_kernels_known_by_their_bytes_alone_widen_the_interval_of_their_run(
+    make_board: MakeBoard, tmp_path: Path, artifact: Artifact
+) -> None:
+    vague = tuple(dataclasses.replace(kernel, kernel_class="other") for kernel in artifact.kernels)
+    trials = tuple(
+        Trial(trial_id=name, label=name, artifact_digest=make_artifact(tmp_path / "artifacts", kernels, name))
+        for name, kernels in (("known", artifact.kernels), ("vague", vague))
+    )
+    board = make_board("nuc11")
+    known, unknown = await run_job(board, tmp_path, trials)
+    assert board.simulation is not None
+    assert board.simulation.interval_factor is not None
+    assert known.simulation == board.simulation
+    assert unknown.simulation is not None
+    assert unknown.simulation.interval_factor is not None
+    assert unknown.simulation.interval_factor > board.simulation.interval_factor
+
+
 async def test_a_board_without_power_sensor_gives_no_energy_but_the_reason(
     make_board: MakeBoard, tmp_path: Path, trials: tuple[Trial, ...]
 ) -> None:

@@ -1,0 +1,17 @@
+"""Models that hang or eat memory are recorded outcomes, and the agent answers meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "heavy" / "hostile_models"
+
+
+def test_hostile_models_are_contained() -> None:
+    command = [sys.executable, str(SCRIPT), "--deadline-s", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "allocation bomb" in done.stdout
+    assert done.stdout.count("timeout/deadline") == 2
