@@ -268,7 +268,7 @@ class AgentClient:
         self,
         holder: str,
         *,
-        ttl_s: float = 60.0,
+        ttl_s: float = 45.0,
         wait_timeout_s: float = 0.0,
         on_wait: Callable[[Lease], None] | None = None,
     ) -> contextlib.AbstractAsyncContextManager[LeaseHandle]:

@@ -27,7 +27,7 @@ class LeaseRequest:
     #: Who asks, for people: user, host, CI job.
     holder: str
     #: Lifetime without a heartbeat, at most 600.
-    ttl_s: float = 60.0
+    ttl_s: float = 45.0
     #: How long to wait in the queue; 0 means do not wait.
     wait_timeout_s: float = 0.0
 
