@@ -10,7 +10,7 @@ from edgeloop.domain.experiment import ExperimentRequest, ExperimentResult
 from edgeloop.domain.strategy import Decision
 from edgeloop.interfaces.api import Edgeloop
 from edgeloop.report import render, write_report
-from edgeloop.store.artifacts import ArtifactDirectory, Cache, CacheEntry
+from edgeloop.store.artifacts import ArtifactDirectory
 from edgeloop.store.records import RecordStore
 from edgeloop_foundation.errors import EdgeloopError
 from edgeloop_protocol.convert import from_json, to_canonical_json
@@ -40,11 +40,9 @@ def keep(
     root: Path, spooled: SpooledRun, manifest: Artifact, files: Mapping[str, Path]
 ) -> ExperimentResult | None:
     store = RecordStore.open(root / "records.sqlite")
-    artifacts, cache = ArtifactDirectory(root / "artifacts"), Cache(root / "cache")
+    artifacts = ArtifactDirectory(root / "artifacts")
     try:
         digest: str = artifacts.put(manifest, files)
-        cache.put(digest, digest, {"build_s": 1.0})
-        entry: CacheEntry | None = cache.get(digest)
         new: bool = store.ingest(spooled, "desk")
         result = store.result("latest")
         text: str = render(result, "markdown", store.samples)
@@ -55,4 +53,4 @@ def keep(
     finally:
         store.close()
     copy: Artifact = from_json(to_canonical_json(manifest), Artifact)
-    return result if new and entry and index and copy == manifest else None
+    return result if new and digest and index and copy == manifest else None

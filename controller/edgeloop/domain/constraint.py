@@ -63,7 +63,8 @@ QUANTITIES: dict[str, Quantity] = {
         ),
     )
 }
-"""Every quantity; ``accuracy`` is read as ``quality``, ``accuracy_drop`` as ``quality_drop``, ``latency`` as p50."""
+"""Every quantity. ``latency`` is read as p50; the name of the data's metric, such as ``accuracy`` or
+``roc_auc_drop``, as ``quality`` or ``quality_drop``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ class Evidence:
     values: tuple[tuple[str, Estimate], ...] = ()
     #: Quantity name -> how many times better than the original (above 1 is better), paired, 95 % interval.
     gains: tuple[tuple[str, Estimate], ...] = ()
-    #: True when the latency samples had not settled; the intervals are widened to the spread between processes.
+    #: True when the latency samples had not settled.
     unsettled: bool = False
     #: Basis of simulated figures, for example "datasheet"; empty for measured ones.
     basis: str = ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
 from edgeloop_protocol.convert import digest_of
 
 from edgeloop.domain.candidate import Candidate, CandidateState
@@ -172,7 +172,11 @@ async def judge_candidates(
 ) -> tuple[Candidate, ...]:
     """Evaluate each built candidate once; those that certainly lost more than ``hopeless_drop`` are dropped.
 
-    ``hopeless_drop`` is a share of the original's quality. Without labels the candidates come back as they are.
+    ``hopeless_drop`` is a share of the original's quality. Without labels the candidates come back as they are. One
+    that cannot be evaluated is a candidate that failed, with its reason.
+
+    Raises:
+        EdgeloopError: the original cannot be evaluated.
     """
     if prepared.evaluation is None:
         return tuple(candidates)
@@ -181,11 +185,18 @@ async def judge_candidates(
     judged: dict[str, Candidate] = {}
     for done, candidate in enumerate(sorted(built, key=lambda c: not c.original), start=1):
         path = _model_path(app, candidate)
-        outputs, quality = await in_worker(
-            app, candidate.label, _evaluate, path, prepared.evaluation, baseline, seed
-        )
-        baseline = outputs if baseline is None else baseline
-        judged[candidate.label] = _with_quality(candidate, quality, hopeless_drop)
+        try:
+            outputs, quality = await in_worker(
+                app, candidate.label, _evaluate, path, prepared.evaluation, baseline, seed
+            )
+        except EdgeloopError as error:
+            if candidate.original:
+                raise
+            reason = f"it cannot be judged on the host: {error}"
+            judged[candidate.label] = replace(candidate, state=CandidateState.FAILED, reason=reason)
+        else:
+            baseline = outputs if baseline is None else baseline
+            judged[candidate.label] = _with_quality(candidate, quality, hopeless_drop)
         listener.progress(f"judged {candidate.label}", done, len(built))
     return tuple(judged.get(candidate.label, candidate) for candidate in candidates)
 

@@ -56,16 +56,24 @@ async def _examine(device: OpenDevice | EdgeloopError) -> tuple[DoctorFinding, .
     if isinstance(device, EdgeloopError):
         return (DoctorFinding(level="error", what=device.message, next_step=device.next_step),)
     findings = [DoctorFinding(level="ok", what=f"the agent {device.facts.agent_version} answers")]
+    try:
+        findings += await _questions(device)
+    except EdgeloopError as error:
+        findings.append(DoctorFinding(level="error", what=error.message, next_step=error.next_step))
+    return (*findings, *_runtimes(device.facts), *_room(device.facts), *_sensors(device.facts))
+
+
+async def _questions(device: OpenDevice) -> list[DoctorFinding]:
+    findings = []
     if not await device.client.health():
         findings.append(
             DoctorFinding(level="error", what="the agent says it is not serving", next_step="Read its log.")
         )
-    findings += [*_runtimes(device.facts), *_room(device.facts), *_sensors(device.facts)]
     for lease in await device.client.list_leases():
         if lease.state is LeaseState.GRANTED:
             what = f"held by {lease.holder}, expires in {lease.expires_in_s:.0f} s without a heartbeat"
             findings.append(DoctorFinding(level="warning", what=what, next_step="Wait, or ask the holder."))
-    return tuple(findings)
+    return findings
 
 
 def _runtimes(found: Facts) -> list[DoctorFinding]:

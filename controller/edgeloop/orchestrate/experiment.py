@@ -49,6 +49,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
     started, created = time.monotonic(), time.time()
     constraints, objectives = _rules(request.require, request.prefer)
     require_unique_names(request.devices)
+    _require_labels(request.recipes)
     listener.phase("Model and data")
     prepared = await asyncio.to_thread(
         prepare, app, request.model, request.data, request.state, request.seed, listener
@@ -70,6 +71,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
             hopeless_drop=request.hopeless_drop,
             listener=listener,
         )
+        _require_metric(constraints, candidates)
         listener.phase("Measure on the devices")
         benchmark = _enough_samples(replace(request.benchmark, seed=request.seed), constraints, objectives)
         measure = _measure_request(
@@ -97,6 +99,21 @@ def _rules(require: Sequence[str], prefer: str) -> tuple[tuple[Constraint, ...],
     from edgeloop.select.expressions import parse_constraints, parse_preference
 
     return parse_constraints(require), parse_preference(prefer)
+
+
+def _require_labels(recipes: Sequence[Recipe]) -> None:
+    """Refuse recipes of one label: records and figures are kept under it."""
+    labels = [ORIGINAL.label, *(recipe.label for recipe in recipes if recipe.passes)]
+    for label in labels:
+        if labels.count(label) > 1:
+            taken = "is the unmodified model's" if label == ORIGINAL.label else "is used twice"
+            raise InvalidInputError(f"the label {label!r} {taken}.", next_step="Give the recipe another one.")
+
+
+def _require_metric(constraints: Sequence[Constraint], candidates: Sequence[Candidate]) -> None:
+    from edgeloop.select.expressions import require_metric
+
+    require_metric(constraints, next((c.quality.metric for c in candidates if c.quality), ""))
 
 
 def _report_fleet(fleet: Fleet, listener: Listener) -> None:
@@ -195,11 +212,22 @@ def _measure_request(
 def _enough_samples(
     benchmark: Benchmark, constraints: Sequence[Constraint], objectives: Sequence[Objective]
 ) -> Benchmark:
-    """Ask for as many samples as the quantiles need that are asked about."""
+    """Ask for as many samples as the quantiles, and rounds as the readings once per process, need that are asked about.
+
+    Six readings are the fewest with a 95 % interval of their median; the first load is a cold one.
+    """
     quantiles = {"latency_p90": 0.90, "latency_p95": 0.95, "latency_p99": 0.99}
     asked = [c.quantity for c in constraints] + [o.quantity for o in objectives]
     floors = [sample_floor(quantiles[quantity]) for quantity in asked if quantity in quantiles]
-    return replace(benchmark, sample_count_min=max([benchmark.sample_count_min, *floors]))
+    bounded = {constraint.quantity for constraint in constraints}
+    rounds = [
+        needed for quantity, needed in (("first_inference", 6), ("load_time", 7)) if quantity in bounded
+    ]
+    return replace(
+        benchmark,
+        sample_count_min=max([benchmark.sample_count_min, *floors]),
+        rounds=max([benchmark.rounds, *rounds]),
+    )
 
 
 def _budgeted(benchmark: Benchmark, count: int, request: ExperimentRequest, spent_s: float) -> Benchmark:
@@ -225,7 +253,8 @@ def _decide(
 
 async def plan_experiment(app: App, request: ExperimentRequest, listener: Listener) -> Plan:
     """Say what ``run_experiment`` would do and how long it is expected to take; nothing is built or measured."""
-    _rules(request.require, request.prefer)
+    constraints, objectives = _rules(request.require, request.prefer)
+    _require_labels(request.recipes)
     prepared = await asyncio.to_thread(
         prepare, app, request.model, request.data, request.state, request.seed, listener
     )
@@ -233,7 +262,7 @@ async def plan_experiment(app: App, request: ExperimentRequest, listener: Listen
         _report_fleet(fleet, listener)
         recipes, skipped = _recipes(request, prepared, fleet)
     build_s = sum(build_expected_s(prepared, recipe) for recipe in recipes)
-    benchmark = replace(request.benchmark, seed=request.seed)
+    benchmark = _enough_samples(replace(request.benchmark, seed=request.seed), constraints, objectives)
     if request.budget_s is not None:
         benchmark = _budgeted(benchmark, len(recipes), request, build_s)
     steps = [PlanStep(what=f"build and judge {len(recipes)} candidates on this host", expected_s=build_s)]
@@ -270,6 +299,7 @@ def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) 
         require=tuple(require or stored.request.require),
         prefer=prefer or stored.request.prefer,
     )
+    _require_metric(constraints, stored.candidates)
     devices = tuple(_decide(device, stored.candidates, constraints, objectives) for device in stored.devices)
     result = replace(stored, request=request, devices=devices)
     for device in devices:

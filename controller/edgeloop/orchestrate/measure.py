@@ -34,7 +34,11 @@ def holder_name() -> str:
     """Return who asks for a lease, for people: user, host and process, and the CI job where there is one."""
     build = os.environ.get("GITHUB_RUN_ID") or os.environ.get("CI_JOB_ID") or ""
     suffix = f" (CI {build})" if build else ""
-    return f"{getpass.getuser()}@{platform.node()} pid {os.getpid()}{suffix}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"user {os.getuid()}"  # a container may run under a number without a name
+    return f"{user}@{platform.node()} pid {os.getpid()}{suffix}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import InvalidInputError, NotFoundError
+from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.artifact import StateBinding
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
@@ -17,6 +17,7 @@ from edgeloop.domain.candidate import Candidate, CandidateState
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener, SilentListener
 from edgeloop.domain.recipe import ORIGINAL, Recipe
+from edgeloop.domain.strategy import Evidence
 from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
 from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest
@@ -61,20 +62,12 @@ async def _artifact_of(
 ) -> tuple[str, str]:
     """Return label and digest of a kept artifact, or of the unmodified model packed as one."""
     if _DIGEST.fullmatch(model):
-        return model[:12], _find(app, model)
+        return model[:12], app.artifacts.find(model)
     prepared: Prepared = await asyncio.to_thread(prepare, app, model, data, state, seed, listener)
     (candidate,) = await build_candidates(app, prepared, (ORIGINAL,), seed, listener)
     if candidate.state is not CandidateState.BUILT:
         raise InvalidInputError(f"{model}: {candidate.reason}")
     return prepared.description.name, candidate.artifact_digest
-
-
-def _find(app: App, prefix: str) -> str:
-    found = [digest for digest in app.artifacts.digests() if digest.startswith(prefix)]
-    if len(found) != 1:
-        what = "no artifact begins" if not found else f"{len(found)} artifacts begin"
-        raise NotFoundError(f"{what} with {prefix!r}.", next_step="See edgeloop artifact list.")
-    return found[0]
 
 
 async def _measure(
@@ -100,7 +93,18 @@ async def _measure(
     async with open_fleet(app, devices, benchmark.seed) as fleet:
         measured = await measure_fleet(app, fleet, request, listener)
     candidates = [_candidate(app, label, digest, label == anchor) for label, digest in artifacts]
-    return tuple(replace(d, evidence=collect(candidates, d.runs)) if d.runs else d for d in measured)
+    return tuple(
+        replace(d, evidence=tuple(map(_unjudged, collect(candidates, d.runs)))) if d.runs else d
+        for d in measured
+    )
+
+
+def _unjudged(evidence: Evidence) -> Evidence:
+    """Leave quality out: here nothing was judged, not even that the first one is the original."""
+    values = tuple(
+        (name, value) for name, value in evidence.values if name not in ("quality", "quality_drop")
+    )
+    return replace(evidence, values=values)
 
 
 def _candidate(app: App, label: str, digest: str, original: bool) -> Candidate:

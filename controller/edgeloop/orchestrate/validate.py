@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,19 @@ from edgeloop.domain.strategy import CheckResult, Evidence
 
 __all__ = ["GateResult", "validate"]
 
-_KEYS = ("require", "candidate", "allow_predicted", "devices")
+_WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "require": (
+        lambda value: isinstance(value, list | tuple) and all(isinstance(text, str) for text in value),
+        "a list of constraints",
+    ),
+    "candidate": (lambda value: isinstance(value, str), "the label of a candidate"),
+    "allow_predicted": (lambda value: isinstance(value, bool), "true or false"),
+    "devices": (lambda value: isinstance(value, Mapping), "a table of tables by device name"),
+}
+"""Key -> whether a value is of its kind, and what that kind is called."""
+
+_OWN = tuple(key for key in _WANTED if key != "devices")
+"""Keys of one device's table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,36 +49,50 @@ def validate(result: ExperimentResult, thresholds: Mapping[str, Any]) -> tuple[G
     the same keys per device name, which add to the general ones). Parity on the device is always a gate.
 
     Raises:
-        InvalidInputError: an unknown key, a malformed constraint, or a device that is not in the experiment.
+        InvalidInputError: an unknown key, a value of another kind, a malformed constraint, one on another metric than
+            the data's, or a device that is not in the experiment.
     """
     _refuse_unknown(thresholds, result)
+    metric = next((c.quality.metric for c in result.candidates if c.quality), "")
     gates: list[GateResult] = []
     for device in result.devices:
         own = dict(thresholds.get("devices", {}).get(device.device.name, {}))
         merged = {**{k: v for k, v in thresholds.items() if k != "devices"}, **own}
         merged["require"] = [*thresholds.get("require", ()), *own.get("require", ())]
-        gates += _device_gates(device, merged)
+        gates += _device_gates(device, merged, metric)
     return tuple(gates)
 
 
 def _refuse_unknown(thresholds: Mapping[str, Any], result: ExperimentResult) -> None:
-    tables = {
-        "thresholds": thresholds,
-        **{f"devices.{k}": v for k, v in thresholds.get("devices", {}).items()},
-    }
-    for where, table in tables.items():
-        unknown = sorted(set(table) - set(_KEYS))
-        if unknown:
-            raise InvalidInputError(f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(_KEYS)}.")
+    _refuse_table("thresholds", thresholds, tuple(_WANTED))
+    own: Mapping[str, Any] = thresholds.get("devices", {})
+    for name, table in own.items():
+        if not isinstance(table, Mapping):
+            raise InvalidInputError(f"thresholds: devices.{name} is {table!r}, it should be a table.")
+        _refuse_table(f"devices.{name}", table, _OWN)
     known = [device.device.name for device in result.devices]
-    for name in thresholds.get("devices", {}):
+    for name in own:
         if name not in known:
             raise InvalidInputError(
                 f"thresholds name the device {name!r}; the experiment has {', '.join(known)}."
             )
 
 
-def _device_gates(device: DeviceResult, merged: Mapping[str, Any]) -> list[GateResult]:
+def _refuse_table(where: str, table: Mapping[str, Any], keys: Sequence[str]) -> None:
+    unknown = sorted({str(key) for key in table} - set(keys))
+    if unknown:
+        raise InvalidInputError(f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(keys)}.")
+    for key, value in table.items():
+        fits, wanted = _WANTED[key]
+        if not fits(value):
+            raise InvalidInputError(f"{where}: {key} is {value!r}, it should be {wanted}.")
+
+
+def _device_gates(device: DeviceResult, merged: Mapping[str, Any], metric: str) -> list[GateResult]:
+    from edgeloop.select.expressions import parse_constraints, require_metric
+
+    constraints = parse_constraints(merged["require"])
+    require_metric(constraints, metric)
     name = device.device.name
     if device.error:
         return [GateResult(name=f"{name}: reachable", passed=False, reason=device.error)]
@@ -78,7 +104,8 @@ def _device_gates(device: DeviceResult, merged: Mapping[str, Any]) -> list[GateR
         ]
     if evidence.exclusion:
         return [GateResult(name=f"{name}: {label}", passed=False, reason=evidence.exclusion)]
-    return [_parity_gate(name, evidence), *_constraint_gates(name, evidence, merged)]
+    predicted = evidence.source is Source.SIMULATED and not merged.get("allow_predicted", False)
+    return [_parity_gate(name, evidence), *_constraint_gates(name, evidence, constraints, predicted)]
 
 
 def _parity_gate(name: str, evidence: Evidence) -> GateResult:
@@ -87,13 +114,13 @@ def _parity_gate(name: str, evidence: Evidence) -> GateResult:
     return GateResult(name=f"{name}: parity of {evidence.candidate}", passed=passed, reason=reason)
 
 
-def _constraint_gates(name: str, evidence: Evidence, merged: Mapping[str, Any]) -> list[GateResult]:
+def _constraint_gates(
+    name: str, evidence: Evidence, constraints: Sequence[Constraint], predicted: bool
+) -> list[GateResult]:
     from edgeloop.select.decide import check_constraint
-    from edgeloop.select.expressions import parse_constraints
 
-    predicted = evidence.source is Source.SIMULATED and not merged.get("allow_predicted", False)
     gates = []
-    for constraint in parse_constraints(merged["require"]):
+    for constraint in constraints:
         check = check_constraint(constraint, evidence)
         gates.append(_gate(name, constraint, check, predicted and _depends_on_board(constraint)))
     return gates

@@ -4,7 +4,8 @@
   its bound, it ran on the device, and its parity there did not fail. It is **infeasible** when the
   favourable end violates a bound, or parity failed. In between it is **undecided**: more data would tell.
 - THIS_ONE: a feasible candidate whose score (the gain in the preferred quantity, or the weighted mean of
-  gains) has a 95 % lower bound above 1. Of several the one with the highest lower bound.
+  gains) has a 95 % lower bound above 1. Of several the one with the highest lower bound; of equal ones the
+  one that loses less quality.
 - UNDECIDED: no such candidate, but one that more data could turn into it; or the original itself is not
   proven feasible while something may be.
 - KEEP_ORIGINAL: the original is feasible, and no candidate is or could well be better.
@@ -56,7 +57,7 @@ def check_constraint(constraint: Constraint, evidence: Evidence) -> CheckResult:
     bound = say_value(name, constraint.bound, percent=percent)
     said = f"{name} is {say_estimate(name, estimate, percent=percent)}"
     if evidence.unsettled and name in _TIMED:
-        said += ", widened because the samples had not settled"
+        said += ", of samples that had not settled"
     tail = {
         Verdict.PASSED: f"within {constraint.operator} {bound}",
         Verdict.FAILED: f"not {constraint.operator} {bound}",
@@ -123,10 +124,11 @@ class _Judged:
         return self.score.value > 1.0 and self.score.high > _WORTH_A_CHANGE
 
     @property
-    def rank(self) -> tuple[float, float]:
-        """Sort key, higher is better: what is proven first, then the point estimate."""
+    def rank(self) -> tuple[float, float, float]:
+        """Sort key, higher is better: what is proven, the point estimate, the smaller drop in quality."""
         low = self.score.low if self.score.low is not None else 0.0
-        return (low, self.score.value if self.score.value is not None else 0.0)
+        drop = self.evidence.value("quality_drop").value
+        return (low, self.score.value or 0.0, -(float("inf") if drop is None else drop))
 
     @property
     def distance(self) -> float:
@@ -212,7 +214,7 @@ def _standing(evidence: Evidence, checks: Sequence[CheckResult], allow_simulated
         return "infeasible", "; ".join(failed)
     missing = [c.reason for c in checks if c.verdict is Verdict.UNDECIDED]
     if evidence.outcome is not Outcome.SUCCESS:
-        missing.insert(0, "it never ran on this device")
+        missing.insert(0, evidence.parity_reason or "it never ran on this device")
     elif evidence.parity is None and not evidence.original:
         missing.insert(0, "its parity on this device was not checked")
     if evidence.source is Source.SIMULATED and not allow_simulated:
@@ -258,7 +260,7 @@ def _this_one(proven: Sequence[_Judged], original: _Judged | None, what: str) ->
         reasons.append(f"The original is {original.standing}: {original.reason}.")
     if second is not None and not second.evidence.original:
         reasons.append(f"Runner-up is {second.label}, {say_gain(second.score)}.")
-        if (second.score.high or 0.0) > (best.score.low or 0.0):
+        if (second.score.high or 0.0) >= (best.score.low or 0.0):
             reasons.append(f"That {best.label} beats {second.label} is not proven; both beat the original.")
     return _Verdict(decision=Decision.THIS_ONE, reasons=tuple(reasons), chosen=best, runner_up=second)
 

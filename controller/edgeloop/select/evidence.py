@@ -5,12 +5,17 @@ How a gain (times better, above 1 is better) comes about:
 - ``latency_p50``, ``first_inference``, ``load_time``: the ratio original / candidate of the two processes
   of each round, its mean and 95 % Student interval on the logarithm, from three rounds on. Rounds are
   interleaved, so what slows the device slows both.
-- ``latency_p90`` and beyond, ``energy``: from the ends of the two intervals, the least favourable against
-  each other. That is wider than a paired interval, never narrower.
+- ``latency_p90`` and beyond: from the ends of the pooled samples' two intervals, the least favourable against
+  each other, widened by the interval of the paired median. The ends tell how well a quantile of the pooled samples is
+  known; how much processes differ is known by their medians only, and it is often the larger part.
+- ``energy``: from the ends of the two intervals, the least favourable against each other.
 - ``size``: exact.
 - ``memory``: the ratio of two single readings, each taken with the stated allowance.
 
 Quality is not a gain; it is kept by constraints.
+
+A run that ended for a reason outside of the candidate (cancelled, interrupted, a fault of the harness, a full
+disk, a device that was not fit to measure) says nothing about it: the candidate is as if it had not run.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from dataclasses import replace
 
 from edgeloop_foundation.statistics import student_t_interval
 from edgeloop_protocol.types.measurement import Estimate
-from edgeloop_protocol.types.run import Block, Outcome, Run, SteadyState, Timing
+from edgeloop_protocol.types.run import Block, FailureKind, Outcome, Run, SteadyState, Timing
 
 from edgeloop.domain.candidate import Candidate, CandidateState
 from edgeloop.domain.parity import overall_verdict
@@ -35,8 +40,16 @@ percent between
 processes, so the reading is taken as plus or minus this share. It is a policy: no confidence."""
 
 _ROUNDS_MIN = 3
-_SILENT = frozenset({Outcome.CANCELLED, Outcome.HARNESS_ERROR})
-"""Outcomes that say nothing about the candidate."""
+_SILENT = frozenset({Outcome.CANCELLED, Outcome.HARNESS_ERROR, Outcome.GATE_REFUSED})
+_SILENT_KINDS = frozenset(
+    {
+        FailureKind.CANCELLED,
+        FailureKind.INTERRUPTED,
+        FailureKind.CORRUPT_ARTIFACT,
+        FailureKind.OUT_OF_DISK,
+    }
+)
+"""Ends that say nothing about the candidate."""
 _WHY_OUT = {
     CandidateState.SKIPPED: "skipped",
     CandidateState.FAILED: "could not be built",
@@ -47,9 +60,10 @@ _WHY_OUT = {
 def collect(candidates: Sequence[Candidate], runs: Sequence[Run]) -> tuple[Evidence, ...]:
     """Return the evidence of every candidate from the runs of one device.
 
-    Of several runs of an artifact the newest counts that says something about it. Gains are taken against
-    the original's run of the same job only. Figures of a run that failed are left out, with the reason in
-    ``exclusion``.
+    Of several runs of an artifact those of the candidate's own trial count, else those of a trial with the
+    same artifact; of these the newest that says something about it. Gains are taken against the original's
+    run of the same job only. Figures of a run that failed are left out, with the reason in ``exclusion``; a
+    run that says nothing leaves its reason in ``parity_reason``.
 
     Args:
         candidates: all of the experiment, the original among them.
@@ -68,7 +82,7 @@ def _evidence(candidate: Candidate, original: Candidate | None, runs: Sequence[R
         return replace(evidence, exclusion=f"{_WHY_OUT[candidate.state]}: {reason}")
     host_values = _host_values(candidate)
     size_gain = _size_gain(candidate, original)
-    run = _newest(r for r in runs if r.trial.artifact_digest == candidate.artifact_digest)
+    run = _newest(_of(candidate, runs))
     if run is None:
         return replace(evidence, values=host_values, gains=(("size", size_gain),))
     evidence = replace(
@@ -80,8 +94,11 @@ def _evidence(candidate: Candidate, original: Candidate | None, runs: Sequence[R
         values=host_values,
         gains=(("size", size_gain),),
     )
+    why = run.failure_reason or run.failure_kind.value.replace("_", " ")
+    if not _speaks(run):
+        reason = f"its run says nothing about it ({run.failure_kind.value}): {why}"
+        return replace(evidence, parity_reason=reason)
     if run.outcome is not Outcome.SUCCESS:
-        why = run.failure_reason or run.failure_kind.value.replace("_", " ")
         return replace(evidence, exclusion=f"failed on the device ({run.failure_kind.value}): {why}")
     verdict, reason = overall_verdict(run.parity)
     values = _device_values(run)
@@ -97,16 +114,23 @@ def _evidence(candidate: Candidate, original: Candidate | None, runs: Sequence[R
     )
 
 
+def _of(candidate: Candidate, runs: Iterable[Run]) -> list[Run]:
+    """Return the runs of a candidate: one artifact may stand in two trials, as in a comparison with itself."""
+    same = [run for run in runs if run.trial.artifact_digest == candidate.artifact_digest]
+    return [run for run in same if run.trial.label == candidate.label] or same
+
+
+def _speaks(run: Run) -> bool:
+    return run.outcome not in _SILENT and run.failure_kind not in _SILENT_KINDS
+
+
 def _newest(runs: Iterable[Run]) -> Run | None:
-    ordered = sorted(runs, key=lambda r: (r.outcome not in _SILENT, r.started_wall_s, r.run_id))
+    ordered = sorted(runs, key=lambda r: (_speaks(r), r.started_wall_s, r.run_id))
     return ordered[-1] if ordered else None
 
 
 def _anchor(original: Candidate, run: Run, runs: Sequence[Run]) -> Run | None:
-    same_job = [
-        r for r in runs if r.job_id == run.job_id and r.trial.artifact_digest == original.artifact_digest
-    ]
-    anchor = _newest(same_job)
+    anchor = _newest(_of(original, [r for r in runs if r.job_id == run.job_id]))
     return anchor if anchor is not None and anchor.outcome is Outcome.SUCCESS else None
 
 
@@ -143,6 +167,11 @@ def _device_values(run: Run) -> tuple[tuple[str, Estimate], ...]:
 
 
 def _latency(timing: Timing | None, name: str) -> Estimate:
+    estimate = _pooled(timing, name)
+    return estimate if timing is None else _widened(estimate, timing)
+
+
+def _pooled(timing: Timing | None, name: str) -> Estimate:
     if timing is None:
         return Estimate.absent("latency was not measured")
     if timing.steady is None:
@@ -150,14 +179,18 @@ def _latency(timing: Timing | None, name: str) -> Estimate:
     if timing.timing_disputed:
         return Estimate.absent(_DISPUTED)
     estimate: Estimate = getattr(timing.steady, name)
-    return _widened(estimate, timing) if timing.steady_state is SteadyState.NOT_REACHED else estimate
+    return estimate
 
 
 _DISPUTED = "the clocks of runner and agent disagreed, so no latency of this run counts"
 
 
 def _widened(estimate: Estimate, timing: Timing) -> Estimate:
-    """Widen the interval by the spread of the processes' medians: samples that drift are not independent."""
+    """Widen the interval by the spread of the processes' medians.
+
+    The samples of one process are not independent: thousands of them tell where its own quantile lies, not
+    where the next process's will.
+    """
     medians = [block.p50_s for block in timing.blocks if block.p50_s is not None]
     centre = None if timing.steady is None else timing.steady.p50.value
     if estimate.low is None or estimate.high is None or not medians or not centre:
@@ -206,7 +239,22 @@ def _device_gains(
     gains = {q: _ratio_of_ends(q, reference[q], value) for q, value in values.items()}
     for quantity, seconds in _PAIRED.items():
         gains[quantity] = _paired(quantity, anchor.timing, run.timing, seconds)
+    for name in ("p90", "p95", "p99"):
+        quantity = f"latency_{name}"
+        ends = _ratio_of_ends(quantity, _pooled(anchor.timing, name), _pooled(run.timing, name))
+        gains[quantity] = _between_processes(ends, gains["latency_p50"])
     return gains.items()
+
+
+def _between_processes(gain: Estimate, median: Estimate) -> Estimate:
+    """Widen the gain of a tail by the relative interval of the paired median; without one it has none."""
+    if gain.value is None or gain.low is None or gain.high is None:
+        return gain
+    if median.value is None or median.low is None or median.high is None:
+        return Estimate(value=gain.value, sample_count=gain.sample_count)
+    return replace(
+        gain, low=gain.low * median.low / median.value, high=gain.high * median.high / median.value
+    )
 
 
 _PAIRED: dict[str, Callable[[Block], float | None]] = {

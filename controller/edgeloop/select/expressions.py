@@ -10,10 +10,11 @@ from edgeloop_foundation.errors import InvalidInputError
 
 from edgeloop.domain.constraint import QUANTITIES, Constraint, Objective
 
-__all__ = ["parse_constraint", "parse_constraints", "parse_preference"]
+__all__ = ["parse_constraint", "parse_constraints", "parse_preference", "require_metric"]
 
 _SHARES = ("accuracy", "top5", "roc_auc", "auc", "f1_macro", "f1")
 _METRICS = (*_SHARES, "mean_absolute_error", "mae", "rmse", "cosine")
+_FULL_NAMES = {"auc": "roc_auc", "f1": "f1_macro", "mae": "mean_absolute_error"}
 _ALIASES = {
     "latency": "latency_p50",
     **dict.fromkeys(_METRICS, "quality"),
@@ -46,7 +47,8 @@ def parse_constraint(text: str) -> Constraint:
     """Return ``NAME < NUMBER UNIT`` as a constraint in SI units.
 
     Names are those of ``QUANTITIES``, ``latency`` for the median, and a metric's name (``accuracy``,
-    ``roc_auc_drop``) for ``quality`` and ``quality_drop``. Units are ns, us, ms, s; B, kB, MB, GB, KiB,
+    ``roc_auc_drop``) for ``quality`` and ``quality_drop``; whether it is the data's metric is for
+    ``require_metric`` to say. Units are ns, us, ms, s; B, kB, MB, GB, KiB,
     MiB, GiB; uJ, mJ, J; and %.
 
     Raises:
@@ -128,6 +130,24 @@ def parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
                     f"{upper.text!r} and {lower.text!r} contradict each other: nothing satisfies both."
                 )
     return constraints
+
+
+def require_metric(constraints: Sequence[Constraint], metric: str) -> None:
+    """Refuse constraints that name another metric than the one the data is judged by.
+
+    ``quality`` and ``quality_drop`` fit every metric. An empty ``metric``, nothing was judged, fits all.
+
+    Raises:
+        InvalidInputError: see above.
+    """
+    for constraint in constraints:
+        match = _FORM.fullmatch(constraint.text)
+        name = match["name"].removesuffix("_drop") if match else ""
+        if metric and name in _METRICS and _FULL_NAMES.get(name, name) != metric:
+            raise InvalidInputError(
+                f"{constraint.text!r} is about {name}, but the data is judged by {metric}.",
+                next_step=f"Write {metric} or quality instead of {name}, with a bound that fits it.",
+            )
 
 
 def parse_preference(text: str) -> tuple[Objective, ...]:

@@ -1,4 +1,4 @@
-"""Artifacts by digest, run records appended for ever, and what was built from what.
+"""Artifacts by digest, and run records appended for ever.
 
 Law: floor 2. Imports the domain, the protocol and the foundation; files are reached through the foundation's
 file system port, tables through SQLAlchemy. Runs and decisions are appended, never updated or deleted; an

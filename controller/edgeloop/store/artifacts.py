@@ -1,4 +1,4 @@
-"""Artifacts in a directory, named by the SHA-256 of their manifest, and the cache of what was built already.
+"""Artifacts in a directory, named by the SHA-256 of their manifest.
 
 Layout below the root::
 
@@ -12,14 +12,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInputError, NotFoundError
 from edgeloop_foundation.ports.clock import Clock, SystemClock
@@ -27,7 +24,7 @@ from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
 from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact
 
-__all__ = ["MANIFEST_NAME", "ArtifactDirectory", "Cache", "CacheEntry", "disk_errors"]
+__all__ = ["MANIFEST_NAME", "ArtifactDirectory", "disk_errors"]
 
 MANIFEST_NAME = "manifest.json"
 """Name of the manifest among an artifact's files."""
@@ -277,55 +274,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheEntry:
-    """What was built from a key."""
-
-    #: Artifact that came out; empty when nothing did, and the note says why.
-    artifact_digest: str
-    #: JSON object with whatever the builder wants back.
-    note: Mapping[str, Any]
-
-
-class Cache:
-    """Remembers what was built, one file per key; losing it costs time, never a result."""
-
-    def __init__(self, root: Path, fs: FileSystem | None = None) -> None:
-        self._root = root.absolute()
-        self._fs = fs or OsFileSystem()
-
-    def get(self, key: str) -> CacheEntry | None:
-        """Return what was kept under ``key``; None when nothing was, or when it can not be read any more.
-
-        Raises:
-            InvalidInputError: the key is not a SHA-256.
-        """
-        path = self._path(key)
-        if not self._fs.exists(path):
-            return None
-        try:
-            tree = json.loads(self._fs.read(path))
-            return CacheEntry(artifact_digest=str(tree["artifact_digest"]), note=dict(tree["note"]))
-        except (ValueError, KeyError, TypeError):
-            # An unreadable entry is a miss: what it stood for is built again and replaces it.
-            return None
-
-    def put(self, key: str, artifact_digest: str, note: Mapping[str, Any] | None = None) -> None:
-        """Keep what was built from ``key``, in place of what was there.
-
-        Raises:
-            InvalidInputError: the key is not a SHA-256.
-            BusyError: the disk is full; what was there before is still there.
-        """
-        path = self._path(key)
-        tree = {"artifact_digest": artifact_digest, "note": dict(note or {})}
-        with disk_errors("a cache entry"):
-            self._fs.make_directory(self._root)
-            write_durably(self._fs, path, to_canonical_json(tree))
-
-    def _path(self, key: str) -> Path:
-        if not _DIGEST.fullmatch(key):
-            raise InvalidInputError(f"a cache key is a SHA-256, not {key!r}.")
-        return self._root / f"{key}.json"

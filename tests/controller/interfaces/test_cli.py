@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import edgeloop
 import pytest
-from edgeloop.interfaces.api import DeviceSpec, ExperimentResult, StateBinding
+from edgeloop.interfaces.api import Candidate, DeviceSpec, ExperimentResult, Recipe, StateBinding
+from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.run import Verdict
 
@@ -182,6 +185,42 @@ def test_compare_hands_both_models_on(call: Call) -> None:
     assert result.exit_code == 0, result.output
     assert (api.heard[0], api.heard[1], api.heard[3]) == ("a.onnx", "b.onnx", "d")
     assert "gain in latency_p50" in result.stdout
+
+
+class Picky(Recorder):
+    """Cannot build the recipe "one"; cannot write a report."""
+
+    def compress(self, model: str, recipe: Recipe, **rest: Any) -> Candidate:
+        if recipe.label == "one":
+            raise InvalidInputError("one: it does not apply.")
+        return super().compress(model, recipe, **rest)
+
+    def write_report(self, result: ExperimentResult, directory: Path) -> Path:
+        raise FileExistsError(17, "File exists", str(directory))
+
+
+def test_one_recipe_that_fails_does_not_hide_the_others(call: Call) -> None:
+    Path("r.yaml").write_text("recipes:\n  one: [{pass: optimize_graph}]\n  two: [{pass: optimize_graph}]\n")
+    result = call("compress", "m.onnx", "--recipes", "r.yaml", "--json", api=Picky())
+    assert [entry["label"] for entry in json.loads(result.stdout)["candidates"]] == ["two"]
+    assert (result.exit_code, result.stderr) == (2, "edgeloop: one: it does not apply.\n")
+
+
+def test_recipes_without_any_to_build_are_said(call: Call) -> None:
+    Path("r.yaml").write_text("recipes: {plain: []}\n")
+    result = call("compress", "m.onnx", "--recipes", "r.yaml", api=Recorder())
+    assert (result.exit_code, "there is nothing to build" in result.stderr) == (2, True)
+
+
+def test_a_report_that_cannot_be_written_does_not_cost_the_answer(call: Call) -> None:
+    result = call("run", "m.onnx", "--on", "local", "--report", "taken", api=Picky())
+    assert result.exit_code == 2
+    assert "taken: File exists." in result.stderr
+    assert "keep original" in result.stdout
+
+
+def test_the_version_needs_no_installation(call: Call) -> None:
+    assert call("--version").stdout == f"{edgeloop.__version__}\n"
 
 
 def test_compress_builds_the_chosen_recipes(call: Call) -> None:

@@ -193,3 +193,17 @@ def test_sigterm_ends_like_an_interrupt() -> None:
         child.terminate()
         out, err = child.communicate(timeout=10)
     assert (out, err, child.returncode) == ("given back\n", "edgeloop: interrupted.\n", 130)
+
+
+def test_the_readme_lists_every_verb_and_exit_code() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    verbs, codes = (
+        readme.partition(f"## {title}\n")[2].partition("\n## ")[0] for title in ("Verbs", "Exit codes")
+    )
+    for name in _VERBS:
+        command = cli.get_command(click.Context(cli), name)
+        under = command.list_commands(click.Context(command)) if isinstance(command, click.Group) else [""]
+        for verb in (f"{name} {sub}".strip() for sub in under):
+            assert f"`{verb}`" in verbs
+    for code in (0, 1, 2, 3, 70, 130, 141):
+        assert f"`{code}`" in codes

@@ -57,7 +57,15 @@ def test_a_candidate_that_failed_on_the_device_fails_with_its_reason() -> None:
         ({"requires": []}, "requires"),
         ({"devices": {"toaster": {}}}, "toaster"),
         ({"require": ["speed < 3"]}, "speed"),
+        ({"require": ["rmse_drop < 1%"]}, "judged by accuracy"),
         ({"devices": {"this-machine": {"limit": 3}}}, "limit"),
+        ({"devices": {"this-machine": 3}}, "devices.this-machine is 3, it should be a table"),
+        ({"devices": ["this-machine"]}, "it should be a table of tables"),
+        ({"require": "size < 1MB"}, "it should be a list"),
+        ({"require": [3]}, "it should be a list"),
+        ({"candidate": 3}, "it should be the label"),
+        ({"allow_predicted": "no"}, "it should be true or false"),
+        ({"devices": {"this-machine": {"devices": {}}}}, "unknown key 'devices'"),
     ],
 )
 def test_what_it_does_not_understand_is_refused(thresholds: dict[str, Any], words: str) -> None:

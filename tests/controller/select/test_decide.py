@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -147,6 +148,18 @@ def test_the_best_proven_one_wins_and_the_next_is_the_runner_up(evidence: Make) 
 
 def test_the_original_is_the_runner_up_of_the_only_better_one(evidence: Make) -> None:
     assert strategy([evidence("original", SELF), evidence("a", BETTER)]).runner_up == "original"
+
+
+def test_of_equal_ones_the_one_that_loses_less_quality(evidence: Make) -> None:
+    drops = {"a": 0.002, "b": 0.0, "c": None}
+    cases = [evidence("original", SELF)]
+    for label, drop in drops.items():
+        made = evidence(label, (2.0, 2.0, 2.0))
+        lost = Estimate.absent("no labels") if drop is None else Estimate(value=drop)
+        cases.append(replace(made, values=(*made.values, ("quality_drop", lost))))
+    result = strategy(cases)
+    assert (result.candidate, result.runner_up) == ("b", "a")
+    assert any("That b beats a is not proven" in reason for reason in result.reasons)
 
 
 def test_a_gain_below_one_percent_is_not_worth_more_data(evidence: Make) -> None:

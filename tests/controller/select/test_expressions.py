@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from edgeloop.domain.constraint import QUANTITIES
-from edgeloop.select.expressions import parse_constraint, parse_constraints, parse_preference
+from edgeloop.select.expressions import parse_constraint, parse_constraints, parse_preference, require_metric
 from edgeloop_foundation.errors import InvalidInputError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +80,25 @@ def test_pairs(pair: tuple[str, str], contradicts: bool) -> None:
             parse_constraints(pair)
     else:
         assert len(parse_constraints(pair)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "fits"),
+    [
+        ("accuracy_drop < 1%", "accuracy", True),
+        ("accuracy > 90%", "roc_auc", False),
+        ("accuracy_drop < 1%", "rmse", False),
+        ("mae < 3", "mean_absolute_error", True),
+        ("f1_drop < 1%", "f1_macro", True),
+        ("quality_drop < 1%", "rmse", True),
+        ("latency < 3ms", "rmse", True),
+        ("accuracy_drop < 1%", "", True),
+    ],
+)
+def test_a_bound_on_one_metric_is_never_held_against_another(text: str, metric: str, fits: bool) -> None:
+    constraints = parse_constraints([text])
+    with contextlib.nullcontext() if fits else pytest.raises(InvalidInputError, match=f"judged by {metric}"):
+        require_metric(constraints, metric)
 
 
 def test_a_repeated_constraint_counts_once() -> None:

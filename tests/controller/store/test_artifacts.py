@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from edgeloop.store.artifacts import ArtifactDirectory, Cache
+from edgeloop.store.artifacts import ArtifactDirectory
 from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInputError, NotFoundError
 from edgeloop_foundation.ports.fs import OsFileSystem, WritableFile
 from edgeloop_protocol.convert import digest_of, from_json
@@ -203,44 +203,6 @@ def test_leftovers_of_dead_processes_are_swept(tmp_path: Path) -> None:
     ArtifactDirectory(tmp_path / "store").put(*build(tmp_path / "in"))
     assert not dead.exists()
     assert alive.exists()
-
-
-KEY = "a" * 64
-
-
-def test_cache_remembers(tmp_path: Path) -> None:
-    cache = Cache(tmp_path / "cache")
-    assert cache.get(KEY) is None
-    cache.put(KEY, "b" * 64, {"build_s": 1.5, "notes": ["x"]})
-    cache.put("c" * 64, "", {"skipped": "no such operator"})
-    found = Cache(tmp_path / "cache").get(KEY)
-    assert found is not None
-    assert (found.artifact_digest, found.note) == ("b" * 64, {"build_s": 1.5, "notes": ["x"]})
-
-
-def test_cache_entry_that_can_not_be_read_is_a_miss(tmp_path: Path) -> None:
-    cache = Cache(tmp_path / "cache")
-    cache.put(KEY, "b" * 64)
-    (tmp_path / "cache" / f"{KEY}.json").write_text("{")
-    assert cache.get(KEY) is None
-    cache.put(KEY, "c" * 64)
-    found = cache.get(KEY)
-    assert found is not None
-    assert found.artifact_digest == "c" * 64
-
-
-def test_cache_keys_are_digests_and_full_disks_keep_the_old(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError):
-        Cache(tmp_path).get("../x")
-    disk = FullDisk(200)
-    cache = Cache(tmp_path / "cache", disk)
-    cache.put(KEY, "b" * 64)
-    with pytest.raises(BusyError):
-        cache.put(KEY, "c" * 64, {"long": "x" * 500})
-    found = cache.get(KEY)
-    assert found is not None
-    assert found.artifact_digest == "b" * 64
-    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_manifests_differ_by_label(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Any, NoReturn, cast
 import click
 from edgeloop_foundation import errors as e
 
+from edgeloop import __version__
+
 __all__ = ["EXIT_DEVICE", "EXIT_FAULT", "EXIT_GATE", "EXIT_USE", "cli", "exit_code_of", "main"]
 
 EXIT_GATE = 1
@@ -150,9 +152,10 @@ class _Verbs(click.Group):
 @click.group(
     cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 fine, 1 a gate failed, 2 wrong use, 3 device or network, 70 a fault of edgeloop.",
+    epilog="Exit codes: 0 fine, 1 a gate failed, 2 wrong use, 3 device or network, 70 a fault of edgeloop, "
+    "130 interrupted.",
 )
-@click.version_option(package_name="edgeloop", message="%(version)s")
+@click.version_option(__version__, message="%(version)s")
 @click.option(
     "--config", type=click.Path(path_type=Path), help="Configuration file; default: ./edgeloop.toml if there."
 )

@@ -70,9 +70,11 @@ def run(
     directory = report or (Path(config.experiment.report) if config and config.experiment.report else None)
     with session.verbs() as verbs:
         result = verbs.run(request)
-        page = verbs.write_report(result, directory) if directory else None
+    # Before the report: a directory that cannot be written must not cost the answer.
     present.print_json(result) if as_json else present.print_result(result)
-    if page is not None:
+    if directory is not None:
+        with session.verbs() as verbs:
+            page = verbs.write_report(result, directory)
         click.echo(f"report: {page}", err=True)
     if any(device.error for device in result.devices):
         ctx.exit(3)

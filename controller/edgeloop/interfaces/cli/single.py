@@ -19,9 +19,13 @@ from edgeloop.interfaces.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from edgeloop_protocol.types.artifact import StateBinding
     from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
+    from edgeloop.domain.candidate import Candidate
     from edgeloop.domain.experiment import DeviceResult
+    from edgeloop.domain.recipe import Recipe
+    from edgeloop.interfaces.api import Edgeloop
 
 __all__ = ["analyze", "bench", "compare", "compress", "parity"]
 
@@ -101,7 +105,10 @@ def compress(
     seed: int | None,
     as_json: bool,
 ) -> None:
-    """Build candidates of MODEL on the host and judge each beside the original; the artifacts are kept."""
+    """Build candidates of MODEL on the host and judge each beside the original; the artifacts are kept.
+
+    Exit 2 when one cannot be built; the others are shown all the same.
+    """
     from edgeloop.compress.recipe_file import load_recipes
     from edgeloop.interfaces import present
     from edgeloop.interfaces.options import parse_state
@@ -113,16 +120,31 @@ def compress(
             listed = ", ".join(recipe.label for recipe in known)
             raise InvalidInputError(f"{recipes.name} has no recipe {label!r}; it has {listed}.")
     chosen = [recipe for recipe in known if recipe.passes and (not labels or recipe.label in labels)]
+    if not chosen:
+        raise InvalidInputError(f"{recipes.name} names the original only: there is nothing to build.")
     bindings = parse_state(state)
     with session.verbs() as verbs:
-        built = [
-            verbs.compress(model, recipe, data=data, state=bindings, seed=seed or 0) for recipe in chosen
-        ]
-    if as_json:
+        ends = [_attempt(verbs, recipe, model, data, bindings, seed or 0) for recipe in chosen]
+    built = [end for end in ends if not isinstance(end, InvalidInputError)]
+    # A fault of the model is the same for every recipe: once is enough.
+    failures = list({str(end): end for end in ends if isinstance(end, InvalidInputError)}.values())
+    if as_json and built:
         present.print_json({"candidates": built})
-        return
-    for candidate in built:
+    for candidate in () if as_json else built:
         present.print_candidate(candidate)
+    for failure in failures[:-1]:
+        click.echo(f"edgeloop: {failure}", err=True)
+    if failures:
+        raise failures[-1]
+
+
+def _attempt(
+    verbs: Edgeloop, recipe: Recipe, model: str, data: str, state: Sequence[StateBinding], seed: int
+) -> Candidate | InvalidInputError:
+    try:
+        return verbs.compress(model, recipe, data=data, state=state, seed=seed)
+    except InvalidInputError as error:
+        return error
 
 
 @click.command()
