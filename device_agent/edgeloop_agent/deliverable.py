@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 
 from edgeloop_foundation.errors import InvalidInputError
-from edgeloop_protocol.convert import to_wire
+from edgeloop_protocol.convert import run_wire_bytes
 from edgeloop_protocol.types.run import FailureKind, Outcome, Run
-from edgeloop_protocol.v1 import run_pb2
 
 from edgeloop_agent.job_journal import JobRecord, run_without_measurement
 
@@ -26,7 +25,7 @@ def deliverable(record: JobRecord, run: Run) -> Run:
     anything: text that is no Unicode, integers beyond 64 bits, a hundred thousand nodes.
     """
     try:
-        size = to_wire(run, run_pb2.Run()).ByteSize()
+        size = run_wire_bytes(run)
         if size <= RECORD_BYTES_MAX:
             return run
         problem = f"it has {size} bytes, at most {RECORD_BYTES_MAX} can be sent"

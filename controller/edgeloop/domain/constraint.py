@@ -21,6 +21,8 @@ class Quantity:
     lower_is_better: bool
     #: One line for people.
     meaning: str
+    #: Whether it is a fact of the device; size and quality come from the host and are real on a simulated board too.
+    of_device: bool = True
 
 
 QUANTITIES: dict[str, Quantity] = {
@@ -45,7 +47,13 @@ QUANTITIES: dict[str, Quantity] = {
             lower_is_better=True,
             meaning="session creation, model in the page cache",
         ),
-        Quantity(name="size", unit="B", lower_is_better=True, meaning="bytes that the runtime opens"),
+        Quantity(
+            name="size",
+            unit="B",
+            lower_is_better=True,
+            meaning="bytes that the runtime opens",
+            of_device=False,
+        ),
         Quantity(
             name="memory", unit="B", lower_is_better=True, meaning="peak resident set of the inferences"
         ),
@@ -53,13 +61,18 @@ QUANTITIES: dict[str, Quantity] = {
             name="energy", unit="J", lower_is_better=True, meaning="energy per inference, idle included"
         ),
         Quantity(
-            name="quality", unit="ratio", lower_is_better=False, meaning="the metric the data is judged by"
+            name="quality",
+            unit="ratio",
+            lower_is_better=False,
+            meaning="the metric the data is judged by",
+            of_device=False,
         ),
         Quantity(
             name="quality_drop",
             unit="ratio",
             lower_is_better=True,
             meaning="how much worse than the original",
+            of_device=False,
         ),
     )
 }

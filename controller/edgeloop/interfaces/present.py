@@ -157,12 +157,21 @@ def print_result(result: ExperimentResult) -> None:
 
 
 def _strategy_row(name: str, strategy: Strategy | None, error: str) -> list[str]:
+    from edgeloop_protocol.types.run import Source
+
     if strategy is None:
         return [name, "none", error or "nothing to decide from", "", ""]
     source = strategy.source.value if strategy.source else ""
     figures = f"{source} ({strategy.basis})" if strategy.basis else source
     candidate = strategy.candidate or (f"nearest is {strategy.nearest}" if strategy.nearest else "")
-    return [name, strategy.decision.value.replace("_", " "), candidate, strategy.runner_up, figures]
+    predicted = " (predicted)" if strategy.source is Source.SIMULATED else ""
+    return [
+        name,
+        strategy.decision.value.replace("_", " ") + predicted,
+        candidate,
+        strategy.runner_up,
+        figures,
+    ]
 
 
 def print_plan(plan: Plan) -> None:

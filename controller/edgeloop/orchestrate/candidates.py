@@ -208,12 +208,14 @@ def _model_path(app: App, candidate: Candidate) -> Path:
 
 def _evaluate(
     path: Path, data: Dataset, baseline: Outputs | None, seed: int
-) -> tuple[Outputs, Quality | None]:
+) -> tuple[Outputs | None, Quality | None]:
+    """Return the outputs, where they are the baseline of the others, and the quality beside the baseline."""
     from edgeloop.evaluate.inference import run_model
     from edgeloop.evaluate.quality import assess
 
     outputs = run_model(path, data)
-    return outputs, assess(outputs if baseline is None else baseline, outputs, data, seed=seed)
+    quality = assess(outputs if baseline is None else baseline, outputs, data, seed=seed)
+    return (outputs if baseline is None else None), quality
 
 
 def _with_quality(candidate: Candidate, quality: Quality | None, hopeless_drop: float) -> Candidate:

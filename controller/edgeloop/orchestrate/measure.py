@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import EdgeloopError
+from edgeloop_foundation.errors import EdgeloopError, NotFoundError
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.job import JobEvent
 from edgeloop_protocol.types.lease import Lease
@@ -97,6 +97,8 @@ async def measure_device(
     except EdgeloopError as failure:
         error = str(failure)
         listener.note(f"{device.spec.name}: {error}")
+        # What was stored before the break is a result all the same.
+        runs = await asyncio.to_thread(_stored, app, request.experiment_id, device.facts.device_id)
     return DeviceResult(
         device=device.spec,
         facts=device.facts,
@@ -106,6 +108,13 @@ async def measure_device(
         present_bytes=present,
         duration_s=time.monotonic() - started,
     )
+
+
+def _stored(app: App, experiment_id: str, device_id: str) -> tuple[Run, ...]:
+    try:
+        return tuple(run for run in app.records.runs(experiment_id) if run.device_id == device_id)
+    except NotFoundError:
+        return ()
 
 
 def _push_progress(device: OpenDevice, label: str, listener: Listener) -> _Push:

@@ -9,7 +9,7 @@ from typing import Any
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.run import Source, Verdict
 
-from edgeloop.domain.constraint import Constraint
+from edgeloop.domain.constraint import QUANTITIES, Constraint
 from edgeloop.domain.experiment import DeviceResult, ExperimentResult
 from edgeloop.domain.strategy import CheckResult, Evidence
 
@@ -122,13 +122,8 @@ def _constraint_gates(
     gates = []
     for constraint in constraints:
         check = check_constraint(constraint, evidence)
-        gates.append(_gate(name, constraint, check, predicted and _depends_on_board(constraint)))
+        gates.append(_gate(name, constraint, check, predicted and QUANTITIES[constraint.quantity].of_device))
     return gates
-
-
-def _depends_on_board(constraint: Constraint) -> bool:
-    """Size and quality come from the host and are real on a simulated board too."""
-    return constraint.quantity not in ("size", "quality", "quality_drop")
 
 
 def _gate(name: str, constraint: Constraint, check: CheckResult, predicted: bool) -> GateResult:

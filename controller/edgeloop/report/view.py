@@ -122,10 +122,11 @@ def _headline(device: DeviceResult) -> tuple[str, str]:
     strategy = device.strategy
     if strategy is None:
         return (f"No result: {device.error}", "bad") if device.error else ("Nothing to decide from", "quiet")
+    predicted = " (predicted)" if strategy.source is Source.SIMULATED else ""
     if strategy.decision is Decision.THIS_ONE:
-        return f"Ship {strategy.candidate}", "good"
+        return f"Ship {strategy.candidate}{predicted}", "good"
     if strategy.decision is Decision.KEEP_ORIGINAL:
-        return "Keep the original", "good"
+        return f"Keep the original{predicted}", "good"
     if strategy.decision is Decision.NONE_FEASIBLE:
         nearest = f"; nearest is {strategy.nearest}" if strategy.nearest else ""
         return f"None is feasible{nearest}", "bad"

@@ -252,7 +252,11 @@ def _this_one(proven: Sequence[_Judged], original: _Judged | None, what: str) ->
     second = proven[1] if len(proven) > 1 else None
     if second is None and original is not None and original.standing == "feasible":
         second = original
-    reasons = [f"{best.label} is {say_gain(best.score)} in {what}; that it is better is proven."]
+    certainty = "that it is better is proven"
+    quantity = QUANTITIES.get(what)
+    if best.evidence.source is Source.SIMULATED and (quantity is None or quantity.of_device):
+        certainty = "as predicted; nothing is proven before it is measured"
+    reasons = [f"{best.label} is {say_gain(best.score)} in {what}; {certainty}."]
     reasons += [f"{check.constraint}: {check.reason}." for check in best.checks]
     if best.evidence.parity is Verdict.UNDECIDED:
         reasons.append(f"Its parity is undecided: {best.evidence.parity_reason}.")

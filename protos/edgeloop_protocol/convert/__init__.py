@@ -5,6 +5,6 @@ message has exactly the fields of its value (a test holds them against each othe
 """
 
 from edgeloop_protocol.convert.json import digest_of, from_json, to_canonical_json, to_json
-from edgeloop_protocol.convert.wire import from_wire, to_wire
+from edgeloop_protocol.convert.wire import from_wire, run_wire_bytes, to_wire
 
-__all__ = ["digest_of", "from_json", "from_wire", "to_canonical_json", "to_json", "to_wire"]
+__all__ = ["digest_of", "from_json", "from_wire", "run_wire_bytes", "to_canonical_json", "to_json", "to_wire"]

@@ -11,8 +11,10 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
 from edgeloop_protocol.convert.shape import FieldShape, fields_of
+from edgeloop_protocol.types.run import Run
+from edgeloop_protocol.v1 import run_pb2
 
-__all__ = ["from_wire", "to_wire"]
+__all__ = ["from_wire", "run_wire_bytes", "to_wire"]
 
 V = TypeVar("V")
 M = TypeVar("M", bound=Message)
@@ -109,3 +111,12 @@ def _get(message: Message, field: FieldShape) -> Any:
     if field.is_enum:
         return _enum_member(message, field.name, field.kind, item)
     return item
+
+
+def run_wire_bytes(run: Run) -> int:
+    """Return how many bytes a run takes on the wire.
+
+    Raises:
+        InvalidInputError: it holds what no message can: text that is no Unicode, integers beyond 64 bits.
+    """
+    return to_wire(run, run_pb2.Run()).ByteSize()
