@@ -128,8 +128,10 @@ def without_wall_time(run: Run) -> Run:
     def still(conditions: Conditions | None) -> Conditions | None:
         return conditions and dataclasses.replace(conditions, wall_time_s=0.0, free_disk_bytes=0)
 
+    assert run.facts is not None
     return dataclasses.replace(
         run,
+        facts=dataclasses.replace(run.facts, disk_free_bytes=0),
         started_wall_s=0.0,
         conditions_before=still(run.conditions_before),
         conditions_after=still(run.conditions_after),
