@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +93,22 @@ def test_opset_too_new_for_the_device(cli: Cli, tiny: Tiny, tmp_path: Path) -> N
     outcome = cli("run", tmp_path / "future.onnx", "--on", "sim:raspberry_pi_5")
     assert outcome.code in (WRONG_USE, DEVICE)
     assert "99" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_device_without_room(cli: Cli, tiny: Tiny, tmp_path: Path) -> None:
+    socket = tmp_path / "agent.sock"
+    command = [sys.executable, "-m", "edgeloop_agent", "serve", "--state", str(tmp_path / "state")]
+    command += ["--socket", str(socket), "--reserve-bytes", str(1 << 60)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as agent:
+        try:
+            assert agent.stdout is not None
+            assert agent.stdout.readline().startswith("ready")
+            outcome = cli("bench", tiny.model, "--data", tiny.data, "--on", f"unix:{socket}")
+        finally:
+            agent.terminate()
+    assert outcome.code == DEVICE, outcome
+    assert "no room" in outcome.out + outcome.err
     assert "Traceback" not in outcome.err
 
 

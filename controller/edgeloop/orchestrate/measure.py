@@ -95,8 +95,8 @@ async def measure_device(
             sent, present = sent + pushed.sent_bytes, present + pushed.present_bytes
         runs = await _run_leased(app, device, request, listener)
     except EdgeloopError as failure:
-        error = str(failure)
-        listener.note(f"{device.spec.name}: {error}")
+        error, name = str(failure), device.spec.name
+        listener.note(error if error.startswith(name) else f"{name}: {error}")
         # What was stored before the break is a result all the same.
         runs = await asyncio.to_thread(_stored, app, request.experiment_id, device.facts.device_id)
     return DeviceResult(
