@@ -193,8 +193,7 @@ class Upload:
             InvalidInputError: more bytes than declared; the upload is dropped.
             BusyError: the disk is full; what was committed stays.
         """
-        self._check_room(data)
-        self._append(data)
+        self.append(data)
         if self.commit_due:
             self.commit()
 
@@ -205,17 +204,11 @@ class Upload:
 
     def append(self, data: bytes) -> None:
         """Append ``data`` without a sync, for a caller that syncs beside it; raises what ``write`` raises."""
-        self._check_room(data)
-        self._append(data)
-
-    def _check_room(self, data: bytes) -> None:
         if self._written + len(data) > self.name.size_bytes:
             self.discard()
             raise InvalidInputError(
                 f"upload of {self.name.digest} declared {self.name.size_bytes} bytes and brought more."
             )
-
-    def _append(self, data: bytes) -> None:
         try:
             with self._writing:
                 self._require_open(self._file).write(data)
