@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from edgeloop_foundation.errors import BusyError, CorruptDataError
 from edgeloop_foundation.statistics import quantile_interval
 from edgeloop_protocol.summary import distribution
+from edgeloop_protocol.types.conditions import Conditions
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.measurement import Distribution, Estimate
 from edgeloop_protocol.types.run import (
     Block,
-    Conditions,
     FailureKind,
     Outcome,
     Run,

@@ -16,8 +16,9 @@ from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
 from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_protocol.convert import to_json
 from edgeloop_protocol.types.artifact import Artifact
+from edgeloop_protocol.types.conditions import Conditions
 from edgeloop_protocol.types.facts import Facts, RuntimeFacts
-from edgeloop_protocol.types.run import Conditions, FailureKind, Isolation, Outcome, Simulation
+from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome, Simulation
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent import __version__, inventory

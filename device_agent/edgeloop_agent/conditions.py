@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeloop_foundation.ports.clock import Clock
 from edgeloop_foundation.ports.fs import FileSystem
-from edgeloop_protocol.types.run import Conditions
+from edgeloop_protocol.types.conditions import Conditions
 
 from edgeloop_agent.sensors import SensorSet
 from edgeloop_agent.sensors.cpufreq import governor

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.statistics import integrate_energy, student_t_interval
+from edgeloop_protocol.types.conditions import Conditions
 from edgeloop_protocol.types.facts import SensorFacts
 from edgeloop_protocol.types.measurement import Estimate
-from edgeloop_protocol.types.run import Conditions, Energy
+from edgeloop_protocol.types.run import Energy
 
 if TYPE_CHECKING:
     from edgeloop_agent.board import Board

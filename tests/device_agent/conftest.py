@@ -22,9 +22,10 @@ from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
 from edgeloop_protocol.convert import to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact, FileEntry
+from edgeloop_protocol.types.conditions import Conditions
 from edgeloop_protocol.types.facts import Facts, Hardware, OperatingSystem
 from edgeloop_protocol.types.job import JobState
-from edgeloop_protocol.types.run import Conditions, FailureKind, Outcome, Run, Simulation
+from edgeloop_protocol.types.run import FailureKind, Outcome, Run, Simulation
 from edgeloop_protocol.types.trial import JobSpec, Trial
 
 SMALL = Limits(reserve_bytes=0, store_bytes=1 << 30)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from edgeloop_agent.energy import EnergyMeter, summarise_energy
+from edgeloop_protocol.types.conditions import Conditions
 from edgeloop_protocol.types.facts import Facts, Hardware, OperatingSystem, SensorFacts
 from edgeloop_protocol.types.measurement import Reading
-from edgeloop_protocol.types.run import Conditions
 
 S = 1_000_000_000
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_profiles.predict import BASIS
 from edgeloop_profiles.profile import Profile
+from edgeloop_protocol.types.conditions import Conditions
 from edgeloop_protocol.types.facts import Facts
-from edgeloop_protocol.types.run import Conditions, Simulation
+from edgeloop_protocol.types.run import Simulation
 
 from edgeloop_agent.board import RealBoard, RunnerSession, RunnerStart
 from edgeloop_agent.failure import RunnerFailure

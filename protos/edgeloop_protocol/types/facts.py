@@ -71,6 +71,8 @@ class RuntimeFacts:
     max_opset: int | None = None
     #: Why it cannot be used; empty when it can.
     reason: str = ""
+    #: Artifact formats that it opens, for example "onnx".
+    formats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,12 @@ class SensorFacts:
     channels: tuple[str, ...] = ()
     #: Why it cannot be read; empty when it can.
     reason: str = ""
+    #: Stated relative error of a reading, for example 0.02; absent when unknown.
+    error_fraction: float | None = None
+    #: Time by which a reading trails the quantity; absent when unknown.
+    lag_s: float | None = None
+    #: How long one reading keeps a processor busy, as measured on this device; absent when not measured.
+    cost_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

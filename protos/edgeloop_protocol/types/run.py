@@ -5,14 +5,15 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from edgeloop_protocol.types.conditions import Anomaly, Conditions, Phase, Preflight, Watch
 from edgeloop_protocol.types.facts import Facts
-from edgeloop_protocol.types.measurement import Distribution, Estimate, Reading
+from edgeloop_protocol.types.load import Arrivals, ScenarioResult, Sustained
+from edgeloop_protocol.types.measurement import Distribution, Estimate
 from edgeloop_protocol.types.trial import Benchmark, Trial
 
 __all__ = [
     "Block",
     "Comparison",
-    "Conditions",
     "DecisionParity",
     "Energy",
     "FailureKind",
@@ -69,6 +70,8 @@ class FailureKind(enum.Enum):
     CORRUPT_ARTIFACT = "corrupt_artifact"
     UNSUPPORTED_MODEL = "unsupported_model"
     OUT_OF_DISK = "out_of_disk"
+    UNFIT_DEVICE = "unfit_device"
+    PROVIDER_FALLBACK = "provider_fallback"
 
 
 class SteadyState(enum.Enum):
@@ -96,28 +99,6 @@ class Verdict(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
-    """The state of the device around a run."""
-
-    #: Wall clock, seconds since 1970.
-    wall_time_s: float
-    #: Monotonic clock of the board.
-    monotonic_ns: int
-    #: Whether the wall clock is known to be synchronised; absent when unknown.
-    clock_synchronised: bool | None = None
-    #: Load average over one minute; absent when unreadable.
-    load_average_1min: float | None = None
-    #: Memory available to a new process.
-    available_memory_bytes: int | None = None
-    #: Free space of the agent's file system.
-    free_disk_bytes: int | None = None
-    #: Frequency governor; empty when there is none.
-    governor: str = ""
-    #: Every other sensor: temperatures, clocks, throttle counters, power.
-    readings: tuple[Reading, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """The samples of one process; blocks of the same round are what trials are paired by."""
 
@@ -139,6 +120,8 @@ class Block:
     first_inference_s: float | None = None
     #: True when the model's pages were dropped from the cache before loading.
     cold: bool = False
+    #: What went on during its steady phase; absent when it was not watched.
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +174,13 @@ class Memory:
     method: str = ""
     #: Why a figure is missing; empty when all are there.
     reason: str = ""
+    #: Peak of the control group the runner is in, page cache included; absent when it has none of its own.
+    cgroup_peak_bytes: int | None = None
+    #: Control group version behind that figure, 1 or 2; absent without.
+    cgroup_version: int | None = None
+    #: Fall of the system's available memory from before loading to after the inferences: what counts on boards
+    #: whose accelerator shares the memory.
+    system_drop_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +201,12 @@ class Energy:
     scope: str = ""
     #: Readings per second achieved.
     rate_hz: float | None = None
+    #: Power while idle after the run; absent when it was not read.
+    idle_after_w: Estimate | None = None
+    #: Stated relative error of the sensor; absent when unknown.
+    error_fraction: float | None = None
+    #: Share of the steady phase that reading the sensor took, 0 to 1: its effect on latency at most.
+    perturbation_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,6 +403,18 @@ class Run:
     context: tuple[tuple[str, str], ...] = ()
     #: The device as it was probed for this job; absent when the agent ended before it could look.
     facts: Facts | None = None
+    #: Whether the device was fit to measure; absent when nobody looked.
+    preflight: Preflight | None = None
+    #: Stretches of the job in order of time.
+    phases: tuple[Phase, ...] = ()
+    #: What went on meanwhile that the figures are not to be read without.
+    anomalies: tuple[Anomaly, ...] = ()
+    #: Latency under scheduled arrivals; absent in a closed loop.
+    arrivals: Arrivals | None = None
+    #: A run of many minutes; absent when none was asked for.
+    sustained: Sustained | None = None
+    #: An MLPerf scenario; absent when none was asked for.
+    scenario: ScenarioResult | None = None
 
     def __post_init__(self) -> None:
         if (self.source is Source.SIMULATED) != (self.simulation is not None):

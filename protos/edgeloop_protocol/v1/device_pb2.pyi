@@ -213,6 +213,7 @@ class RuntimeFacts(google.protobuf.message.Message):
     PROVIDERS_FIELD_NUMBER: builtins.int
     MAX_OPSET_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    FORMATS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Registered driver name, for example "onnxruntime"."""
     version: builtins.str
@@ -225,6 +226,10 @@ class RuntimeFacts(google.protobuf.message.Message):
     def providers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Execution providers that the build offers."""
 
+    @property
+    def formats(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Artifact formats that it opens, for example "onnx"."""
+
     def __init__(
         self,
         *,
@@ -233,9 +238,10 @@ class RuntimeFacts(google.protobuf.message.Message):
         providers: collections.abc.Iterable[builtins.str] | None = ...,
         max_opset: builtins.int | None = ...,
         reason: builtins.str = ...,
+        formats: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_max_opset", b"_max_opset", "max_opset", b"max_opset"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_max_opset", b"_max_opset", "max_opset", b"max_opset", "name", b"name", "providers", b"providers", "reason", b"reason", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_max_opset", b"_max_opset", "formats", b"formats", "max_opset", b"max_opset", "name", b"name", "providers", b"providers", "reason", b"reason", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_max_opset", b"_max_opset"]) -> typing.Literal["max_opset"] | None: ...
 
 global___RuntimeFacts = RuntimeFacts
@@ -254,6 +260,9 @@ class SensorFacts(google.protobuf.message.Message):
     RESOLUTION_FIELD_NUMBER: builtins.int
     CHANNELS_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    ERROR_FRACTION_FIELD_NUMBER: builtins.int
+    LAG_S_FIELD_NUMBER: builtins.int
+    COST_S_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Registered driver name, for example "rapl"."""
     quantity: builtins.str
@@ -268,6 +277,12 @@ class SensorFacts(google.protobuf.message.Message):
     """Smallest step of a reading in its unit; absent when unknown."""
     reason: builtins.str
     """Why it cannot be read; empty when it can."""
+    error_fraction: builtins.float
+    """Stated relative error of a reading, for example 0.02; absent when unknown."""
+    lag_s: builtins.float
+    """Time by which a reading trails the quantity; absent when unknown."""
+    cost_s: builtins.float
+    """How long one reading keeps a processor busy, as measured on this device; absent when not measured."""
     @property
     def channels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Channels found, for example the names of thermal zones."""
@@ -283,9 +298,18 @@ class SensorFacts(google.protobuf.message.Message):
         resolution: builtins.float | None = ...,
         channels: collections.abc.Iterable[builtins.str] | None = ...,
         reason: builtins.str = ...,
+        error_fraction: builtins.float | None = ...,
+        lag_s: builtins.float | None = ...,
+        cost_s: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_period_s", b"_period_s", "_resolution", b"_resolution", "period_s", b"period_s", "resolution", b"resolution"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_period_s", b"_period_s", "_resolution", b"_resolution", "channels", b"channels", "name", b"name", "period_s", b"period_s", "quantity", b"quantity", "reason", b"reason", "resolution", b"resolution", "scope", b"scope", "unit", b"unit"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_cost_s", b"_cost_s", "_error_fraction", b"_error_fraction", "_lag_s", b"_lag_s", "_period_s", b"_period_s", "_resolution", b"_resolution", "cost_s", b"cost_s", "error_fraction", b"error_fraction", "lag_s", b"lag_s", "period_s", b"period_s", "resolution", b"resolution"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_cost_s", b"_cost_s", "_error_fraction", b"_error_fraction", "_lag_s", b"_lag_s", "_period_s", b"_period_s", "_resolution", b"_resolution", "channels", b"channels", "cost_s", b"cost_s", "error_fraction", b"error_fraction", "lag_s", b"lag_s", "name", b"name", "period_s", b"period_s", "quantity", b"quantity", "reason", b"reason", "resolution", b"resolution", "scope", b"scope", "unit", b"unit"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_cost_s", b"_cost_s"]) -> typing.Literal["cost_s"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_error_fraction", b"_error_fraction"]) -> typing.Literal["error_fraction"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_lag_s", b"_lag_s"]) -> typing.Literal["lag_s"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_period_s", b"_period_s"]) -> typing.Literal["period_s"] | None: ...
     @typing.overload

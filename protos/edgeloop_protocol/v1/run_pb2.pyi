@@ -5,7 +5,9 @@ Runs and the spool that keeps them until they are acknowledged."""
 
 import builtins
 import collections.abc
+from edgeloop_protocol.v1 import conditions_pb2
 from edgeloop_protocol.v1 import device_pb2
+from edgeloop_protocol.v1 import load_pb2
 from edgeloop_protocol.v1 import measurement_pb2
 from edgeloop_protocol.v1 import trial_pb2
 import google.protobuf.descriptor
@@ -128,6 +130,10 @@ class _FailureKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """Unsupported model."""
     FAILURE_KIND_OUT_OF_DISK: _FailureKind.ValueType  # 11
     """Out of disk."""
+    FAILURE_KIND_UNFIT_DEVICE: _FailureKind.ValueType  # 12
+    """Unfit device."""
+    FAILURE_KIND_PROVIDER_FALLBACK: _FailureKind.ValueType  # 13
+    """Provider fallback."""
 
 class FailureKind(_FailureKind, metaclass=_FailureKindEnumTypeWrapper):
     """What exactly went wrong."""
@@ -156,6 +162,10 @@ FAILURE_KIND_UNSUPPORTED_MODEL: FailureKind.ValueType  # 10
 """Unsupported model."""
 FAILURE_KIND_OUT_OF_DISK: FailureKind.ValueType  # 11
 """Out of disk."""
+FAILURE_KIND_UNFIT_DEVICE: FailureKind.ValueType  # 12
+"""Unfit device."""
+FAILURE_KIND_PROVIDER_FALLBACK: FailureKind.ValueType  # 13
+"""Provider fallback."""
 global___FailureKind = FailureKind
 
 class _SteadyState:
@@ -322,63 +332,6 @@ class AcknowledgeResponse(google.protobuf.message.Message):
 global___AcknowledgeResponse = AcknowledgeResponse
 
 @typing.final
-class Conditions(google.protobuf.message.Message):
-    """The state of the device around a run."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    WALL_TIME_S_FIELD_NUMBER: builtins.int
-    MONOTONIC_NS_FIELD_NUMBER: builtins.int
-    CLOCK_SYNCHRONISED_FIELD_NUMBER: builtins.int
-    LOAD_AVERAGE_1MIN_FIELD_NUMBER: builtins.int
-    AVAILABLE_MEMORY_BYTES_FIELD_NUMBER: builtins.int
-    FREE_DISK_BYTES_FIELD_NUMBER: builtins.int
-    GOVERNOR_FIELD_NUMBER: builtins.int
-    READINGS_FIELD_NUMBER: builtins.int
-    wall_time_s: builtins.float
-    """Wall clock, seconds since 1970."""
-    monotonic_ns: builtins.int
-    """Monotonic clock of the board."""
-    clock_synchronised: builtins.bool
-    """Whether the wall clock is known to be synchronised; absent when unknown."""
-    load_average_1min: builtins.float
-    """Load average over one minute; absent when unreadable."""
-    available_memory_bytes: builtins.int
-    """Memory available to a new process."""
-    free_disk_bytes: builtins.int
-    """Free space of the agent's file system."""
-    governor: builtins.str
-    """Frequency governor; empty when there is none."""
-    @property
-    def readings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[measurement_pb2.Reading]:
-        """Every other sensor: temperatures, clocks, throttle counters, power."""
-
-    def __init__(
-        self,
-        *,
-        wall_time_s: builtins.float = ...,
-        monotonic_ns: builtins.int = ...,
-        clock_synchronised: builtins.bool | None = ...,
-        load_average_1min: builtins.float | None = ...,
-        available_memory_bytes: builtins.int | None = ...,
-        free_disk_bytes: builtins.int | None = ...,
-        governor: builtins.str = ...,
-        readings: collections.abc.Iterable[measurement_pb2.Reading] | None = ...,
-    ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_available_memory_bytes", b"_available_memory_bytes", "_clock_synchronised", b"_clock_synchronised", "_free_disk_bytes", b"_free_disk_bytes", "_load_average_1min", b"_load_average_1min", "available_memory_bytes", b"available_memory_bytes", "clock_synchronised", b"clock_synchronised", "free_disk_bytes", b"free_disk_bytes", "load_average_1min", b"load_average_1min"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_available_memory_bytes", b"_available_memory_bytes", "_clock_synchronised", b"_clock_synchronised", "_free_disk_bytes", b"_free_disk_bytes", "_load_average_1min", b"_load_average_1min", "available_memory_bytes", b"available_memory_bytes", "clock_synchronised", b"clock_synchronised", "free_disk_bytes", b"free_disk_bytes", "governor", b"governor", "load_average_1min", b"load_average_1min", "monotonic_ns", b"monotonic_ns", "readings", b"readings", "wall_time_s", b"wall_time_s"]) -> None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_available_memory_bytes", b"_available_memory_bytes"]) -> typing.Literal["available_memory_bytes"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_clock_synchronised", b"_clock_synchronised"]) -> typing.Literal["clock_synchronised"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_free_disk_bytes", b"_free_disk_bytes"]) -> typing.Literal["free_disk_bytes"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_load_average_1min", b"_load_average_1min"]) -> typing.Literal["load_average_1min"] | None: ...
-
-global___Conditions = Conditions
-
-@typing.final
 class Block(google.protobuf.message.Message):
     """The samples of one process; blocks of the same round are what trials are paired by."""
 
@@ -393,6 +346,7 @@ class Block(google.protobuf.message.Message):
     LOAD_S_FIELD_NUMBER: builtins.int
     FIRST_INFERENCE_S_FIELD_NUMBER: builtins.int
     COLD_FIELD_NUMBER: builtins.int
+    WATCH_FIELD_NUMBER: builtins.int
     round: builtins.int
     """Round it belongs to, from 0."""
     position: builtins.int
@@ -411,6 +365,10 @@ class Block(google.protobuf.message.Message):
     """Time of the first inference."""
     cold: builtins.bool
     """True when the model's pages were dropped from the cache before loading."""
+    @property
+    def watch(self) -> conditions_pb2.Watch:
+        """What went on during its steady phase; absent when it was not watched."""
+
     def __init__(
         self,
         *,
@@ -423,9 +381,10 @@ class Block(google.protobuf.message.Message):
         load_s: builtins.float | None = ...,
         first_inference_s: builtins.float | None = ...,
         cold: builtins.bool = ...,
+        watch: conditions_pb2.Watch | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_first_inference_s", b"_first_inference_s", "_load_s", b"_load_s", "_p50_s", b"_p50_s", "first_inference_s", b"first_inference_s", "load_s", b"load_s", "p50_s", b"p50_s"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_first_inference_s", b"_first_inference_s", "_load_s", b"_load_s", "_p50_s", b"_p50_s", "cold", b"cold", "first_inference_s", b"first_inference_s", "load_s", b"load_s", "p50_s", b"p50_s", "position", b"position", "round", b"round", "sample_count", b"sample_count", "sample_offset", b"sample_offset", "warmup_count", b"warmup_count"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_first_inference_s", b"_first_inference_s", "_load_s", b"_load_s", "_p50_s", b"_p50_s", "first_inference_s", b"first_inference_s", "load_s", b"load_s", "p50_s", b"p50_s", "watch", b"watch"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_first_inference_s", b"_first_inference_s", "_load_s", b"_load_s", "_p50_s", b"_p50_s", "cold", b"cold", "first_inference_s", b"first_inference_s", "load_s", b"load_s", "p50_s", b"p50_s", "position", b"position", "round", b"round", "sample_count", b"sample_count", "sample_offset", b"sample_offset", "warmup_count", b"warmup_count", "watch", b"watch"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_first_inference_s", b"_first_inference_s"]) -> typing.Literal["first_inference_s"] | None: ...
     @typing.overload
@@ -522,6 +481,9 @@ class Memory(google.protobuf.message.Message):
     FILE_BYTES_FIELD_NUMBER: builtins.int
     METHOD_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    CGROUP_PEAK_BYTES_FIELD_NUMBER: builtins.int
+    CGROUP_VERSION_FIELD_NUMBER: builtins.int
+    SYSTEM_DROP_BYTES_FIELD_NUMBER: builtins.int
     baseline_rss_bytes: builtins.int
     """Resident set after importing the runtime, before loading."""
     loaded_rss_bytes: builtins.int
@@ -540,6 +502,14 @@ class Memory(google.protobuf.message.Message):
     """How it was read, for example "VmHWM reset through clear_refs"."""
     reason: builtins.str
     """Why a figure is missing; empty when all are there."""
+    cgroup_peak_bytes: builtins.int
+    """Peak of the control group the runner is in, page cache included; absent when it has none of its own."""
+    cgroup_version: builtins.int
+    """Control group version behind that figure, 1 or 2; absent without."""
+    system_drop_bytes: builtins.int
+    """Fall of the system's available memory from before loading to after the inferences: what counts on boards
+    whose accelerator shares the memory.
+    """
     def __init__(
         self,
         *,
@@ -552,13 +522,20 @@ class Memory(google.protobuf.message.Message):
         file_bytes: builtins.int | None = ...,
         method: builtins.str = ...,
         reason: builtins.str = ...,
+        cgroup_peak_bytes: builtins.int | None = ...,
+        cgroup_version: builtins.int | None = ...,
+        system_drop_bytes: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_anonymous_bytes", b"_anonymous_bytes", "_baseline_rss_bytes", b"_baseline_rss_bytes", "_file_bytes", b"_file_bytes", "_inference_peak_rss_bytes", b"_inference_peak_rss_bytes", "_load_peak_rss_bytes", b"_load_peak_rss_bytes", "_loaded_rss_bytes", b"_loaded_rss_bytes", "_pss_bytes", b"_pss_bytes", "anonymous_bytes", b"anonymous_bytes", "baseline_rss_bytes", b"baseline_rss_bytes", "file_bytes", b"file_bytes", "inference_peak_rss_bytes", b"inference_peak_rss_bytes", "load_peak_rss_bytes", b"load_peak_rss_bytes", "loaded_rss_bytes", b"loaded_rss_bytes", "pss_bytes", b"pss_bytes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_anonymous_bytes", b"_anonymous_bytes", "_baseline_rss_bytes", b"_baseline_rss_bytes", "_file_bytes", b"_file_bytes", "_inference_peak_rss_bytes", b"_inference_peak_rss_bytes", "_load_peak_rss_bytes", b"_load_peak_rss_bytes", "_loaded_rss_bytes", b"_loaded_rss_bytes", "_pss_bytes", b"_pss_bytes", "anonymous_bytes", b"anonymous_bytes", "baseline_rss_bytes", b"baseline_rss_bytes", "file_bytes", b"file_bytes", "inference_peak_rss_bytes", b"inference_peak_rss_bytes", "load_peak_rss_bytes", b"load_peak_rss_bytes", "loaded_rss_bytes", b"loaded_rss_bytes", "method", b"method", "pss_bytes", b"pss_bytes", "reason", b"reason"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_anonymous_bytes", b"_anonymous_bytes", "_baseline_rss_bytes", b"_baseline_rss_bytes", "_cgroup_peak_bytes", b"_cgroup_peak_bytes", "_cgroup_version", b"_cgroup_version", "_file_bytes", b"_file_bytes", "_inference_peak_rss_bytes", b"_inference_peak_rss_bytes", "_load_peak_rss_bytes", b"_load_peak_rss_bytes", "_loaded_rss_bytes", b"_loaded_rss_bytes", "_pss_bytes", b"_pss_bytes", "_system_drop_bytes", b"_system_drop_bytes", "anonymous_bytes", b"anonymous_bytes", "baseline_rss_bytes", b"baseline_rss_bytes", "cgroup_peak_bytes", b"cgroup_peak_bytes", "cgroup_version", b"cgroup_version", "file_bytes", b"file_bytes", "inference_peak_rss_bytes", b"inference_peak_rss_bytes", "load_peak_rss_bytes", b"load_peak_rss_bytes", "loaded_rss_bytes", b"loaded_rss_bytes", "pss_bytes", b"pss_bytes", "system_drop_bytes", b"system_drop_bytes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_anonymous_bytes", b"_anonymous_bytes", "_baseline_rss_bytes", b"_baseline_rss_bytes", "_cgroup_peak_bytes", b"_cgroup_peak_bytes", "_cgroup_version", b"_cgroup_version", "_file_bytes", b"_file_bytes", "_inference_peak_rss_bytes", b"_inference_peak_rss_bytes", "_load_peak_rss_bytes", b"_load_peak_rss_bytes", "_loaded_rss_bytes", b"_loaded_rss_bytes", "_pss_bytes", b"_pss_bytes", "_system_drop_bytes", b"_system_drop_bytes", "anonymous_bytes", b"anonymous_bytes", "baseline_rss_bytes", b"baseline_rss_bytes", "cgroup_peak_bytes", b"cgroup_peak_bytes", "cgroup_version", b"cgroup_version", "file_bytes", b"file_bytes", "inference_peak_rss_bytes", b"inference_peak_rss_bytes", "load_peak_rss_bytes", b"load_peak_rss_bytes", "loaded_rss_bytes", b"loaded_rss_bytes", "method", b"method", "pss_bytes", b"pss_bytes", "reason", b"reason", "system_drop_bytes", b"system_drop_bytes"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_anonymous_bytes", b"_anonymous_bytes"]) -> typing.Literal["anonymous_bytes"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_baseline_rss_bytes", b"_baseline_rss_bytes"]) -> typing.Literal["baseline_rss_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_cgroup_peak_bytes", b"_cgroup_peak_bytes"]) -> typing.Literal["cgroup_peak_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_cgroup_version", b"_cgroup_version"]) -> typing.Literal["cgroup_version"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_file_bytes", b"_file_bytes"]) -> typing.Literal["file_bytes"] | None: ...
     @typing.overload
@@ -569,6 +546,8 @@ class Memory(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_loaded_rss_bytes", b"_loaded_rss_bytes"]) -> typing.Literal["loaded_rss_bytes"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_pss_bytes", b"_pss_bytes"]) -> typing.Literal["pss_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_system_drop_bytes", b"_system_drop_bytes"]) -> typing.Literal["system_drop_bytes"] | None: ...
 
 global___Memory = Memory
 
@@ -585,12 +564,19 @@ class Energy(google.protobuf.message.Message):
     SENSOR_FIELD_NUMBER: builtins.int
     SCOPE_FIELD_NUMBER: builtins.int
     RATE_HZ_FIELD_NUMBER: builtins.int
+    IDLE_AFTER_W_FIELD_NUMBER: builtins.int
+    ERROR_FRACTION_FIELD_NUMBER: builtins.int
+    PERTURBATION_SHARE_FIELD_NUMBER: builtins.int
     sensor: builtins.str
     """Sensor it was read from; empty when there is none."""
     scope: builtins.str
     """What the sensor covers: "package", "rail", "board" or "wall"."""
     rate_hz: builtins.float
     """Readings per second achieved."""
+    error_fraction: builtins.float
+    """Stated relative error of the sensor; absent when unknown."""
+    perturbation_share: builtins.float
+    """Share of the steady phase that reading the sensor took, 0 to 1: its effect on latency at most."""
     @property
     def gross_j(self) -> measurement_pb2.Estimate:
         """Energy per inference, idle included."""
@@ -607,6 +593,10 @@ class Energy(google.protobuf.message.Message):
     def idle_power_w(self) -> measurement_pb2.Estimate:
         """Power while idle before the run."""
 
+    @property
+    def idle_after_w(self) -> measurement_pb2.Estimate:
+        """Power while idle after the run; absent when it was not read."""
+
     def __init__(
         self,
         *,
@@ -617,9 +607,17 @@ class Energy(google.protobuf.message.Message):
         sensor: builtins.str = ...,
         scope: builtins.str = ...,
         rate_hz: builtins.float | None = ...,
+        idle_after_w: measurement_pb2.Estimate | None = ...,
+        error_fraction: builtins.float | None = ...,
+        perturbation_share: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_rate_hz", b"_rate_hz", "above_idle_j", b"above_idle_j", "gross_j", b"gross_j", "idle_power_w", b"idle_power_w", "mean_power_w", b"mean_power_w", "rate_hz", b"rate_hz"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_rate_hz", b"_rate_hz", "above_idle_j", b"above_idle_j", "gross_j", b"gross_j", "idle_power_w", b"idle_power_w", "mean_power_w", b"mean_power_w", "rate_hz", b"rate_hz", "scope", b"scope", "sensor", b"sensor"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_error_fraction", b"_error_fraction", "_perturbation_share", b"_perturbation_share", "_rate_hz", b"_rate_hz", "above_idle_j", b"above_idle_j", "error_fraction", b"error_fraction", "gross_j", b"gross_j", "idle_after_w", b"idle_after_w", "idle_power_w", b"idle_power_w", "mean_power_w", b"mean_power_w", "perturbation_share", b"perturbation_share", "rate_hz", b"rate_hz"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_error_fraction", b"_error_fraction", "_perturbation_share", b"_perturbation_share", "_rate_hz", b"_rate_hz", "above_idle_j", b"above_idle_j", "error_fraction", b"error_fraction", "gross_j", b"gross_j", "idle_after_w", b"idle_after_w", "idle_power_w", b"idle_power_w", "mean_power_w", b"mean_power_w", "perturbation_share", b"perturbation_share", "rate_hz", b"rate_hz", "scope", b"scope", "sensor", b"sensor"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_error_fraction", b"_error_fraction"]) -> typing.Literal["error_fraction"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_perturbation_share", b"_perturbation_share"]) -> typing.Literal["perturbation_share"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_rate_hz", b"_rate_hz"]) -> typing.Literal["rate_hz"] | None: ...
 
 global___Energy = Energy
@@ -1009,6 +1007,12 @@ class Run(google.protobuf.message.Message):
     SIMULATION_FIELD_NUMBER: builtins.int
     CONTEXT_FIELD_NUMBER: builtins.int
     FACTS_FIELD_NUMBER: builtins.int
+    PREFLIGHT_FIELD_NUMBER: builtins.int
+    PHASES_FIELD_NUMBER: builtins.int
+    ANOMALIES_FIELD_NUMBER: builtins.int
+    ARRIVALS_FIELD_NUMBER: builtins.int
+    SUSTAINED_FIELD_NUMBER: builtins.int
+    SCENARIO_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Identifier given by the agent, a UUID."""
     source: global___Source.ValueType
@@ -1052,11 +1056,11 @@ class Run(google.protobuf.message.Message):
         """How it was to be measured."""
 
     @property
-    def conditions_before(self) -> global___Conditions:
+    def conditions_before(self) -> conditions_pb2.Conditions:
         """Device before the job."""
 
     @property
-    def conditions_after(self) -> global___Conditions:
+    def conditions_after(self) -> conditions_pb2.Conditions:
         """Device after the job."""
 
     @property
@@ -1095,6 +1099,30 @@ class Run(google.protobuf.message.Message):
     def facts(self) -> device_pb2.Facts:
         """The device as it was probed for this job; absent when the agent ended before it could look."""
 
+    @property
+    def preflight(self) -> conditions_pb2.Preflight:
+        """Whether the device was fit to measure; absent when nobody looked."""
+
+    @property
+    def phases(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[conditions_pb2.Phase]:
+        """Stretches of the job in order of time."""
+
+    @property
+    def anomalies(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[conditions_pb2.Anomaly]:
+        """What went on meanwhile that the figures are not to be read without."""
+
+    @property
+    def arrivals(self) -> load_pb2.Arrivals:
+        """Latency under scheduled arrivals; absent in a closed loop."""
+
+    @property
+    def sustained(self) -> load_pb2.Sustained:
+        """A run of many minutes; absent when none was asked for."""
+
+    @property
+    def scenario(self) -> load_pb2.ScenarioResult:
+        """An MLPerf scenario; absent when none was asked for."""
+
     def __init__(
         self,
         *,
@@ -1117,8 +1145,8 @@ class Run(google.protobuf.message.Message):
         failure_kind: global___FailureKind.ValueType = ...,
         failure_reason: builtins.str = ...,
         log_tail: builtins.str = ...,
-        conditions_before: global___Conditions | None = ...,
-        conditions_after: global___Conditions | None = ...,
+        conditions_before: conditions_pb2.Conditions | None = ...,
+        conditions_after: conditions_pb2.Conditions | None = ...,
         timing: global___Timing | None = ...,
         memory: global___Memory | None = ...,
         energy: global___Energy | None = ...,
@@ -1128,9 +1156,15 @@ class Run(google.protobuf.message.Message):
         simulation: global___Simulation | None = ...,
         context: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         facts: device_pb2.Facts | None = ...,
+        preflight: conditions_pb2.Preflight | None = ...,
+        phases: collections.abc.Iterable[conditions_pb2.Phase] | None = ...,
+        anomalies: collections.abc.Iterable[conditions_pb2.Anomaly] | None = ...,
+        arrivals: load_pb2.Arrivals | None = ...,
+        sustained: load_pb2.Sustained | None = ...,
+        scenario: load_pb2.ScenarioResult | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["benchmark", b"benchmark", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "energy", b"energy", "facts", b"facts", "isolation", b"isolation", "memory", b"memory", "parity", b"parity", "placement", b"placement", "simulation", b"simulation", "timing", b"timing", "trial", b"trial"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "benchmark", b"benchmark", "boot_id", b"boot_id", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "context", b"context", "device_id", b"device_id", "device_name", b"device_name", "duration_s", b"duration_s", "energy", b"energy", "experiment_id", b"experiment_id", "facts", b"facts", "failure_kind", b"failure_kind", "failure_reason", b"failure_reason", "isolation", b"isolation", "job_id", b"job_id", "lease_id", b"lease_id", "log_tail", b"log_tail", "memory", b"memory", "outcome", b"outcome", "parity", b"parity", "placement", b"placement", "request_id", b"request_id", "run_id", b"run_id", "runtime_version", b"runtime_version", "simulation", b"simulation", "source", b"source", "started_wall_s", b"started_wall_s", "timing", b"timing", "trial", b"trial"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["arrivals", b"arrivals", "benchmark", b"benchmark", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "energy", b"energy", "facts", b"facts", "isolation", b"isolation", "memory", b"memory", "parity", b"parity", "placement", b"placement", "preflight", b"preflight", "scenario", b"scenario", "simulation", b"simulation", "sustained", b"sustained", "timing", b"timing", "trial", b"trial"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "anomalies", b"anomalies", "arrivals", b"arrivals", "benchmark", b"benchmark", "boot_id", b"boot_id", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "context", b"context", "device_id", b"device_id", "device_name", b"device_name", "duration_s", b"duration_s", "energy", b"energy", "experiment_id", b"experiment_id", "facts", b"facts", "failure_kind", b"failure_kind", "failure_reason", b"failure_reason", "isolation", b"isolation", "job_id", b"job_id", "lease_id", b"lease_id", "log_tail", b"log_tail", "memory", b"memory", "outcome", b"outcome", "parity", b"parity", "phases", b"phases", "placement", b"placement", "preflight", b"preflight", "request_id", b"request_id", "run_id", b"run_id", "runtime_version", b"runtime_version", "scenario", b"scenario", "simulation", b"simulation", "source", b"source", "started_wall_s", b"started_wall_s", "sustained", b"sustained", "timing", b"timing", "trial", b"trial"]) -> None: ...
 
 global___Run = Run
 

@@ -18,6 +18,22 @@ class RuntimeSettings(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class OptionsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     RUNTIME_FIELD_NUMBER: builtins.int
     PROVIDERS_FIELD_NUMBER: builtins.int
     INTRA_OP_THREADS_FIELD_NUMBER: builtins.int
@@ -25,6 +41,11 @@ class RuntimeSettings(google.protobuf.message.Message):
     ALLOW_SPINNING_FIELD_NUMBER: builtins.int
     GRAPH_OPTIMIZATION_FIELD_NUMBER: builtins.int
     AFFINITY_FIELD_NUMBER: builtins.int
+    REQUIRE_PROVIDER_FIELD_NUMBER: builtins.int
+    MEMORY_ARENA_FIELD_NUMBER: builtins.int
+    INFERENCE_PRECISION_FIELD_NUMBER: builtins.int
+    WARMUP_COUNT_MIN_FIELD_NUMBER: builtins.int
+    OPTIONS_FIELD_NUMBER: builtins.int
     runtime: builtins.str
     """Registered runtime driver, for example "onnxruntime"."""
     intra_op_threads: builtins.int
@@ -35,6 +56,16 @@ class RuntimeSettings(google.protobuf.message.Message):
     """Whether idle worker threads spin. Spinning saves microseconds and burns a core."""
     graph_optimization: builtins.str
     """Graph optimisation done at load: "none", "basic", "extended" or "all"."""
+    require_provider: builtins.bool
+    """Refuse to measure when nodes run on another provider than the first one asked for."""
+    memory_arena: builtins.bool
+    """Whether the runtime keeps freed memory in an arena for later."""
+    inference_precision: builtins.str
+    """Precision in which floating-point products are computed: "fp32", "fp16" or "bf16"; pinned, because some
+    runtimes choose a lower one by themselves.
+    """
+    warmup_count_min: builtins.int
+    """Least inferences of warm-up for this trial; 0 takes the benchmark's."""
     @property
     def providers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Execution providers in order of preference; empty means the processor alone."""
@@ -42,6 +73,10 @@ class RuntimeSettings(google.protobuf.message.Message):
     @property
     def affinity(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Processors the runner is pinned to; empty means not pinned."""
+
+    @property
+    def options(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Further options of the runtime by its own names; each is applied or refused, never ignored."""
 
     def __init__(
         self,
@@ -53,8 +88,13 @@ class RuntimeSettings(google.protobuf.message.Message):
         allow_spinning: builtins.bool = ...,
         graph_optimization: builtins.str = ...,
         affinity: collections.abc.Iterable[builtins.int] | None = ...,
+        require_provider: builtins.bool = ...,
+        memory_arena: builtins.bool = ...,
+        inference_precision: builtins.str = ...,
+        warmup_count_min: builtins.int = ...,
+        options: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["affinity", b"affinity", "allow_spinning", b"allow_spinning", "graph_optimization", b"graph_optimization", "inter_op_threads", b"inter_op_threads", "intra_op_threads", b"intra_op_threads", "providers", b"providers", "runtime", b"runtime"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["affinity", b"affinity", "allow_spinning", b"allow_spinning", "graph_optimization", b"graph_optimization", "inference_precision", b"inference_precision", "inter_op_threads", b"inter_op_threads", "intra_op_threads", b"intra_op_threads", "memory_arena", b"memory_arena", "options", b"options", "providers", b"providers", "require_provider", b"require_provider", "runtime", b"runtime", "warmup_count_min", b"warmup_count_min"]) -> None: ...
 
 global___RuntimeSettings = RuntimeSettings
 
@@ -115,6 +155,18 @@ class Benchmark(google.protobuf.message.Message):
     MEASURE_MEMORY_FIELD_NUMBER: builtins.int
     MEASURE_NODES_FIELD_NUMBER: builtins.int
     CHECK_PARITY_FIELD_NUMBER: builtins.int
+    SERIES_FIELD_NUMBER: builtins.int
+    SETTLE_S_MAX_FIELD_NUMBER: builtins.int
+    IDLE_S_FIELD_NUMBER: builtins.int
+    INTERLEAVE_FIELD_NUMBER: builtins.int
+    ARRIVAL_FIELD_NUMBER: builtins.int
+    RATE_HZ_FIELD_NUMBER: builtins.int
+    QUEUE_COUNT_MAX_FIELD_NUMBER: builtins.int
+    SUSTAINED_S_FIELD_NUMBER: builtins.int
+    WINDOW_S_FIELD_NUMBER: builtins.int
+    SCENARIO_FIELD_NUMBER: builtins.int
+    SCENARIO_S_MIN_FIELD_NUMBER: builtins.int
+    LATENCY_BOUND_S_FIELD_NUMBER: builtins.int
     rounds: builtins.int
     """Fresh processes per trial; trials are interleaved in seeded order within each round."""
     batch_size: builtins.int
@@ -143,6 +195,34 @@ class Benchmark(google.protobuf.message.Message):
     """Whether a separate process records node-by-node time and provider placement."""
     check_parity: builtins.bool
     """Whether a separate process checks parity against the golden pack."""
+    series: builtins.str
+    """"nominal" measures only a device that passes every preflight check; "as_deployed" measures it as it is and
+    records the same checks. Figures of the two are different series.
+    """
+    settle_s_max: builtins.float
+    """Longest wait for the device to become fit."""
+    idle_s: builtins.float
+    """Idling measured before the first and after the last round."""
+    interleave: builtins.str
+    """"block": one process at a time. "batch": the processes of a round live side by side and take turns batch by
+    batch in mirrored order (ABBA), so that whatever drifts within a round drifts under all of them.
+    """
+    arrival: builtins.str
+    """How requests come: "closed", "paced", "open_uniform" or "open_poisson"."""
+    rate_hz: builtins.float
+    """Requests per second of every arrival but "closed", and of the server scenario."""
+    queue_count_max: builtins.int
+    """Requests that may wait; a further one is dropped and counted."""
+    sustained_s: builtins.float
+    """Length of one sustained run in a process of its own; 0 for none."""
+    window_s: builtins.float
+    """Length of a window of the sustained run."""
+    scenario: builtins.str
+    """MLPerf scenario in a process of its own: "single_stream", "multi_stream", "server", "offline"; empty for none."""
+    scenario_s_min: builtins.float
+    """Least duration of the scenario; MLPerf itself asks for 600 s."""
+    latency_bound_s: builtins.float
+    """Latency bound of the server scenario."""
     def __init__(
         self,
         *,
@@ -160,8 +240,20 @@ class Benchmark(google.protobuf.message.Message):
         measure_memory: builtins.bool = ...,
         measure_nodes: builtins.bool = ...,
         check_parity: builtins.bool = ...,
+        series: builtins.str = ...,
+        settle_s_max: builtins.float = ...,
+        idle_s: builtins.float = ...,
+        interleave: builtins.str = ...,
+        arrival: builtins.str = ...,
+        rate_hz: builtins.float = ...,
+        queue_count_max: builtins.int = ...,
+        sustained_s: builtins.float = ...,
+        window_s: builtins.float = ...,
+        scenario: builtins.str = ...,
+        scenario_s_min: builtins.float = ...,
+        latency_bound_s: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_s", b"batch_s", "batch_size", b"batch_size", "check_parity", b"check_parity", "measure_latency", b"measure_latency", "measure_memory", b"measure_memory", "measure_nodes", b"measure_nodes", "median_half_width", b"median_half_width", "rounds", b"rounds", "sample_count_min", b"sample_count_min", "seed", b"seed", "steady_s_max", b"steady_s_max", "warmup_count_min", b"warmup_count_min", "warmup_s_max", b"warmup_s_max", "warmup_s_min", b"warmup_s_min"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arrival", b"arrival", "batch_s", b"batch_s", "batch_size", b"batch_size", "check_parity", b"check_parity", "idle_s", b"idle_s", "interleave", b"interleave", "latency_bound_s", b"latency_bound_s", "measure_latency", b"measure_latency", "measure_memory", b"measure_memory", "measure_nodes", b"measure_nodes", "median_half_width", b"median_half_width", "queue_count_max", b"queue_count_max", "rate_hz", b"rate_hz", "rounds", b"rounds", "sample_count_min", b"sample_count_min", "scenario", b"scenario", "scenario_s_min", b"scenario_s_min", "seed", b"seed", "series", b"series", "settle_s_max", b"settle_s_max", "steady_s_max", b"steady_s_max", "sustained_s", b"sustained_s", "warmup_count_min", b"warmup_count_min", "warmup_s_max", b"warmup_s_max", "warmup_s_min", b"warmup_s_min", "window_s", b"window_s"]) -> None: ...
 
 global___Benchmark = Benchmark
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from edgeloop.domain.recipe import PassSpec
 from edgeloop_protocol.summary import distribution
+from edgeloop_protocol.types.conditions import Conditions
 from edgeloop_protocol.types.measurement import Estimate, Reading
 from edgeloop_protocol.types.run import (
     Block,
     Comparison,
-    Conditions,
     DecisionParity,
     Energy,
     FailureKind,

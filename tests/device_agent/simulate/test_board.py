@@ -13,7 +13,7 @@ import pytest
 from edgeloop_agent.board import RunnerStart
 from edgeloop_agent.simulate import SimulatedBoard
 from edgeloop_profiles import load_profile
-from edgeloop_protocol.types.run import Conditions
+from edgeloop_protocol.types.conditions import Conditions
 
 MakeBoard = Callable[..., SimulatedBoard]
 MakeStart = Callable[..., RunnerStart]

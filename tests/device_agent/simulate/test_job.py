@@ -17,7 +17,8 @@ from edgeloop_agent.simulate import SimulatedBoard
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_protocol.convert import digest_of, to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact, FileEntry, Kernel, TensorSpec, Tolerance
-from edgeloop_protocol.types.run import Conditions, FailureKind, Outcome, Run, Source, SteadyState, Verdict
+from edgeloop_protocol.types.conditions import Conditions
+from edgeloop_protocol.types.run import FailureKind, Outcome, Run, Source, SteadyState, Verdict
 from edgeloop_protocol.types.trial import Benchmark, JobSpec, RuntimeSettings, Trial
 
 MakeBoard = Callable[..., SimulatedBoard]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgeloop_protocol.convert.shape import FieldShape, fields_of
-from edgeloop_protocol.types import artifact, job, lease, measurement, run, trial
+from edgeloop_protocol.types import artifact, conditions, job, lease, load, measurement, run, trial
 from hypothesis import strategies as st
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -81,11 +81,36 @@ def values(cls: type) -> st.SearchStrategy[Any]:
         return _artifacts()
     if cls is trial.RuntimeSettings:
         levels = st.sampled_from(["none", "basic", "extended", "all"])
-        return _built(cls, intra_op_threads=_POSITIVE, inter_op_threads=_POSITIVE, graph_optimization=levels)
+        return _built(
+            cls,
+            intra_op_threads=_POSITIVE,
+            inter_op_threads=_POSITIVE,
+            graph_optimization=levels,
+            inference_precision=st.sampled_from(["fp32", "fp16", "bf16"]),
+            warmup_count_min=st.integers(0, 9),
+        )
     if cls is trial.Benchmark:
         share = st.floats(0.001, 0.999)
         counts = dict.fromkeys(("rounds", "batch_size", "sample_count_min"), _POSITIVE)
-        return _built(cls, median_half_width=share, **counts)
+        choices = {
+            "series": trial.SERIES,
+            "interleave": trial.INTERLEAVES,
+            "arrival": trial.ARRIVALS,
+            "scenario": ("", *trial.SCENARIOS),
+        }
+        seconds = st.floats(0.001, 1e6)
+        positive = dict.fromkeys(("rate_hz", "latency_bound_s", "window_s"), seconds)
+        lengths = dict.fromkeys(("settle_s_max", "idle_s", "sustained_s", "scenario_s_min"), seconds)
+        chosen = {name: st.sampled_from(allowed) for name, allowed in choices.items()}
+        return _built(
+            cls,
+            median_half_width=share,
+            queue_count_max=_POSITIVE,
+            **counts,
+            **chosen,
+            **positive,
+            **lengths,
+        )
     if cls is trial.JobSpec:
         trials = st.lists(values(trial.Trial), min_size=1, max_size=2, unique_by=lambda t: t.trial_id)
         seconds = st.floats(0.1, 1e6)
@@ -97,7 +122,7 @@ def all_classes() -> list[type]:
     """Return every value class of the protocol."""
     from edgeloop_protocol.types import facts
 
-    modules = (artifact, facts, job, lease, measurement, run, trial)
+    modules = (artifact, conditions, facts, job, lease, load, measurement, run, trial)
     return [
         cls
         for module in modules

@@ -20,7 +20,16 @@ from edgeloop_protocol.types.job import Job, JobState
 from edgeloop_protocol.types.measurement import Estimate, Reading
 from edgeloop_protocol.types.run import Isolation, Placement
 from edgeloop_protocol.types.trial import Benchmark, JobSpec, RuntimeSettings, Trial
-from edgeloop_protocol.v1 import device_pb2, job_pb2, lease_pb2, measurement_pb2, run_pb2, trial_pb2
+from edgeloop_protocol.v1 import (
+    conditions_pb2,
+    device_pb2,
+    job_pb2,
+    lease_pb2,
+    load_pb2,
+    measurement_pb2,
+    run_pb2,
+    trial_pb2,
+)
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
@@ -28,7 +37,7 @@ from hypothesis import strategies as st
 
 from . import strategies
 
-_MODULES = (device_pb2, job_pb2, lease_pb2, measurement_pb2, run_pb2, trial_pb2)
+_MODULES = (conditions_pb2, device_pb2, job_pb2, lease_pb2, load_pb2, measurement_pb2, run_pb2, trial_pb2)
 _BY_FILE_ONLY = {"Artifact", "FileEntry", "Kernel", "StateBinding", "TensorSpec", "Tolerance"}
 """Values that travel as canonical JSON in a blob, not as a message."""
 
