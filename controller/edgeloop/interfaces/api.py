@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from edgeloop.app import App
     from edgeloop.compress.analysis import Analysis
+    from edgeloop.domain.probe import ProbedFacts
     from edgeloop.orchestrate.devices import DoctorFinding
     from edgeloop.orchestrate.validate import GateResult
 
@@ -232,6 +233,13 @@ class Edgeloop:
 
         with self._open() as app:
             return asyncio.run(facts(app, devices))
+
+    def probe(self, devices: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec, ProbedFacts | None, str], ...]:
+        """Measure for about a minute what each device can do, or say why it could not be asked."""
+        from edgeloop.orchestrate.probe import probe
+
+        with self._open() as app:
+            return asyncio.run(probe(app, devices, self._listener))
 
     def doctor(
         self, devices: Sequence[DeviceSpec]
