@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from edgeloop.app import App
     from edgeloop.compress.analysis import Analysis
+    from edgeloop.domain.divergence import Divergence
     from edgeloop.domain.probe import ProbedFacts
     from edgeloop.orchestrate.devices import DoctorFinding
     from edgeloop.orchestrate.validate import GateResult
@@ -159,6 +160,15 @@ class Edgeloop:
                     app, model, devices, benchmark, settings, self._listener, data=data, state=tuple(state)
                 )
             )
+
+    def explain_parity(
+        self, results: Sequence[DeviceResult]
+    ) -> tuple[tuple[DeviceSpec, Divergence | None, str], ...]:
+        """Find where each failed parity of these results begins, node by node, on the device itself."""
+        from edgeloop.orchestrate.divergence import explain_parity
+
+        with self._open() as app:
+            return asyncio.run(explain_parity(app, results, self._listener))
 
     def compare(
         self,

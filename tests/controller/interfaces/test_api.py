@@ -54,6 +54,7 @@ def test_every_verb_is_a_method() -> None:
         "compare",
         "compress",
         "doctor",
+        "explain_parity",
         "facts",
         "get_artifact",
         "parity",
