@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgeloop.domain.device import DeviceSpec
     from edgeloop.store.artifacts import ArtifactDirectory
+    from edgeloop.store.probes import ProbeStore
     from edgeloop.store.records import RecordStore
     from edgeloop.transport.base import Transport
 
@@ -31,6 +32,7 @@ class App:
     state_directory: Path
     records: RecordStore
     artifacts: ArtifactDirectory
+    probes: ProbeStore
     _pool: ProcessPoolExecutor | None = field(default=None, init=False)
 
     @classmethod
@@ -41,6 +43,7 @@ class App:
             CorruptDataError: the record store is damaged or was written by a newer edgeloop.
         """
         from edgeloop.store.artifacts import ArtifactDirectory
+        from edgeloop.store.probes import ProbeStore
         from edgeloop.store.records import RecordStore
 
         # Opt-out of the telemetry that onnxruntime ships; must precede its import here and in every child.
@@ -51,6 +54,7 @@ class App:
             state_directory=home,
             records=RecordStore.open(home / "records.sqlite"),
             artifacts=ArtifactDirectory(home / "artifacts"),
+            probes=ProbeStore(home / "probes"),
         )
 
     def __enter__(self) -> App:

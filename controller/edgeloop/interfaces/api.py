@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from edgeloop.app import App
     from edgeloop.compress.analysis import Analysis
+    from edgeloop.domain.divergence import Divergence
+    from edgeloop.domain.probe import ProbedFacts
     from edgeloop.orchestrate.devices import DoctorFinding
     from edgeloop.orchestrate.validate import GateResult
 
@@ -159,6 +161,15 @@ class Edgeloop:
                 )
             )
 
+    def explain_parity(
+        self, results: Sequence[DeviceResult]
+    ) -> tuple[tuple[DeviceSpec, Divergence | None, str], ...]:
+        """Find where each failed parity of these results begins, node by node, on the device itself."""
+        from edgeloop.orchestrate.divergence import explain_parity
+
+        with self._open() as app:
+            return asyncio.run(explain_parity(app, results, self._listener))
+
     def compare(
         self,
         a: str,
@@ -232,6 +243,13 @@ class Edgeloop:
 
         with self._open() as app:
             return asyncio.run(facts(app, devices))
+
+    def probe(self, devices: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec, ProbedFacts | None, str], ...]:
+        """Measure for about a minute what each device can do, or say why it could not be asked."""
+        from edgeloop.orchestrate.probe import probe
+
+        with self._open() as app:
+            return asyncio.run(probe(app, devices, self._listener))
 
     def doctor(
         self, devices: Sequence[DeviceSpec]

@@ -29,11 +29,18 @@ if TYPE_CHECKING:
 
     Outputs = Mapping[str, NDArray[np.generic]]
 
-__all__ = ["build_candidates", "build_expected_s", "judge_candidates"]
+__all__ = [
+    "EVALUATOR",
+    "GOLDEN_WRITER",
+    "TOLERANCES",
+    "build_candidates",
+    "build_expected_s",
+    "judge_candidates",
+]
 
-_EVALUATOR = "edgeloop.evaluate.inference:run_model"
-_TOLERANCES = "edgeloop.parity.tolerance:tolerances_for"
-_GOLDEN_WRITER = "edgeloop.parity.golden:write_golden"
+EVALUATOR = "edgeloop.evaluate.inference:run_model"
+TOLERANCES = "edgeloop.parity.tolerance:tolerances_for"
+GOLDEN_WRITER = "edgeloop.parity.golden:write_golden"
 
 _BUILD_S = 3.0
 """Planning figure for one candidate: start of a worker, one pass, calibration of a small model."""
@@ -75,9 +82,9 @@ async def build_candidates(
             cache_directory=app.state_directory / "builds",
             decision=decision,
             seed=seed,
-            evaluator=_EVALUATOR,
-            tolerances=_TOLERANCES,
-            golden_writer=_GOLDEN_WRITER,
+            evaluator=EVALUATOR,
+            tolerances=TOLERANCES,
+            golden_writer=GOLDEN_WRITER,
         )
         for recipe in recipes
     ]

@@ -54,9 +54,13 @@ class MeasureRequest:
     benchmark: Benchmark
     lease_wait_s: float
     context: tuple[tuple[str, str], ...] = ()
+    #: Trials to measure instead of one per artifact under ``settings``.
+    given_trials: tuple[Trial, ...] = ()
 
     def trials(self) -> tuple[Trial, ...]:
-        """Return one trial per artifact."""
+        """Return the given trials, or one per artifact."""
+        if self.given_trials:
+            return self.given_trials
         return tuple(
             Trial(
                 trial_id=label,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.compress.sources import SourceModel
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "prepare", "prepare_source"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,20 +48,13 @@ def prepare(
         NotFoundError: a file is missing.
     """
     from edgeloop.compress.sources import load_source
-    from edgeloop.evaluate.datasets import load_data, random_inputs
+    from edgeloop.evaluate.datasets import load_data
     from edgeloop.evaluate.split import split
 
     source = load_source(model, app.work_directory("sources"), tuple(state))
     if not data:
         listener.note("No data was given: inputs are random, quality is not judged, only parity is.")
-        golden = random_inputs(source.description, seed=seed)
-        return Prepared(
-            source=source,
-            calibration=None,
-            evaluation=None,
-            golden=golden,
-            summary=_summary(golden, None, None, golden),
-        )
+        return _with_random_inputs(source, seed)
     loaded = load_data(data, source.description, seed=seed)
     if loaded.state and not source.description.state:
         source = replace(source, description=replace(source.description, state=loaded.state))
@@ -75,6 +68,26 @@ def prepare(
         evaluation=parts.evaluation if labelled else None,
         golden=parts.golden,
         summary=_summary(loaded, parts.calibration, parts.evaluation, parts.golden),
+    )
+
+
+def prepare_source(app: App, model: str, item_count: int) -> Prepared:
+    """Load a model of our own with so many random inputs; raises what ``prepare`` raises."""
+    from edgeloop.compress.sources import load_source
+
+    return _with_random_inputs(load_source(model, app.work_directory("sources"), ()), 0, item_count)
+
+
+def _with_random_inputs(source: SourceModel, seed: int, count: int = 64) -> Prepared:
+    from edgeloop.evaluate.datasets import random_inputs
+
+    golden = random_inputs(source.description, seed=seed, count=count)
+    return Prepared(
+        source=source,
+        calibration=None,
+        evaluation=None,
+        golden=golden,
+        summary=_summary(golden, None, None, golden),
     )
 
 

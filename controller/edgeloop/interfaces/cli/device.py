@@ -32,14 +32,26 @@ def list_devices(ctx: click.Context, as_json: bool) -> None:
 @device.command()
 @on_option
 @json_option
+@click.option(
+    "--probe",
+    "probing",
+    is_flag=True,
+    help="Measure for about a minute: channel blocks, int8 encodings, fp16, threads, memory bandwidth.",
+)
 @click.pass_context
-def facts(ctx: click.Context, on: tuple[str, ...], as_json: bool) -> None:
+def facts(ctx: click.Context, on: tuple[str, ...], as_json: bool, probing: bool) -> None:
     """Show what devices found out about themselves; exit 3 when one does not answer."""
     from edgeloop.interfaces import present
 
     session: Session = ctx.obj
     specs = session.devices(on)
     with session.verbs() as verbs:
+        if probing:
+            from edgeloop.interfaces.present_probe import print_probes
+
+            probed = verbs.probe(specs)
+            print_probes(probed, as_json)
+            ctx.exit(3 if any(answers is None for _, answers, _ in probed) else 0)
         found = verbs.facts(specs)
     if as_json:
         rows = [{"device": spec, "facts": known, "reason": reason} for spec, known, reason in found]

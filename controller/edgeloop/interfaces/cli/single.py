@@ -71,13 +71,21 @@ def _how(
 
 
 def _finish(
-    ctx: click.Context, devices: Sequence[DeviceResult], as_json: bool, *, gains: bool = False
+    ctx: click.Context,
+    devices: Sequence[DeviceResult],
+    as_json: bool,
+    *,
+    gains: bool = False,
+    extra: dict[str, Any] | None = None,
 ) -> None:
     from edgeloop_protocol.types.run import Outcome
 
     from edgeloop.interfaces import present
 
-    present.print_json({"devices": devices}) if as_json else present.print_measurements(devices, gains=gains)
+    if as_json:
+        present.print_json({"devices": devices, **(extra or {})})
+    else:
+        present.print_measurements(devices, gains=gains)
     runs = [run for device in devices for run in device.runs]
     if any(device.error for device in devices) or any(run.outcome is not Outcome.SUCCESS for run in runs):
         for run in runs:
@@ -180,6 +188,11 @@ def bench(
 @click.argument("model")
 @_measuring
 @state_option
+@click.option(
+    "--explain/--no-explain",
+    default=True,
+    help="On a failure find the first diverging node on the device (default: yes).",
+)
 @click.pass_context
 def parity(
     ctx: click.Context,
@@ -193,18 +206,23 @@ def parity(
     threads: int | None,
     state: tuple[str, ...],
     as_json: bool,
+    explain: bool,
 ) -> None:
     """Check on devices that the outputs of MODEL agree with the host's; exit 1 unless they all do."""
     from edgeloop_protocol.types.run import Verdict
 
     from edgeloop.interfaces.options import parse_state
+    from edgeloop.interfaces.present_divergence import divergence_rows, print_divergences
 
     session: Session = ctx.obj
     devices, bindings = session.devices(on), parse_state(state)
     benchmark, settings = _how(session, rounds, batch_size, samples, seed, threads)
     with session.verbs() as verbs:
         results = verbs.parity(model, devices, benchmark, settings, data=data, state=bindings)
-    _finish(ctx, results, as_json)
+        explained = verbs.explain_parity(results) if explain else ()
+    _finish(ctx, results, as_json, extra={"divergences": divergence_rows(explained)})
+    if not as_json:
+        print_divergences(explained)
     verdicts = [evidence.parity for device in results for evidence in device.evidence]
     if not verdicts or any(verdict is not Verdict.PASSED for verdict in verdicts):
         ctx.exit(1)
