@@ -19,9 +19,24 @@ __all__ = ["BUILTIN", "SENSORS", "SensorSet"]
 
 BUILTIN = {
     "thermal": "edgeloop_agent.sensors.thermal:Thermal",
+    "trip_points": "edgeloop_agent.sensors.trip_points:TripPoints",
     "cpufreq": "edgeloop_agent.sensors.cpufreq:CpuFrequency",
+    "time_in_state": "edgeloop_agent.sensors.time_in_state:TimeInState",
     "throttle": "edgeloop_agent.sensors.throttle:Throttle",
     "rapl": "edgeloop_agent.sensors.rapl:Rapl",
+    "ina2xx": "edgeloop_agent.sensors.ina2xx:Ina2xx",
+    "ina3221": "edgeloop_agent.sensors.ina3221:Ina3221",
+    "pmic": "edgeloop_agent.sensors.pmic:Pmic",
+    "power_supply": "edgeloop_agent.sensors.power_supply:PowerSupply",
+    "jetson_power": "edgeloop_agent.sensors.jetson_power:JetsonPower",
+    "jetson_throttle": "edgeloop_agent.sensors.jetson_throttle:JetsonThrottle",
+    "overcurrent": "edgeloop_agent.sensors.overcurrent:Overcurrent",
+    "nvpmodel": "edgeloop_agent.sensors.nvpmodel:Nvpmodel",
+    "devfreq": "edgeloop_agent.sensors.devfreq:Devfreq",
+    "devfreq_load": "edgeloop_agent.sensors.devfreq_load:DevfreqLoad",
+    "nvml_power": "edgeloop_agent.sensors.nvml_power:NvmlPower",
+    "nvml_clock": "edgeloop_agent.sensors.nvml_clock:NvmlClock",
+    "nvml_throttle": "edgeloop_agent.sensors.nvml_throttle:NvmlThrottle",
 }
 """Name to driver of every built-in sensor."""
 
