@@ -21,6 +21,7 @@ __all__ = [
     "SensorFailedError",
     "SensorUnsupportedError",
     "Source",
+    "read_head",
     "reason_of",
 ]
 
@@ -132,7 +133,7 @@ class Sensor(ABC):
             SensorFailedError: it could not be read.
         """
 
-    def _find_anew(self) -> None:
+    def _find_anew(self) -> None:  # noqa: B027 - most drivers from elsewhere keep nothing
         """Forget which channels were found; a driver that keeps none has nothing to do."""
 
     def _scope(self) -> str:
@@ -184,15 +185,16 @@ class Sensor(ABC):
 
     def _text(self, path: Path) -> str:
         try:
-            return _head(path).decode().strip()
+            data = read_head(path, _FILE_BYTES_MAX + 1)
+            if len(data) > _FILE_BYTES_MAX:
+                raise SensorUnsupportedError(
+                    f"{self._source(path)} holds more than {_FILE_BYTES_MAX} bytes, too much for a reading"
+                )
+            return data.decode().strip()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SensorAbsentError(f"no {self._source(path)}") from error
         except UnicodeDecodeError as error:
             raise SensorFailedError(f"{self._source(path)}: not text") from error
-        except OverflowError as error:
-            raise SensorUnsupportedError(
-                f"{self._source(path)} holds more than {_FILE_BYTES_MAX} bytes, too much for a reading"
-            ) from error
         except OSError as error:
             raise SensorFailedError(f"{self._source(path)}: {error.strerror}") from error
 
@@ -304,21 +306,14 @@ def _given(outcome: tuple[Reading, ...] | EdgeloopError) -> tuple[Reading, ...]:
     return outcome
 
 
-def _head(path: Path) -> bytes:
-    """Return a whole small file.
-
-    Raises:
-        OverflowError: it is not small.
-    """
+def read_head(path: Path, size_bytes: int) -> bytes:
+    """Return the beginning of a file, at most this much of it."""
     # Not blocking: a pipe in the place of a file must not hang the agent.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        data = os.read(descriptor, _FILE_BYTES_MAX + 1)
+        return os.read(descriptor, size_bytes)
     finally:
         os.close(descriptor)
-    if len(data) > _FILE_BYTES_MAX:
-        raise OverflowError
-    return data
 
 
 def reason_of(error: EdgeloopError) -> str:

@@ -10,7 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from edgeloop_agent.sensors.base import SensorAbsentError, SensorFailedError, SensorUnsupportedError
+from edgeloop_agent.sensors.base import (
+    SensorAbsentError,
+    SensorFailedError,
+    SensorUnsupportedError,
+    read_head,
+)
 
 __all__ = ["CommandRunner", "RecordedCommands", "SystemCommands", "commands_of"]
 
@@ -22,8 +27,8 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9]+")
 class CommandRunner(Protocol):
     """Runs a command and returns what it printed."""
 
-    def exists(self, program: str) -> bool:
-        """Return whether there is such a program."""
+    def exists(self, arguments: Sequence[str]) -> bool:
+        """Return whether there is a program for this command."""
         ...
 
     def run(self, arguments: Sequence[str]) -> str:
@@ -40,9 +45,9 @@ class CommandRunner(Protocol):
 class SystemCommands:
     """Runs programs of this machine, without a shell and for at most two seconds."""
 
-    def exists(self, program: str) -> bool:
+    def exists(self, arguments: Sequence[str]) -> bool:
         """Return whether the program is on the path."""
-        return shutil.which(program) is not None
+        return shutil.which(arguments[0]) is not None
 
     def run(self, arguments: Sequence[str]) -> str:
         """Run a command; what it prints on its error output is left out of readings and shown with a failure."""
@@ -74,21 +79,22 @@ class RecordedCommands:
     def __init__(self, root: Path) -> None:
         self._directory = root / "commands"
 
-    def exists(self, program: str) -> bool:
-        """Return whether an answer of the program was recorded."""
-        return any(self._directory.glob(f"{program}_*"))
+    def exists(self, arguments: Sequence[str]) -> bool:
+        """Return whether this command was recorded."""
+        return self._path(arguments).exists()
 
     def run(self, arguments: Sequence[str]) -> str:
         """Return the recorded output."""
         command = " ".join(arguments)
-        path = self._directory / _NOT_IN_A_NAME.sub("_", command)
         try:
-            with path.open("rb") as file:
-                return _decoded(command, file.read(_OUTPUT_BYTES_MAX + 1))
+            return _decoded(command, read_head(self._path(arguments), _OUTPUT_BYTES_MAX + 1))
         except FileNotFoundError as error:
             raise SensorAbsentError(f"no program {arguments[0]!r}") from error
         except OSError as error:
             raise SensorFailedError(f"{command}: {error.strerror}") from error
+
+    def _path(self, arguments: Sequence[str]) -> Path:
+        return self._directory / _NOT_IN_A_NAME.sub("_", " ".join(arguments))
 
 
 def commands_of(root: Path) -> CommandRunner:

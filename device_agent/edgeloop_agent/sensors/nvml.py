@@ -19,6 +19,7 @@ from edgeloop_agent.sensors.base import (
     Source,
     reason_of,
 )
+from edgeloop_agent.sensors.jetson_power import is_jetson
 
 __all__ = ["NvmlSensor"]
 
@@ -46,6 +47,11 @@ class NvmlSensor(FileSensor):
         self._library = library
 
     def _find(self) -> Sequence[Source]:
+        if is_jetson(self._root):
+            # Its driver answers some questions with success and a zero.
+            raise SensorUnsupportedError(
+                "what NVML tells of a Jetson's own graphics processor is not to be trusted; see devfreq and jetson_power"
+            )
         library = self._library or self._load()
         try:
             library.nvmlInit()
@@ -78,7 +84,7 @@ class NvmlSensor(FileSensor):
         """Return one figure, or why the device does not tell it."""
         source = f"NVML {function}"
         try:
-            return self._value(channel, ask(), source)
+            value = ask()
         except library.NVMLError as error:
             kind = (
                 SensorUnsupportedError
@@ -87,3 +93,4 @@ class NvmlSensor(FileSensor):
             )
             reason = reason_of(kind(f"{source}: {error}"))
             return Reading(name=f"{self.name}/{channel}", unit=self.unit, reason=reason, source=source)
+        return self._value(channel, value, source)

@@ -56,7 +56,7 @@ class Nvpmodel(FileSensor):
     def _find(self) -> Sequence[Source]:
         if (self._root / _STATUS).exists():
             return [self._from_file]
-        if self._commands.exists(_COMMAND[0]):
+        if self._commands.exists(_COMMAND):
             return [self._from_command]
         raise SensorAbsentError("neither /var/lib/nvpmodel/status nor a program 'nvpmodel'")
 

@@ -50,7 +50,7 @@ class Pmic(FileSensor):
         self._commands = commands or commands_of(root)
 
     def _find(self) -> Sequence[Source]:
-        if not self._commands.exists(_COMMAND[0]):
+        if not self._commands.exists(_COMMAND):
             raise SensorAbsentError("no program 'vcgencmd', which only a Raspberry Pi has")
         if _NO_PMIC in self._commands.run(_COMMAND):
             raise SensorAbsentError("this Raspberry Pi has no power management chip that can be asked")

@@ -12,11 +12,11 @@ from edgeloop_protocol.types.measurement import Reading
 
 from edgeloop_agent.sensors.base import FileSensor, SensorAbsentError, Source
 
-__all__ = ["Thermal", "name_zones"]
+__all__ = ["CONSTANT_ZONES", "Thermal", "name_zones"]
 
 _ZONES = "sys/class/thermal"
 _MILLI = 1e-3
-_CONSTANT = frozenset({"PMIC-Die"})
+CONSTANT_ZONES = frozenset({"PMIC-Die"})
 """Zones of Jetsons that show a constant instead of a temperature."""
 _OFF_CELSIUS = -100.0
 """Drivers report -274 or -256 degrees for a zone that is switched off, and no board works below this."""
@@ -42,7 +42,7 @@ class Thermal(FileSensor):
         return [
             partial(self._zone, name, zone)
             for name, kind, zone in zip(name_zones(kinds, zones), kinds, zones, strict=True)
-            if kind not in _CONSTANT
+            if kind not in CONSTANT_ZONES
         ]
 
     def _zone(self, name: str, zone: Path) -> tuple[Reading]:

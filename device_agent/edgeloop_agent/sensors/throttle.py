@@ -81,7 +81,7 @@ class Throttle(FileSensor):
         self._is_slow = False
         if firmware.exists():
             return [partial(self._flags, partial(self._text, firmware), f"/{_FIRMWARE}", without_detector)]
-        if self._commands.exists(_COMMAND[0]):
+        if self._commands.exists(_COMMAND):
             self._is_slow = True
             return [partial(self._flags, self._ask, " ".join(_COMMAND), without_detector)]
         counters = [(counter, self._counter_files(counter)) for counter in _COUNTERS]

@@ -17,7 +17,7 @@ from edgeloop_agent.sensors.base import (
     Source,
     reason_of,
 )
-from edgeloop_agent.sensors.thermal import name_zones
+from edgeloop_agent.sensors.thermal import CONSTANT_ZONES, name_zones
 
 __all__ = ["TripPoints"]
 
@@ -47,7 +47,7 @@ class TripPoints(FileSensor):
         names = name_zones([self._label(zone / "type") or zone.name for zone in zones], zones)
         sources: list[Source] = []
         for zone, name in zip(zones, names, strict=True):
-            found = self._trips(zone)
+            found = {} if name in CONSTANT_ZONES else self._trips(zone)
             sources += [
                 partial(self._lowest, f"{name}/{kind}", found[kind]) for kind in _KINDS if kind in found
             ]
