@@ -49,8 +49,8 @@ class NvmlSensor(FileSensor):
     def _find(self) -> Sequence[Source]:
         if is_jetson(self._root):
             # Its driver answers some questions with success and a zero.
-            raise SensorUnsupportedError(
-                "what NVML tells of a Jetson's own graphics processor is not to be trusted; see devfreq and jetson_power"
+            raise SensorAbsentError(
+                "no NVIDIA processor of its own; that of a Jetson is read by devfreq and jetson_power"
             )
         library = self._library or self._load()
         try:

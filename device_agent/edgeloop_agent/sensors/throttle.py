@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _MODEL = "proc/device-tree/model"
 _COMMAND = ("vcgencmd", "get_throttled")
 _COMMAND_PERIOD_S = 0.1
 """A vcgencmd process 50 times a second slowed other work sixfold; ten times is the most that is advised."""
+_HEXADECIMAL = re.compile(r"(0x)?[0-9a-fA-F]{1,8}")
 _NOW, _SINCE_BOOT = "_now", "_since_boot"
 _BITS = (
     (0, "under_voltage_now"),
@@ -100,11 +102,10 @@ class Throttle(FileSensor):
 
     def _flags(self, bits_of: Callable[[], str], source: str, without_detector: bool) -> tuple[Reading, ...]:
         text = bits_of()
-        try:
-            # The kernel prints the bits in hexadecimal, with or without 0x.
-            bits = int(text, 16)
-        except ValueError as error:
-            raise SensorUnsupportedError(f"{source} holds {text[:40]!r}, no bits") from error
+        # The kernel prints the bits in hexadecimal, with or without 0x.
+        if not _HEXADECIMAL.fullmatch(text):
+            raise SensorUnsupportedError(f"{source} holds {text[:40]!r}, no bits")
+        bits = int(text, 16)
         return tuple(
             Reading(
                 name=f"{self.name}/{name}",
