@@ -105,8 +105,8 @@ class Sensor(ABC):
             quantity=self.quantity,
             unit=self.unit,
             scope=self._scope(),
-            period_s=self.period_s,
-            resolution=self.resolution,
+            period_s=self._period_s(),
+            resolution=self._resolution(),
             channels=channels,
             reason=reason,
             error_fraction=self.error_fraction,
@@ -139,6 +139,14 @@ class Sensor(ABC):
     def _scope(self) -> str:
         """Return the scope; a driver whose scope depends on the board overrides it."""
         return self.scope
+
+    def _period_s(self) -> float | None:
+        """Return the period; a driver whose chips tell theirs overrides it."""
+        return self.period_s
+
+    def _resolution(self) -> float | None:
+        """Return the resolution; a driver whose step depends on what is fitted overrides it."""
+        return self.resolution
 
     def _timed(self) -> tuple[tuple[Reading, ...], float]:
         """Return fresh readings and the shortest time that taking them took.

@@ -24,7 +24,8 @@ class Ina3221(HwmonSensor):
     documentation, hwmon/ina3221). The same chips of a Jetson are read by ``jetson_power``, which knows its rails.
 
     The error is 0.5 % at most for each factor over temperature (TI data sheet SBOS576, gain error); the shunt's
-    tolerance comes on top. Period and lag are the default conversions, three channels of 2 x 1.1 ms.
+    tolerance comes on top. Period and lag are the default conversions, three channels of 2 x 1.1 ms, unless the chip
+    tells another interval. The resolution is one step of the current, which depends on the shunt.
     """
 
     name: ClassVar[str] = "ina3221"
@@ -35,12 +36,18 @@ class Ina3221(HwmonSensor):
     error_fraction: ClassVar[float | None] = 0.01
     lag_s: ClassVar[float | None] = 0.0066
 
+    _step_w: float | None = None
+
+    def _resolution(self) -> float | None:
+        return self._step_w
+
     def _find(self) -> Sequence[Source]:
         if is_jetson(self._root):
             raise SensorAbsentError("the INA3221 chips of a Jetson are read by jetson_power")
         rails = self._ina3221_rails()
         if not rails:
             raise SensorAbsentError("no connected channel of a hwmon chip ina3221")
+        self._step_w = self._ina3221_step_w(rails)
         repeated = {label for label, count in Counter(label for label, _, _ in rails).items() if count > 1}
         return [
             partial(

@@ -37,8 +37,8 @@ class JetsonPower(HwmonSensor):
     draws (fan, drives, USB) is not in it. An AGX Orin or AGX Xavier has none: there it is the sum of all rails, with
     the scope "rail", and NVIDIA does not say whether VIN_SYS_5V0 also feeds VDDQ_VDD2_1V8AO.
 
-    Figures are those of the INA3221 (see that driver) with the shunt of 5 mOhm of an Orin Nano: 8 mA at 5 V. What a
-    13-bit shunt of 40 uV a step shows below some hundred milliwatt is coarse.
+    Error, period and lag are those of the INA3221 (see that driver). The resolution is one step of the current at the
+    shunt that the kernel tells: with 5 mOhm at 5 V it is 8 mA or 40 mW, so that an idle rail is coarse.
     """
 
     name: ClassVar[str] = "jetson_power"
@@ -46,11 +46,11 @@ class JetsonPower(HwmonSensor):
     unit: ClassVar[str] = "watt"
     scope: ClassVar[str] = "board"
     period_s: ClassVar[float | None] = 0.0066
-    resolution: ClassVar[float | None] = 0.04
     error_fraction: ClassVar[float | None] = 0.01
     lag_s: ClassVar[float | None] = 0.0066
 
     _has_input = True
+    _step_w: float | None = None
 
     def _find(self) -> Sequence[Source]:
         if not is_jetson(self._root):
@@ -65,6 +65,9 @@ class JetsonPower(HwmonSensor):
 
     def _scope(self) -> str:
         return "board" if self._has_input else "rail"
+
+    def _resolution(self) -> float | None:
+        return self._step_w
 
     def _all(self, rails: Sequence[_Rail], feeding: str) -> list[Reading]:
         found = {label: read(label) for label, read in rails}
@@ -81,9 +84,11 @@ class JetsonPower(HwmonSensor):
         return rails
 
     def _hwmon_rails(self) -> list[_Rail]:
+        rails = self._ina3221_rails()
+        self._step_w = self._ina3221_step_w(rails)
         return [
             (label, partial(self._product, millivolts=volts, milliamperes=amperes))
-            for label, volts, amperes in self._ina3221_rails()
+            for label, volts, amperes in rails
         ]
 
 

@@ -32,6 +32,15 @@ def test_millivolts_are_never_taken_for_milliwatts(tmp_path: Path) -> None:
     assert values(sensor)["VDD_IN"] == pytest.approx(2 * 4.984 * 1.168)
 
 
+def test_the_step_and_the_period_are_those_of_the_chip_on_the_board() -> None:
+    facts = JetsonPower(TREES / ORIN_NANO / "root").probe()
+    # 40 uV at 5 mOhm are 8 mA, at 4.984 V.
+    assert facts.resolution == pytest.approx(0.008 * 4.984)
+    assert facts.period_s == pytest.approx(0.007)
+    unknown = JetsonPower(TREES / "from_documentation/jetson_agx_orin_jetpack6/root").probe()
+    assert (unknown.resolution, unknown.period_s) == (None, 0.0066)
+
+
 def test_a_jetson_is_found_whatever_number_its_chip_has(tmp_path: Path) -> None:
     root = copy_of(ORIN_NANO, tmp_path)
     before = values(JetsonPower(root))
@@ -152,8 +161,21 @@ def test_a_command_that_fails_is_not_asked_more_often() -> None:
 def test_a_battery_shows_what_the_board_draws_only_while_it_discharges(tmp_path: Path) -> None:
     root = copy_of("laptop", tmp_path)
     sensor = PowerSupply(root)
-    assert values(sensor) == {"BAT0": pytest.approx(4.83)}
+    assert values(sensor) == {"total": pytest.approx(4.83), "BAT0": pytest.approx(4.83)}
     (root / "sys/class/power_supply/BAT0/status").write_text("Charging\n")
-    (reading,) = sensor.read()
-    assert reading.value is None
-    assert "Charging" in reading.reason
+    for reading in sensor.read():
+        assert reading.value is None
+        assert "Charging" in reading.reason
+
+
+def test_the_total_of_batteries_is_that_of_those_that_give(tmp_path: Path) -> None:
+    root = copy_of("from_documentation/laptop_charging", tmp_path)
+    sensor = PowerSupply(root)
+    assert values(sensor) == {"total": None, "BAT0": None, "BAT1": pytest.approx(5.5)}
+    status = root / "sys/class/power_supply/BAT0/status"
+    status.write_text("Not charging\n")
+    assert values(sensor) == {"total": pytest.approx(5.5), "BAT0": None, "BAT1": pytest.approx(5.5)}
+    status.write_text("Discharging\n")
+    assert values(sensor)["total"] == pytest.approx(35.5)
+    status.unlink()
+    assert values(sensor)["total"] is None
