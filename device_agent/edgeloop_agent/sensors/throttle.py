@@ -25,8 +25,13 @@ from edgeloop_agent.sensors.commands import CommandRunner, commands_of
 __all__ = ["Throttle", "ThrottleChange", "throttle_change"]
 
 _CPUS = "sys/devices/system/cpu"
-_COUNTERS = ("core_throttle_count", "package_throttle_count")
-_FIRMWARE = "sys/devices/platform/soc/soc:firmware/get_throttled"
+_COUNTERS = (
+    ("core_throttle_count", ("physical_package_id", "core_id")),
+    ("package_throttle_count", ("physical_package_id",)),
+)
+"""Counters of x86, and what processors have in common that count the same event."""
+_PLATFORM, _FIRMWARE = "sys/devices/platform", "soc*/soc*:firmware/get_throttled"
+"""On a Raspberry Pi 5 the node is called soc@107c000000, on earlier ones soc."""
 _MODEL = "proc/device-tree/model"
 _COMMAND = ("vcgencmd", "get_throttled")
 _COMMAND_PERIOD_S = 0.1
@@ -78,17 +83,19 @@ class Throttle(FileSensor):
         return _COMMAND_PERIOD_S if self._is_slow else 0.0
 
     def _find(self) -> Sequence[Source]:
-        firmware = self._root / _FIRMWARE
+        firmware = next(iter(sorted((self._root / _PLATFORM).glob(_FIRMWARE))), None)
         without_detector = " zero" in f" {self._label(self._root / _MODEL)} ".lower()
         self._is_slow = False
-        if firmware.exists():
-            return [partial(self._flags, partial(self._text, firmware), f"/{_FIRMWARE}", without_detector)]
+        if firmware is not None:
+            return [
+                partial(self._flags, partial(self._text, firmware), self._source(firmware), without_detector)
+            ]
         if self._commands.exists(_COMMAND):
             self._is_slow = True
             return [partial(self._flags, self._ask, " ".join(_COMMAND), without_detector)]
-        counters = [(counter, self._counter_files(counter)) for counter in _COUNTERS]
-        if any(files for _, files in counters):
-            return [partial(self._sum, counter, files) for counter, files in counters]
+        counters = [(counter, self._counter_files(counter, sharing)) for counter, sharing in _COUNTERS]
+        if any(groups for _, groups in counters):
+            return [partial(self._sum, counter, groups) for counter, groups in counters]
         raise SensorAbsentError(
             "neither thermal_throttle counters of x86 nor the firmware's get_throttled of a Raspberry Pi"
         )
@@ -118,17 +125,23 @@ class Throttle(FileSensor):
             for bit, name in _BITS
         )
 
-    def _counter_files(self, counter: str) -> list[Path]:
-        files = [cpu / "thermal_throttle" / counter for cpu in self._children(_CPUS, "cpu")]
-        return [path for path in files if path.exists()]
+    def _counter_files(self, counter: str, sharing: Sequence[str]) -> list[list[Path]]:
+        """Return the files of one counter, those together that count the same events."""
+        groups: dict[tuple[str, ...], list[Path]] = {}
+        for cpu in self._children(_CPUS, "cpu"):
+            path = cpu / "thermal_throttle" / counter
+            if path.exists():
+                place = tuple(self._label(cpu / "topology" / name) for name in sharing)
+                groups.setdefault(place if all(place) else (cpu.name,), []).append(path)
+        return list(groups.values())
 
-    def _sum(self, counter: str, files: Sequence[Path]) -> tuple[Reading]:
-        """Add one counter over all processors; siblings count the same event: only a change counts."""
+    def _sum(self, counter: str, groups: Sequence[Sequence[Path]]) -> tuple[Reading]:
+        """Add one counter over all cores or packages, of each the processor that has counted most."""
         source = self._root / _CPUS
-        if not files:
+        if not groups:
             return (self._missing(counter, source, f"absent: no {counter}"),)
         try:
-            total = float(sum(self._number(path) for path in files))
+            total = float(sum(max(self._number(path) for path in files) for files in groups))
         except (SensorAbsentError, SensorFailedError, SensorUnsupportedError) as error:
             return (self._missing(counter, source, reason_of(error)),)
         return (self._value(counter, total, self._source(source)),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,21 @@ def test_a_count_that_cannot_be_read_after_is_blind(tmp_path: Path) -> None:
     before = found.read()
     (root / "sys/class/hwmon/hwmon2/oc1_event_cnt").unlink()
     assert [b for b in throttle_change(before, found.read()).blind if b.startswith("overcurrent/oc1: absent")]
+
+
+def test_one_event_of_a_package_is_counted_once_and_siblings_share_a_core(tmp_path: Path) -> None:
+    root = copy_of("x86_throttled", tmp_path)
+    cpus = root / "sys/devices/system/cpu"
+    shutil.copytree(cpus / "cpu0", cpus / "cpu4")
+    sensor = Throttle(root)
+    found = {r.name: r.value for r in sensor.read()}
+    assert found == {"throttle/core_throttle_count": 10084 + 523, "throttle/package_throttle_count": 34818}
+    before = sensor.read()
+    for cpu in ("cpu0", "cpu1", "cpu4"):
+        (cpus / cpu / "thermal_throttle/package_throttle_count").write_text("34819\n")
+    assert throttle_change(before, sensor.read()).events == (
+        "throttle/package_throttle_count: 34818 -> 34819",
+    )
 
 
 def test_without_the_kernels_file_the_command_is_asked(tmp_path: Path) -> None:
