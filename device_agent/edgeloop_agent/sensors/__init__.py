@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from edgeloop_foundation.errors import NotFoundError
 from edgeloop_foundation.registry import Registry
 from edgeloop_protocol.types.facts import SensorFacts
 from edgeloop_protocol.types.measurement import Reading
@@ -54,6 +55,17 @@ class SensorSet:
     def __init__(self, root: Path) -> None:
         self._sensors = [SENSORS.load(name)(root) for name in SENSORS.names()]
         self._lock = threading.Lock()
+
+    def driver(self, name: str) -> Sensor:
+        """Return one sensor for what it offers besides readings, for example the residency of ``time_in_state``.
+
+        Raises:
+            NotFoundError: no sensor of that name.
+        """
+        for sensor in self._sensors:
+            if sensor.name == name:
+                return sensor
+        raise NotFoundError(f"no sensor {name!r}; known are {', '.join(s.name for s in self._sensors)}.")
 
     def probe(self) -> tuple[SensorFacts, ...]:
         """Return what each sensor is, present and absent."""

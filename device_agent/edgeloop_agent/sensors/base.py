@@ -27,6 +27,8 @@ __all__ = [
 
 _NS = 1e-9
 _COST_READINGS = 3
+_COST_LONG_S = 0.05
+"""What takes this long is not taken again just to know it better."""
 _FILE_BYTES_MAX = 1 << 16
 """Far above anything that sysfs shows (one page) or a command prints; a file beyond that is not what it seems."""
 _NUMBER_DIGITS_MAX = 32
@@ -159,6 +161,8 @@ class Sensor(ABC):
             start_ns = time.perf_counter_ns()
             readings = self._fresh()
             cost_s = min(cost_s, (time.perf_counter_ns() - start_ns) * _NS)
+            if cost_s > _COST_LONG_S:
+                break
         return readings, cost_s
 
     def _fresh(self) -> tuple[Reading, ...]:
@@ -238,7 +242,8 @@ class Sensor(ABC):
 class FileSensor(Sensor):
     """A sensor whose channels are looked for once; from then on, absence costs nothing.
 
-    Channels that vanish later give a reason; those that appear later are found by the next ``probe``. A driver
+    Channels that vanish later give a reason; those that appear later, or could not be looked for, are found by the
+    next ``probe``. A driver
     whose ``refresh_s`` is set is read at most that often: in between it repeats its last readings, which keep the
     time at which they were taken.
     """
@@ -300,7 +305,7 @@ class FileSensor(Sensor):
         if self._sources is None:
             try:
                 self._sources = self._find()
-            except (SensorAbsentError, SensorUnsupportedError) as error:
+            except (SensorAbsentError, SensorUnsupportedError, SensorFailedError) as error:
                 self._absence = error
                 raise
         return self._sources

@@ -158,6 +158,21 @@ def test_a_command_that_fails_is_not_asked_more_often() -> None:
     assert commands.count == asked + 1
 
 
+def test_a_command_that_never_worked_is_asked_once_a_probe() -> None:
+    commands = Counting()
+    commands.fails = True
+    sensor = Pmic(Path("/nowhere"), Ticking(), commands)
+    for _ in range(5):
+        (reading,) = sensor.read()
+        assert reading.reason.startswith("failed: vcgencmd: exit status 255")
+    assert commands.count == 1
+    assert sensor.probe().reason.startswith("failed: ")
+    commands.fails = False
+    assert sensor.read()[0].value is None
+    assert not sensor.probe().reason
+    assert sensor.read()[0].value is not None
+
+
 def test_a_battery_shows_what_the_board_draws_only_while_it_discharges(tmp_path: Path) -> None:
     root = copy_of("laptop", tmp_path)
     sensor = PowerSupply(root)

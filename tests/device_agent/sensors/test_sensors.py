@@ -16,6 +16,7 @@ import pytest
 from edgeloop_agent import sensors
 from edgeloop_agent.conditions import read_conditions
 from edgeloop_agent.sensors import BUILTIN, SENSORS, SensorSet
+from edgeloop_foundation.errors import NotFoundError
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.fs import OsFileSystem
 
@@ -190,6 +191,13 @@ def test_a_board_without_a_sensor_of_power_says_why() -> None:
     facts = [f for f in SensorSet(board / "root").probe() if f.quantity in ("power", "energy")]
     assert {f.name for f in facts} >= {"rapl", "pmic", "ina2xx", "ina3221", "jetson_power", "power_supply"}
     assert all(f.reason.startswith("absent: ") and f.cost_s is None for f in facts)
+
+
+def test_a_sensor_of_a_set_is_found_by_its_name() -> None:
+    found = SensorSet(BOARDS[0] / "root")
+    assert found.driver("rapl").name == "rapl"
+    with pytest.raises(NotFoundError, match="no sensor 'crystal'; known are thermal, "):
+        found.driver("crystal")
 
 
 def test_a_driver_that_reappears_is_found_by_the_next_probe(tmp_path: Path) -> None:
