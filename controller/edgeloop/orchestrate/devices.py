@@ -17,10 +17,13 @@ from edgeloop.orchestrate.measure import OpenDevice
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["DoctorFinding", "doctor", "facts"]
+__all__ = ["DoctorFinding", "doctor", "facts", "sensor_findings"]
 
 _DISK_FREE_MIN_BYTES = 512 * 1024 * 1024
 _MEMORY_MIN_BYTES = 400 * 1024 * 1024
+_ABSENT = "absent"
+_EXPECTED = ("temperature", "frequency", "events")
+"""What a device should tell besides power: without it, a throttled run looks like a slow one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ async def _examine(device: OpenDevice | EdgeloopError) -> tuple[DoctorFinding, .
         findings += await _questions(device)
     except EdgeloopError as error:
         findings.append(DoctorFinding(level="error", what=error.message, next_step=error.next_step))
-    return (*findings, *_runtimes(device.facts), *_room(device.facts), *_sensors(device.facts))
+    return (*findings, *_runtimes(device.facts), *_room(device.facts), *sensor_findings(device.facts))
 
 
 async def _questions(device: OpenDevice) -> list[DoctorFinding]:
@@ -106,11 +109,27 @@ def _room(found: Facts) -> list[DoctorFinding]:
     return findings
 
 
-def _sensors(found: Facts) -> list[DoctorFinding]:
-    findings = []
-    for sensor in found.sensors:
-        if sensor.reason:
-            step = "Attach a meter." if sensor.quantity == "energy" else ""
-            what = f"no {sensor.quantity} from {sensor.name}: {sensor.reason}"
-            findings.append(DoctorFinding(level="warning", what=what, next_step=step))
+def sensor_findings(found: Facts) -> list[DoctorFinding]:
+    """Return what is wrong with sensors, and what nothing on this device measures.
+
+    A board lacks most of the drivers that an agent knows, so one that is absent is no finding by itself.
+    """
+    findings = [
+        DoctorFinding(level="warning", what=f"no {s.quantity} from {s.name}: {s.reason}")
+        for s in found.sensors
+        if s.reason and not s.reason.startswith(_ABSENT)
+    ]
+    usable = [sensor for sensor in found.sensors if not sensor.reason]
+    measured = {sensor.quantity for sensor in usable}
+    if not measured & {"energy", "power"}:
+        what = "no sensor of power or energy can be read, so that no energy is measured"
+        findings.append(DoctorFinding(level="warning", what=what, next_step="Attach a meter."))
+    findings += [
+        DoctorFinding(level="warning", what=f"no sensor of {quantity} can be read")
+        for quantity in _EXPECTED
+        if quantity not in measured
+    ]
+    if usable:
+        names = ", ".join(sensor.name for sensor in usable)
+        findings.append(DoctorFinding(level="ok", what=f"sensors: {names}"))
     return findings

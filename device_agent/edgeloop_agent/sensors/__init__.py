@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from edgeloop_foundation.errors import NotFoundError
 from edgeloop_foundation.registry import Registry
 from edgeloop_protocol.types.facts import SensorFacts
 from edgeloop_protocol.types.measurement import Reading
@@ -19,9 +20,24 @@ __all__ = ["BUILTIN", "SENSORS", "SensorSet"]
 
 BUILTIN = {
     "thermal": "edgeloop_agent.sensors.thermal:Thermal",
+    "trip_points": "edgeloop_agent.sensors.trip_points:TripPoints",
     "cpufreq": "edgeloop_agent.sensors.cpufreq:CpuFrequency",
+    "time_in_state": "edgeloop_agent.sensors.time_in_state:TimeInState",
     "throttle": "edgeloop_agent.sensors.throttle:Throttle",
     "rapl": "edgeloop_agent.sensors.rapl:Rapl",
+    "ina2xx": "edgeloop_agent.sensors.ina2xx:Ina2xx",
+    "ina3221": "edgeloop_agent.sensors.ina3221:Ina3221",
+    "pmic": "edgeloop_agent.sensors.pmic:Pmic",
+    "power_supply": "edgeloop_agent.sensors.power_supply:PowerSupply",
+    "jetson_power": "edgeloop_agent.sensors.jetson_power:JetsonPower",
+    "jetson_throttle": "edgeloop_agent.sensors.jetson_throttle:JetsonThrottle",
+    "overcurrent": "edgeloop_agent.sensors.overcurrent:Overcurrent",
+    "nvpmodel": "edgeloop_agent.sensors.nvpmodel:Nvpmodel",
+    "devfreq": "edgeloop_agent.sensors.devfreq:Devfreq",
+    "devfreq_load": "edgeloop_agent.sensors.devfreq_load:DevfreqLoad",
+    "nvml_power": "edgeloop_agent.sensors.nvml_power:NvmlPower",
+    "nvml_clock": "edgeloop_agent.sensors.nvml_clock:NvmlClock",
+    "nvml_throttle": "edgeloop_agent.sensors.nvml_throttle:NvmlThrottle",
 }
 """Name to driver of every built-in sensor."""
 
@@ -39,6 +55,17 @@ class SensorSet:
     def __init__(self, root: Path) -> None:
         self._sensors = [SENSORS.load(name)(root) for name in SENSORS.names()]
         self._lock = threading.Lock()
+
+    def driver(self, name: str) -> Sensor:
+        """Return one sensor for what it offers besides readings, for example the residency of ``time_in_state``.
+
+        Raises:
+            NotFoundError: no sensor of that name.
+        """
+        for sensor in self._sensors:
+            if sensor.name == name:
+                return sensor
+        raise NotFoundError(f"no sensor {name!r}; known are {', '.join(s.name for s in self._sensors)}.")
 
     def probe(self) -> tuple[SensorFacts, ...]:
         """Return what each sensor is, present and absent."""

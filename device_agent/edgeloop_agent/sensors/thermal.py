@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from edgeloop_protocol.types.measurement import Reading
 
-from edgeloop_agent.sensors.base import Sensor, SensorAbsentError
+from edgeloop_agent.sensors.base import FileSensor, SensorAbsentError, Source
 
-__all__ = ["Thermal"]
+__all__ = ["CONSTANT_ZONES", "Thermal", "name_zones"]
 
 _ZONES = "sys/class/thermal"
 _MILLI = 1e-3
-_ABSOLUTE_ZERO_CELSIUS = -273.15
+CONSTANT_ZONES = frozenset({"PMIC-Die"})
+"""Zones of Jetsons that show a constant instead of a temperature."""
+_OFF_CELSIUS = -100.0
+"""Drivers report -274 or -256 degrees for a zone that is switched off, and no board works below this."""
 
 
-class Thermal(Sensor):
-    """``/sys/class/thermal/thermal_zone*/temp``, in millidegrees there."""
+class Thermal(FileSensor):
+    """``/sys/class/thermal/thermal_zone*/temp``, in millidegrees there.
+
+    A zone that cannot be read (on some Jetsons those of engines that are off) gives the reason.
+    """
 
     name: ClassVar[str] = "thermal"
     quantity: ClassVar[str] = "temperature"
@@ -26,31 +34,30 @@ class Thermal(Sensor):
     scope: ClassVar[str] = "board"
     resolution: ClassVar[float | None] = 0.001
 
-    def _readings(self) -> tuple[Reading, ...]:
-        zones = sorted((self._root / _ZONES).glob("thermal_zone[0-9]*"), key=_index)
+    def _find(self) -> Sequence[Source]:
+        zones = self._children(_ZONES, "thermal_zone")
         if not zones:
             raise SensorAbsentError(f"no thermal zone under /{_ZONES}")
-        names = [self._zone_name(zone) for zone in zones]
-        repeated = {name for name, count in Counter(names).items() if count > 1}
-        return tuple(
-            self._zone(f"{name}-{_index(zone)}" if name in repeated else name, zone)
-            for name, zone in zip(names, zones, strict=True)
-        )
+        kinds = [self._label(zone / "type") or zone.name for zone in zones]
+        return [
+            partial(self._zone, name, zone)
+            for name, kind, zone in zip(name_zones(kinds, zones), kinds, zones, strict=True)
+            if kind not in CONSTANT_ZONES
+        ]
 
-    def _zone_name(self, zone: Path) -> str:
-        try:
-            return self._text(zone / "type") or zone.name
-        except SensorAbsentError:
-            return zone.name
-
-    def _zone(self, name: str, zone: Path) -> Reading:
+    def _zone(self, name: str, zone: Path) -> tuple[Reading]:
         path = zone / "temp"
         reading = self._reading(name, path, _MILLI)
-        if reading.value is not None and reading.value <= _ABSOLUTE_ZERO_CELSIUS:
-            # Drivers report -274000 for a zone that is switched off.
-            return self._missing(name, path, f"failed: {reading.value} degrees is below absolute zero")
-        return reading
+        if reading.value is not None and reading.value <= _OFF_CELSIUS:
+            reason = f"failed: {reading.value} degrees is what a zone shows that is switched off"
+            return (self._missing(name, path, reason),)
+        return (reading,)
 
 
-def _index(zone: Path) -> int:
-    return int("".join(character for character in zone.name if character.isdigit()))
+def name_zones(kinds: Sequence[str], zones: Sequence[Path]) -> list[str]:
+    """Return a name for every zone: its type, and the zone's number where several have the same."""
+    repeated = {kind for kind, count in Counter(kinds).items() if count > 1}
+    return [
+        f"{kind}-{zone.name.removeprefix('thermal_zone')}" if kind in repeated else kind
+        for kind, zone in zip(kinds, zones, strict=True)
+    ]
