@@ -32,7 +32,7 @@ __all__ = ["measure_sustained", "minute_ratio"]
 _NS = 1e-9
 _MINUTE_S = 60.0
 _WINDOW_KEPT_MAX = 8_192
-_BATCH_S = 1.0
+_BATCH_S, _BATCH_S_MAX = 0.05, 1.0
 _COUNT_MAX = 1_000_000
 # Of both minutes together at least 95 % (Bonferroni).
 _CONFIDENCE_EACH = 0.975
@@ -48,6 +48,8 @@ class _Course:
     windows: list[Window] = field(default_factory=list)
     samples: list[array[int]] = field(default_factory=list)
     inference_ns: float = 0.0
+    #: Length of the next batch; grows from a short one, because the warm-up saw little.
+    batch_s: float = _BATCH_S
     stride: int = 1
     time_to_throttle: Estimate | None = None
 
@@ -110,12 +112,15 @@ async def _fill(
     # The runner leaves out what would be thinned out here: fewer bytes, and no sorting beside the model.
     course.stride = _stride(length_s, course)
     while (left_ns := end_ns - clock.monotonic_ns()) > 0:
-        wanted = batch_count(min(_BATCH_S, left_ns * _NS), course.inference_ns, _COUNT_MAX)
+        wanted = batch_count(min(course.batch_s, left_ns * _NS), course.inference_ns, _COUNT_MAX)
         count = -(-wanted // course.stride) * course.stride
+        before_ns = clock.monotonic_ns()
         kept, longest = await infer_some(record, use, count, course.stride)
         samples.extend(kept)
         longest_ns = max(longest_ns, longest)
-        course.inference_ns = sum(kept) / len(kept)
+        # With what goes on between two inferences, which at microseconds is as long as they are.
+        course.inference_ns = (clock.monotonic_ns() - before_ns) / count
+        course.batch_s = min(2.0 * course.batch_s, _BATCH_S_MAX)
         await meter.between_batches()
     return longest_ns
 

