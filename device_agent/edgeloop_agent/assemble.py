@@ -20,6 +20,7 @@ from edgeloop_protocol.types.load import Arrivals
 from edgeloop_protocol.types.measurement import Distribution, Estimate
 from edgeloop_protocol.types.run import (
     Block,
+    Energy,
     FailureKind,
     Outcome,
     Run,
@@ -58,8 +59,7 @@ class Around:
     after: Conditions
     #: Stretches that belong to no trial: idling and load pulses.
     phases: list[Phase] = field(default_factory=list)
-    #: What the meter read while the board idled; None when it did not, or when nothing could be read.
-    idle_before: EnergySpan | None = None
+    #: What the meter read while the board idled after the rounds; None when it did not, or could not read.
     idle_after: EnergySpan | None = None
 
 
@@ -95,7 +95,7 @@ async def assemble_run(
         conditions_after=around.after,
         timing=await _timing(context, record) if measured else None,
         memory=record.memory,
-        energy=summarise_energy(meter, record.energy_spans) if measured and meter else None,
+        energy=_energy(meter, record, around) if measured and meter else None,
         placement=record.placement,
         parity=record.parity,
         isolation=record.isolation,
@@ -107,6 +107,15 @@ async def assemble_run(
         sustained=record.sustained,
         scenario=record.scenario,
     )
+
+
+def _energy(meter: EnergyMeter, record: TrialRecord, around: Around) -> Energy:
+    """Return the energy of a trial with the power of the idling after it, where that was read."""
+    energy, span = summarise_energy(meter, record.energy_spans), around.idle_after
+    if span is None:
+        return energy
+    after = Estimate(value=span.energy_j / span.duration_s, sample_count=1)
+    return dataclasses.replace(energy, idle_after_w=after)
 
 
 def _simulation(basis: Simulation | None, factor: float | None) -> Simulation | None:

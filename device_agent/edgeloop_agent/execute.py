@@ -69,7 +69,9 @@ async def _measure_latency(
 ) -> None:
     if context.spec.benchmark.interleave == "batch":
         refuse_crowd(context, records, around.before)
-    around.idle_before = await _idle(context, meter, around, "idle_before")
+    if span := await _idle(context, meter, around, "idle_before"):
+        # Longer, and right before the rounds: better than what the meter read of itself.
+        meter.idle_power_w = span.energy_j / span.duration_s
     if context.spec.benchmark.load_pulse:
         await _pulse(context, records, around)
     for round_index in range(context.spec.benchmark.rounds):

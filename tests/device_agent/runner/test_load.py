@@ -162,7 +162,7 @@ async def test_every_scenario_is_played(bench: Any, workshop: Any, quick: Any, s
         quick, measure_latency=False, scenario=scenario, scenario_s_min=0.5, batch_size=2, **rates
     )
     run: Any
-    (run,) = await execute(bench.context(workshop.mlp(), benchmark=benchmark))
+    (run,) = await execute(bench.context(workshop.mlp(width=512), benchmark=benchmark))
     assert run.outcome is Outcome.SUCCESS, run.failure_reason
     result = run.scenario
     assert result.engine.startswith("mlcommons-loadgen 6" if HAS_LOADGEN else "edgeloop")

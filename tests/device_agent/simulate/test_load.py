@@ -107,13 +107,19 @@ async def test_half_an_hour_of_a_microsecond_model_takes_no_memory(
         tracemalloc.start()
         directory = tmp_path / f"{seconds}"
         (run,) = await measured(
-            make_board("nuc11"), directory, (tiny,), threads=1, measure_latency=False, sustained_s=seconds
+            make_board("nuc11"),
+            directory,
+            (tiny,),
+            threads=1,
+            measure_latency=False,
+            sustained_s=seconds,
+            window_s=300.0,
         )
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return run, peak
 
-    _, short = await run_for(60.0)
+    _, short = await run_for(300.0)
     run, long = await run_for(1800.0)
     assert run.sustained is not None
     assert sum(window.sample_count for window in run.sustained.windows) > 20_000_000
@@ -178,3 +184,16 @@ async def test_idling_and_pulses_are_phases_of_job_time(
     assert seconds["idle_before"] == seconds["idle_after"] == [pytest.approx(30.0)]
     assert seconds["load_pulse"] == [pytest.approx(length, abs=0.1) for length in (1.0, 2.0, 1.0)]
     assert len(seconds["steady"]) == 2
+
+
+async def test_idle_power_before_and_after_is_read_by_the_meter(
+    make_board: MakeBoard, tmp_path: Path, artifact: Artifact
+) -> None:
+    profile = load_profile("nuc11")
+    (run,) = await measured(make_board(profile), tmp_path, artifact.kernels, idle_s=30.0)
+    assert run.energy is not None
+    assert run.energy.idle_after_w is not None
+    for idle in (run.energy.idle_power_w, run.energy.idle_after_w):
+        assert idle.value is not None
+        assert run.energy.mean_power_w.value is not None
+        assert 0.0 < idle.value < run.energy.mean_power_w.value
