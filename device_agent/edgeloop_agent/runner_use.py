@@ -189,9 +189,10 @@ def allowance_s(context: ExecutionContext, purpose: str) -> float:
     if purpose == "scenario":
         # Twice: a server that is too slow for its rate answers long after the last query was sent.
         return 2.0 * OVERTIME * benchmark.scenario_s_min
-    if purpose == "latency":
-        sharing = len(context.spec.trials) if benchmark.interleave == "batch" else 1
-        return sharing * OVERRUN_MAX * benchmark.steady_s_max / benchmark.rounds
+    if purpose == "latency" and benchmark.interleave == "batch":
+        # It waits while the others have their turns.
+        others = len(context.spec.trials) - 1
+        return others * OVERRUN_MAX * benchmark.steady_s_max / benchmark.rounds
     return 0.0
 
 
