@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from edgeloop_agent.board import RealBoard, Reply, RunnerStart
 from edgeloop_agent.execute import execute, round_order
+from edgeloop_agent.execution import Progress
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.turns import expected_bytes, turn_count
 from edgeloop_protocol.types.conditions import Conditions
@@ -92,16 +93,17 @@ async def test_a_trial_that_cannot_be_loaded_leaves_the_others_alone(
 
 
 class FailingSession:
-    """A real session that fails the n-th batch."""
+    """A real session that fails the second batch of the rotation."""
 
-    def __init__(self, session: Any, batch: int) -> None:
-        self._session, self._left = session, batch
+    def __init__(self, session: Any, steps: list[Progress]) -> None:
+        self._session, self._steps, self._left = session, steps, 2
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
     async def request(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
-        self._left -= command == "infer"
+        turning = any(step.phase == "steady" and step.message.startswith("cursed") for step in self._steps)
+        self._left -= command == "infer" and turning
         if not self._left:
             raise RunnerFailure(Outcome.DEVICE_ERROR, FailureKind.RUNNER_CRASHED, "it broke off.")
         reply: Reply = await self._session.request(command, arguments, timeout_s)
@@ -112,7 +114,7 @@ async def test_a_trial_that_breaks_off_leaves_the_rotation(bench: Any, workshop:
     class FragileBoard(RealBoard):
         async def start_runner(self, start: RunnerStart) -> Any:
             session = await super().start_runner(start)
-            return FailingSession(session, 8) if start.artifact.label == "cursed" else session
+            return FailingSession(session, bench.steps) if start.artifact.label == "cursed" else session
 
     context = bench.context(workshop.mlp(label="cursed"), workshop.mlp(seed=1), benchmark=batched)
     board = FragileBoard(bench.state_directory, "bench", bench.processes)
