@@ -185,6 +185,7 @@ async def _summary(context: ExecutionContext, course: _Course) -> Sustained:
         time_to_throttle_s=_time_to_throttle(course),
         duration_s=course.windows[-1].start_s + course.windows[-1].duration_s,
         samples_digest=digest,
+        kept_count=len(pooled) if digest else 0,
         thinning=f"{every}, at most {course.kept_count_max} of a window: "
         f"{len(pooled)} of {course.inference_count}{problem}",
     )

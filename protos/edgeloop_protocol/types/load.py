@@ -110,3 +110,5 @@ class Sustained:
     samples_digest: str = ""
     #: Which inferences percentiles and blob rest on, or why there is no blob; counts and maxima are of all of them.
     thinning: str = ""
+    #: Samples in the blob.
+    kept_count: int = 0

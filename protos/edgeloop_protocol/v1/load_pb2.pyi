@@ -217,12 +217,15 @@ class Sustained(google.protobuf.message.Message):
     DURATION_S_FIELD_NUMBER: builtins.int
     SAMPLES_DIGEST_FIELD_NUMBER: builtins.int
     THINNING_FIELD_NUMBER: builtins.int
+    KEPT_COUNT_FIELD_NUMBER: builtins.int
     duration_s: builtins.float
     """Duration of the run."""
     samples_digest: builtins.str
     """SHA-256 of the blob of raw samples, little-endian int64 nanoseconds; empty when none is kept."""
     thinning: builtins.str
     """Which inferences percentiles and blob rest on, or why there is no blob; counts and maxima are of all of them."""
+    kept_count: builtins.int
+    """Samples in the blob."""
     @property
     def windows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Window]:
         """Windows in order of time."""
@@ -259,8 +262,9 @@ class Sustained(google.protobuf.message.Message):
         duration_s: builtins.float = ...,
         samples_digest: builtins.str = ...,
         thinning: builtins.str = ...,
+        kept_count: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["first_minute_p50_s", b"first_minute_p50_s", "last_minute_p50_s", b"last_minute_p50_s", "last_minute_p95_s", b"last_minute_p95_s", "ratio", b"ratio", "time_to_throttle_s", b"time_to_throttle_s"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["duration_s", b"duration_s", "first_minute_p50_s", b"first_minute_p50_s", "last_minute_p50_s", b"last_minute_p50_s", "last_minute_p95_s", b"last_minute_p95_s", "ratio", b"ratio", "samples_digest", b"samples_digest", "thinning", b"thinning", "time_to_throttle_s", b"time_to_throttle_s", "windows", b"windows"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["duration_s", b"duration_s", "first_minute_p50_s", b"first_minute_p50_s", "kept_count", b"kept_count", "last_minute_p50_s", b"last_minute_p50_s", "last_minute_p95_s", b"last_minute_p95_s", "ratio", b"ratio", "samples_digest", b"samples_digest", "thinning", b"thinning", "time_to_throttle_s", b"time_to_throttle_s", "windows", b"windows"]) -> None: ...
 
 global___Sustained = Sustained
