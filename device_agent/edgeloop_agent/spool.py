@@ -19,6 +19,7 @@ from pathlib import Path
 from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInputError, StateError
 from edgeloop_foundation.ports.fs import FileSystem, write_durably
 from edgeloop_protocol.convert import from_json, to_canonical_json
+from edgeloop_protocol.raw_samples import raw_samples
 from edgeloop_protocol.types.run import Run, SpooledRun
 
 from edgeloop_agent.directories import make_durable_directory
@@ -44,8 +45,8 @@ class Spool:
         self._acknowledged = 0
         self._last = 0
         self._spoiled: set[int] = set()
-        # Sequence number to the blob of raw samples that the record names, empty for none.
-        self._records: dict[int, str] = {}
+        # Sequence number to the blobs of raw samples that the record names.
+        self._records: dict[int, frozenset[str]] = {}
         self._lock = threading.RLock()
 
     def open(self) -> None:
@@ -94,7 +95,7 @@ class Spool:
             return
         run = self._load(sequence)
         if run is not None:
-            self._records[sequence] = run.timing.samples_digest if run.timing else ""
+            self._records[sequence] = frozenset(raw_samples(run))
 
     def _path(self, sequence: int) -> Path:
         return self._root / f"{sequence:016d}.run"
@@ -135,7 +136,7 @@ class Spool:
     def referenced_blobs(self) -> set[str]:
         """Return the blobs that waiting records name; they must not be evicted."""
         with self._lock:
-            return set(self._records.values()) - {""}
+            return {digest for digests in self._records.values() for digest in digests}
 
     def require_space(self) -> None:
         """Check that new measurements will find room.
@@ -161,7 +162,7 @@ class Spool:
             sequence = self._last + 1
             write_durably(self._fs, self._path(sequence), seal(to_canonical_json(run)))
             self._last = sequence
-            self._records[sequence] = run.timing.samples_digest if run.timing else ""
+            self._records[sequence] = frozenset(raw_samples(run))
             return sequence
 
     def fetch(self, after_sequence: int) -> Iterator[SpooledRun]:

@@ -50,6 +50,16 @@ def test_warm_up_waits_for_count_and_time() -> None:
     assert warm(by_time, [[MS] * 2] * 6) == [False] * 4 + [True] * 2
 
 
+def test_a_trial_may_have_a_least_count_of_its_own() -> None:
+    benchmark = Benchmark(warmup_s_min=0.0, warmup_count_min=1)
+    warm_up = WarmUp(benchmark, count_min=100)
+    for _ in range(10):
+        warm_up.observe([MS] * 9)
+    assert not warm_up.done
+    warm_up.observe([MS] * 10)
+    assert warm_up.done
+
+
 def test_warm_up_ends_at_its_longest_time_while_still_falling() -> None:
     benchmark = Benchmark(warmup_s_min=0.0, warmup_count_min=10_000, warmup_s_max=0.1)
     assert warm(benchmark, [[50 * MS], [40 * MS], [30 * MS]]) == [False, False, True]
@@ -79,6 +89,25 @@ def test_the_samples_are_looked_at_again_only_after_they_grew() -> None:
     assert not rule.block_done(wild, 10 * MS, 5, 1)
     assert not rule.block_done([MS] * 240, 10 * MS, 6, 1)
     assert rule.block_done([MS] * 250, 10 * MS, 7, 1)
+
+
+def test_thinned_samples_stand_for_those_they_were_thinned_from() -> None:
+    rule = StopRule(Benchmark(rounds=5, steady_s_max=5.0, sample_count_min=10_000))
+    kept = [MS] * 500
+    assert not rule.narrow(kept, 1)
+    assert not rule.narrow(kept, 1, count=1_999)
+    assert rule.narrow(kept, 1, count=2_000)
+    assert rule.block_done(kept, 1000 * MS, 5, 1, count=2_000)
+
+
+def test_of_a_great_many_samples_a_part_is_looked_at() -> None:
+    rng = random.Random(2)
+    wide = [round(MS * rng.lognormvariate(0.0, 1.0)) for _ in range(100_000)]
+    whole = median_half_width(sorted(wide))
+    between = Benchmark(median_half_width=1.5 * whole)
+    # All of them would do, the part that is sorted is less certain, and so says no.
+    assert not StopRule(between).narrow(wide, 5)
+    assert StopRule(Benchmark(median_half_width=4.0 * whole)).narrow(wide, 5)
 
 
 def test_a_block_stops_at_its_budget_however_uncertain() -> None:
@@ -130,6 +159,10 @@ def test_flat_noise_is_rarely_called_unsteady() -> None:
         ([(MS // 10, 3 * MS)], True),
         ([(100 * MS, 110 * MS), *[(100 * MS, 101 * MS)] * 4], False),
         ([(100 * MS, 50 * MS)], True),
+        # Short turns on a busy board: some wake-ups are late, the clock is right.
+        ([(50 * MS, 51 * MS)] * 6 + [(50 * MS, 60 * MS)] * 5, False),
+        # A clock that is off is so in every batch.
+        ([(50 * MS, 53 * MS)] * 6 + [(50 * MS, 60 * MS)] * 5, True),
         ([], False),
     ],
 )

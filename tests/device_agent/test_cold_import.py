@@ -23,3 +23,13 @@ def test_the_daemon_imports_nothing_heavy() -> None:
     assert modules & HEAVY == set()
     assert "edgeloop" not in modules
     assert {"grpc", "edgeloop_agent"} <= modules
+
+
+RUNNER = "import sys, edgeloop_agent.runner.worker; print(','.join(sys.modules))"
+
+
+def test_a_runner_imports_neither_the_wire_nor_a_runtime_before_it_is_asked() -> None:
+    """It starts once per round and trial, so that every import counts."""
+    done = subprocess.run([sys.executable, "-c", RUNNER], capture_output=True, text=True, check=True)
+    modules = {name.partition(".")[0] for name in done.stdout.strip().split(",")}
+    assert modules & {"google", "grpc", "numpy", "onnxruntime", "mlperf_loadgen", "asyncio"} == set()

@@ -349,6 +349,17 @@ async def test_wrong_submissions_are_refused_at_once(device: Device) -> None:
         benchmark = dataclasses.replace(spec.benchmark, **change)
         with pytest.raises(InvalidInputError, match=next(iter(change))):
             await device.jobs.submit(dataclasses.replace(spec, benchmark=benchmark))
+    for change, words in (
+        ({"interleave": "batch", "arrival": "paced", "rate_hz": 10.0}, "interleave 'batch'"),
+        ({"arrival": "open_poisson", "rate_hz": 900_000.0, "steady_s_max": 50.0}, "a schedule of"),
+        ({"arrival": "open_poisson", "rate_hz": float("nan")}, "rate_hz"),
+        ({"scenario": "server", "rate_hz": 1e5, "latency_bound_s": 1.0}, "the server scenario"),
+        ({"sustained_s": 3600.0, "window_s": 0.1}, "at most 2000 windows"),
+        ({"sustained_s": float("nan")}, "sustained_s"),
+    ):
+        benchmark = dataclasses.replace(spec.benchmark, **{"scenario_s_min": 60.0, **change})  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match=words):
+            await device.jobs.submit(dataclasses.replace(spec, benchmark=benchmark))
     hostile = device.store.put(b'{"files": [{"name": "../../etc/passwd"}]}')
     trial = dataclasses.replace(spec.trials[0], artifact_digest=hostile)
     with pytest.raises(InvalidInputError):

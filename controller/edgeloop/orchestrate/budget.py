@@ -23,13 +23,28 @@ _ROUNDS_MIN = 3
 """Fewer rounds give no usable interval of the paired ratio."""
 
 
+_SCENARIO_OVERRUN = 1.5
+"""A scenario ends when its count of queries is there too, and a server when its last query is answered."""
+
+_PULSE_S = 8.0
+"""Load pulses before the first round."""
+
+
 def job_expected_s(benchmark: Benchmark, trial_count: int) -> float:
     """Return how long a job is expected to take on a board that does not slow the process start down."""
     passes = benchmark.measure_memory + benchmark.measure_nodes + benchmark.check_parity
-    per_trial = passes * (_PROCESS_S + 0.3)
+    per_trial, once = passes * (_PROCESS_S + 0.3), 0.0
     if benchmark.measure_latency:
         per_trial += benchmark.rounds * (_PROCESS_S + _WARMUP_S) + benchmark.steady_s_max
-    return trial_count * per_trial
+        once = 2.0 * benchmark.idle_s + benchmark.load_pulse * (_PROCESS_S + _PULSE_S)
+    for seconds in (benchmark.sustained_s, _scenario_s(benchmark)):
+        if seconds:
+            per_trial += _PROCESS_S + _WARMUP_S + seconds
+    return once + trial_count * per_trial
+
+
+def _scenario_s(benchmark: Benchmark) -> float:
+    return _SCENARIO_OVERRUN * benchmark.scenario_s_min if benchmark.scenario else 0.0
 
 
 def fit_to_budget(benchmark: Benchmark, trial_count: int, available_s: float) -> Benchmark:

@@ -19,6 +19,7 @@ from edgeloop_foundation.errors import (
     NotFoundError,
     UnavailableError,
 )
+from edgeloop_protocol.raw_samples import raw_samples
 from edgeloop_protocol.types.job import JobEvent
 from edgeloop_protocol.types.run import Run, SpooledRun
 from edgeloop_protocol.types.trial import JobSpec
@@ -35,7 +36,6 @@ StoreSamples = Callable[[str, bytes], Awaitable[None]]
 
 _log = logging.getLogger("edgeloop.transport")
 
-_SAMPLE_BYTES = 8
 # The agent ends a job at its deadline; this is for an agent that does not.
 _GRACE_S = 60.0
 _CANCEL_S = 10.0
@@ -139,13 +139,11 @@ async def _acknowledge(client: AgentClient, epoch: str, sequences: set[int]) -> 
 
 
 async def _keep_samples(client: AgentClient, run: Run, store_samples: StoreSamples) -> None:
-    if run.timing is None or not run.timing.samples_digest:
-        return
-    size_bytes = _SAMPLE_BYTES * sum(block.sample_count for block in run.timing.blocks)
-    try:
-        data = await client.read_blob(run.timing.samples_digest, size_bytes)
-    except (NotFoundError, CorruptDataError) as error:
-        # The record stands without its samples; keeping it back would lose both.
-        _log.error("%s: the raw samples of run %s are gone: %s", client.device, run.run_id, error)
-        return
-    await store_samples(run.timing.samples_digest, data)
+    for digest, size_bytes in raw_samples(run).items():
+        try:
+            data = await client.read_blob(digest, size_bytes)
+        except (NotFoundError, CorruptDataError) as error:
+            # The record stands without its samples; keeping it back would lose both.
+            _log.error("%s: raw samples of run %s are gone: %s", client.device, run.run_id, error)
+            continue
+        await store_samples(digest, data)

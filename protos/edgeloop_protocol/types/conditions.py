@@ -100,7 +100,8 @@ class Preflight:
 class Phase:
     """One stretch of a job on the board's monotonic clock; what meters are aligned by."""
 
-    #: "idle_before", "load", "first_inference", "warm_up", "steady", "idle_after" or "load_pulse".
+    #: "idle_before", "load_pulse", "load", "first_inference", "warm_up", "steady", "idle_after", "sustained" or
+    #: "scenario". Interleaved by batch, each turn is a "steady" of its own.
     name: str
     #: Round it belongs to; -1 outside of rounds.
     round: int

@@ -242,7 +242,9 @@ class Phase(google.protobuf.message.Message):
     START_NS_FIELD_NUMBER: builtins.int
     END_NS_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """"idle_before", "load", "first_inference", "warm_up", "steady", "idle_after" or "load_pulse"."""
+    """"idle_before", "load_pulse", "load", "first_inference", "warm_up", "steady", "idle_after", "sustained" or
+    "scenario". Interleaved by batch, each turn is a "steady" of its own.
+    """
     round: builtins.int
     """Round it belongs to; -1 outside of rounds."""
     start_ns: builtins.int

@@ -31,3 +31,20 @@ def test_fewer_trials_fit_a_smaller_budget() -> None:
 def test_passes_that_are_switched_off_cost_nothing() -> None:
     bare = Benchmark(measure_memory=False, measure_nodes=False, check_parity=False, measure_latency=False)
     assert job_expected_s(bare, 10) == 0.0
+
+
+def test_load_over_minutes_is_expected_and_never_shortened() -> None:
+    plain = Benchmark()
+    whole = job_expected_s(plain, 3)
+    sustained = Benchmark(sustained_s=1800.0)
+    assert job_expected_s(sustained, 3) > whole + 3 * 1800.0
+    assert fit_to_budget(sustained, 3, 100.0).sustained_s == 1800.0
+    played = Benchmark(scenario="offline", scenario_s_min=60.0)
+    assert job_expected_s(played, 2) > job_expected_s(plain, 2) + 2 * 60.0
+
+
+def test_idling_and_pulses_are_paid_once() -> None:
+    idling = Benchmark(idle_s=30.0, load_pulse=True)
+    extra = [job_expected_s(idling, count) - job_expected_s(Benchmark(), count) for count in (1, 5)]
+    assert 68.0 < extra[0] < 70.0
+    assert abs(extra[0] - extra[1]) < 1e-9
