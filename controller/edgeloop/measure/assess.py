@@ -76,7 +76,8 @@ def assess(run: Run, samples: bytes | None) -> LatencyAssessment:
     processes = tuple(classify_process(values, block.round) for block, values in blocks)
     steadiness, reason = classify_run(processes, _warming(run.sustained))
     tails = [
-        values[p.tail_offset :] * _S_PER_NS for p, (_, values) in zip(processes, blocks, strict=True)
+        values[p.tail_offset :].astype(np.float64) * _S_PER_NS
+        for p, (_, values) in zip(processes, blocks, strict=True)
     ]
     return _summary(run, steadiness, reason, processes, tails)
 

@@ -26,7 +26,14 @@ from edgeloop_foundation.statistics import quantile, sample_floor, student_t_qua
 from edgeloop_protocol.types.measurement import Estimate
 from numpy.typing import NDArray
 
-__all__ = ["block_length", "centred_ranks", "correlation_length", "quantile_estimates", "ratio_interval", "tail_level"]
+__all__ = [
+    "block_length",
+    "centred_ranks",
+    "correlation_length",
+    "quantile_estimates",
+    "ratio_interval",
+    "tail_level",
+]
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +112,9 @@ def _bin(processes: Sequence[Floats], length: int) -> _Binned:
     return _Binned(counts=np.array(rows), owner=np.array(owner, dtype=np.intp), values=values)
 
 
-def _weights(owner: NDArray[np.intp], drawn: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float32]:
+def _weights(
+    owner: NDArray[np.intp], drawn: NDArray[np.intp], rng: np.random.Generator
+) -> NDArray[np.float32]:
     """Return how often each block is drawn in each resample, given how often each process is: (resamples, blocks)."""
     weights = np.zeros((len(drawn), len(owner)), dtype=np.float32)
     for process in range(drawn.shape[1]):

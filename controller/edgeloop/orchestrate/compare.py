@@ -31,7 +31,7 @@ from edgeloop.orchestrate.single import artifact_of
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["COMPARISON_BENCHMARK", "CompareRequest", "comparison_key", "compare", "compare_on"]
+__all__ = ["COMPARISON_BENCHMARK", "CompareRequest", "compare", "compare_on", "comparison_key"]
 
 FLOOR_AGE_MAX_S = 7 * 86_400.0
 _NEVER_NARROW = 1e-9
@@ -106,9 +106,7 @@ async def compare(
         return tuple(found[spec.name] for spec, _ in fleet)
 
 
-async def compare_on(
-    app: App, device: OpenDevice, request: CompareRequest, listener: Listener
-) -> Comparison:
+async def compare_on(app: App, device: OpenDevice, request: CompareRequest, listener: Listener) -> Comparison:
     """Compare on one open device and record it; an A/A comparison comes first when the noise is not known."""
     started = time.monotonic()
     key = comparison_key(device.facts, request)
@@ -118,12 +116,16 @@ async def compare_on(
     while not noise and attempts < _FLOOR_ATTEMPTS:
         attempts += 1
         name = device.spec.name
-        listener.note(f"{name}: its noise is not known for this protocol; {request.a[0]} is compared with itself first.")
+        listener.note(
+            f"{name}: its noise is not known for this protocol; {request.a[0]} is compared with itself first."
+        )
         own = await _once(app, device, replace(request, b=request.a), key, None, listener)
         if own.error:
             return replace(own, b=request.b[0], b_digest=request.b[1])
         noise = await _known_noise(app, device, key)
-        notes = ("The noise of this device was not known for this protocol: it was measured first, and kept.",)
+        notes = (
+            "The noise of this device was not known for this protocol: it was measured first, and kept.",
+        )
         if not noise:
             notes = (f"The noise of this device could not be measured: {own.ratios[0].reason}.",)
     floor = _floor(noise, measured_now=bool(notes))
@@ -266,4 +268,6 @@ def _round_count(a: Run, b: Run) -> int:
 
 
 def _anomalies(a: Run, b: Run) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(f"{run.trial.label}: {anomaly.reason}" for run in (a, b) for anomaly in run.anomalies))
+    return tuple(
+        dict.fromkeys(f"{run.trial.label}: {anomaly.reason}" for run in (a, b) for anomaly in run.anomalies)
+    )

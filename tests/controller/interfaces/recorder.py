@@ -76,9 +76,15 @@ def comparison(device: DeviceSpec, ratio: float, error: str = "") -> Comparison:
         return found
     verdict = ChangeVerdict.SLOWER if ratio > 1.02 else ChangeVerdict.NO_CHANGE_SHOWN
     b_a = Estimate(value=ratio, low=ratio - 0.01, high=ratio + 0.01, confidence=0.95, sample_count=6)
-    a_b = Estimate(value=1 / ratio, low=1 / (ratio + 0.01), high=1 / (ratio - 0.01), confidence=0.95, sample_count=6)
-    p50 = RatioEstimate(quantity="latency_p50", ratio=b_a, gain=a_b, verdict=verdict, reason="B/A, it is said")
-    p90 = replace(p50, quantity="latency_p90", ratio=Estimate.absent("too few"), gain=Estimate.absent("too few"))
+    a_b = Estimate(
+        value=1 / ratio, low=1 / (ratio + 0.01), high=1 / (ratio - 0.01), confidence=0.95, sample_count=6
+    )
+    p50 = RatioEstimate(
+        quantity="latency_p50", ratio=b_a, gain=a_b, verdict=verdict, reason="B/A, it is said"
+    )
+    p90 = replace(
+        p50, quantity="latency_p90", ratio=Estimate.absent("too few"), gain=Estimate.absent("too few")
+    )
     floor = NoiseFloor(fraction=0.008, count=3, newest_age_s=600.0, oldest_age_s=86_400.0 * 3)
     return replace(
         found,

@@ -21,7 +21,7 @@ def test_both_models_and_the_protocol_are_handed_on(call: Call) -> None:
     assert (a, b, data) == ("a.onnx", "b.onnx", "d")
     assert (benchmark.rounds, benchmark.steady_s_max, benchmark.seed) == (9, 4.5, 4)
     assert (benchmark.interleave, benchmark.series) == ("batch", "nominal")
-    assert not (benchmark.measure_memory or benchmark.measure_nodes or benchmark.check_parity)
+    assert not any((benchmark.measure_memory, benchmark.measure_nodes, benchmark.check_parity))
     assert settings.intra_op_threads == 2
 
 
@@ -40,7 +40,9 @@ def test_the_table_has_ratio_gain_verdict_noise_with_its_age_and_says_predicted(
 
 
 def test_json_has_all_of_it(call: Call) -> None:
-    (one,) = json.loads(call("compare", "a", "b", "--on", "local", "--json", api=Recorder()).stdout)["comparisons"]
+    (one,) = json.loads(call("compare", "a", "b", "--on", "local", "--json", api=Recorder()).stdout)[
+        "comparisons"
+    ]
     assert (one["verdict"], one["predicted"], one["same"]) == ("no_change_shown", True, False)
     assert one["ratios"][0]["ratio"]["low"] == pytest.approx(0.99)
     assert (one["floor"]["count"], one["floor"]["fraction"]) == (3, 0.008)

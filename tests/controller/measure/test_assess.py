@@ -16,7 +16,9 @@ from tests.controller.measure.runs import made_run
 
 def processes(count: int = 5, samples: int = 200, spread: float = 0.02) -> list[np.ndarray]:
     rng = np.random.default_rng(61)
-    return [2e-3 * process(rng, samples, spread=spread, shift=0.01 * rng.standard_normal()) for _ in range(count)]
+    return [
+        2e-3 * process(rng, samples, spread=spread, shift=0.01 * rng.standard_normal()) for _ in range(count)
+    ]
 
 
 def test_a_settled_run_has_its_quantiles_with_intervals_wider_than_those_of_samples() -> None:
@@ -78,7 +80,8 @@ def test_tails_need_their_floors() -> None:
 def test_a_sustained_run_that_still_warms_the_board_up_has_not_settled() -> None:
     none = Estimate.absent("n/a")
     windows = tuple(
-        Window(start_s=60.0 * i, duration_s=60.0, sample_count=10, temperature_celsius=50.0 + i) for i in range(8)
+        Window(start_s=60.0 * i, duration_s=60.0, sample_count=10, temperature_celsius=50.0 + i)
+        for i in range(8)
     )
     sustained = Sustained(
         windows=windows,

@@ -6,7 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from edgeloop.measure.bootstrap import block_length, correlation_length, quantile_estimates, ratio_interval, tail_level
+from edgeloop.measure.bootstrap import (
+    block_length,
+    correlation_length,
+    quantile_estimates,
+    ratio_interval,
+    tail_level,
+)
 from edgeloop_foundation.statistics import student_t_interval
 
 from tests.controller.measure.noise import autoregressive, process
@@ -21,14 +27,19 @@ def truth(between: float) -> np.ndarray:
     return np.quantile(values, LEVELS)
 
 
-@pytest.mark.parametrize(("processes", "between", "phi"), [(5, 0.005, 0.6), (5, 0.015, 0.0), (10, 0.015, 0.6)])
+@pytest.mark.parametrize(
+    ("processes", "between", "phi"), [(5, 0.005, 0.6), (5, 0.015, 0.0), (10, 0.015, 0.6)]
+)
 def test_quantiles_cover_the_truth(processes: int, between: float, phi: float) -> None:
     rng = np.random.default_rng(41)
     hits, known = np.zeros(4), truth(between)
     for _ in range(TRIALS):
         drawn = [process(rng, 200, phi=phi, shift=between * rng.standard_normal()) for _ in range(processes)]
         found = quantile_estimates(drawn, LEVELS, block_length(drawn))
-        hits += [e.low is not None and e.high is not None and e.low <= t <= e.high for e, t in zip(found, known, strict=True)]
+        hits += [
+            e.low is not None and e.high is not None and e.low <= t <= e.high
+            for e, t in zip(found, known, strict=True)
+        ]
     # 90 % of 40, less two standard errors.
     assert hits.min() >= 32, hits
 
@@ -43,7 +54,9 @@ def test_ratios_cover_and_students_interval_is_the_narrower_one() -> None:
             a.append(process(rng, 120, phi=0.4, shift=common + 0.007 * rng.standard_normal()))
             b.append(process(rng, 120, phi=0.4, shift=common + 0.007 * rng.standard_normal() + 0.05))
         for place, level in enumerate((0.5, 0.9)):
-            logs = [math.log(np.quantile(y, level) / np.quantile(x, level)) for x, y in zip(a, b, strict=True)]
+            logs = [
+                math.log(np.quantile(y, level) / np.quantile(x, level)) for x, y in zip(a, b, strict=True)
+            ]
             _, low, high = student_t_interval(logs, 0.95)
             hits[0, place] += low <= 0.05 <= high
             widths[0, place] += high - low
