@@ -40,7 +40,7 @@ class _Percent(click.ParamType[float]):
 @on_option
 @click.option("--rounds", type=click.IntRange(min=3), help="Fresh processes per model.")
 @click.option(
-    "--round-s", type=click.FloatRange(min=0.05), help="Measured time per process; default 0.2 seconds."
+    "--round-s", type=click.FloatRange(min=0.05), help="Measured time per process; default 0.35 seconds."
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Items per inference.")
 @click.option("--nominal", is_flag=True, help="Refuse a device that does not pass every preflight check.")
