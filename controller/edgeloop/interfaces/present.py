@@ -74,7 +74,7 @@ def _tree(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Print a table with as much width as there is."""
+    """Print a table; wide ones are folded to a terminal, never in a pipe."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

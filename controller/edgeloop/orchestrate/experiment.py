@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from edgeloop.domain.experiment import (
     Skipped,
 )
 from edgeloop.domain.recipe import ORIGINAL, Recipe
+from edgeloop.orchestrate.assess import assess_runs
 from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s, trials_that_fit
 from edgeloop.orchestrate.candidates import build_candidates, build_expected_s, judge_candidates
 from edgeloop.orchestrate.fleet import Fleet, measure_fleet, open_fleet, require_unique_names
@@ -35,6 +36,7 @@ from edgeloop.orchestrate.prepare import Prepared, prepare
 if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.domain.constraint import Constraint, Objective
+    from edgeloop.domain.latency import LatencyAssessment
 
 __all__ = ["plan_experiment", "reselect", "run_experiment"]
 
@@ -79,6 +81,8 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         )
         measured = await measure_fleet(app, fleet, measure, listener)
     listener.phase("Select")
+    runs = [run for device in measured for run in device.runs]
+    assessed = await asyncio.to_thread(assess_runs, app, runs)
     result = ExperimentResult(
         experiment_id=experiment_id,
         created_wall_s=created,
@@ -89,7 +93,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         data=prepared.summary,
         candidates=candidates,
         skipped=skipped,
-        devices=tuple(_decide(device, candidates, constraints, objectives) for device in measured),
+        devices=tuple(_decide(device, candidates, constraints, objectives, assessed) for device in measured),
     )
     app.records.finish(result)
     return result
@@ -240,13 +244,14 @@ def _decide(
     candidates: Sequence[Candidate],
     constraints: Sequence[Constraint],
     objectives: Sequence[Objective],
+    assessed: Mapping[str, LatencyAssessment],
 ) -> DeviceResult:
     from edgeloop.select.decide import decide
     from edgeloop.select.evidence import collect
 
     if not device.runs or device.facts is None:
         return device
-    evidence = collect(candidates, device.runs)
+    evidence = collect(candidates, device.runs, assessed)
     strategy = decide(device.device.name, device.facts.device_id, evidence, constraints, objectives)
     return replace(device, evidence=evidence, strategy=strategy)
 
@@ -300,7 +305,10 @@ def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) 
         prefer=prefer or stored.request.prefer,
     )
     _require_metric(constraints, stored.candidates)
-    devices = tuple(_decide(device, stored.candidates, constraints, objectives) for device in stored.devices)
+    assessed = assess_runs(app, [run for device in stored.devices for run in device.runs])
+    devices = tuple(
+        _decide(device, stored.candidates, constraints, objectives, assessed) for device in stored.devices
+    )
     result = replace(stored, request=request, devices=devices)
     for device in devices:
         if device.strategy is not None:

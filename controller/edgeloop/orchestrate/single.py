@@ -1,4 +1,4 @@
-"""The single verbs: compress one recipe, benchmark, check parity, compare two models, analyse."""
+"""The single verbs: compress one recipe, benchmark, check parity, analyse."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener, SilentListener
 from edgeloop.domain.recipe import ORIGINAL, Recipe
 from edgeloop.domain.strategy import Evidence
+from edgeloop.orchestrate.assess import assess_runs
 from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
 from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.compress.analysis import Analysis
 
-__all__ = ["analyze", "bench", "compare", "compress", "parity"]
+__all__ = ["analyze", "artifact_of", "bench", "compress", "parity"]
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
@@ -57,10 +58,15 @@ async def compress(
     return judged[-1]
 
 
-async def _artifact_of(
+async def artifact_of(
     app: App, model: str, data: str, state: Sequence[StateBinding], seed: int, listener: Listener
 ) -> tuple[str, str]:
-    """Return label and digest of a kept artifact, or of the unmodified model packed as one."""
+    """Return label and digest of a kept artifact, or of the unmodified model packed as one.
+
+    Raises:
+        InvalidInputError: the model or the data cannot be used.
+        NotFoundError: no such file or artifact.
+    """
     if _DIGEST.fullmatch(model):
         return model[:12], app.artifacts.find(model)
     prepared: Prepared = await asyncio.to_thread(prepare, app, model, data, state, seed, listener)
@@ -93,8 +99,10 @@ async def _measure(
     async with open_fleet(app, devices, benchmark.seed) as fleet:
         measured = await measure_fleet(app, fleet, request, listener)
     candidates = [_candidate(app, label, digest, label == anchor) for label, digest in artifacts]
+    runs = [run for device in measured for run in device.runs]
+    assessed = await asyncio.to_thread(assess_runs, app, runs)
     return tuple(
-        replace(d, evidence=tuple(map(_unjudged, collect(candidates, d.runs)))) if d.runs else d
+        replace(d, evidence=tuple(map(_unjudged, collect(candidates, d.runs, assessed)))) if d.runs else d
         for d in measured
     )
 
@@ -137,7 +145,7 @@ async def bench(
         InvalidInputError: the model or the data cannot be used.
         NotFoundError: no such file or artifact.
     """
-    artifact = await _artifact_of(app, model_or_digest, data, state, benchmark.seed, listener)
+    artifact = await artifact_of(app, model_or_digest, data, state, benchmark.seed, listener)
     return await _measure(app, (artifact,), artifact[0], devices, benchmark, settings, listener)
 
 
@@ -157,25 +165,6 @@ async def parity(
         benchmark, measure_latency=False, measure_memory=False, measure_nodes=False, check_parity=True
     )
     return await bench(app, model_or_digest, devices, only, settings, listener, data=data, state=state)
-
-
-async def compare(
-    app: App,
-    a: str,
-    b: str,
-    devices: Sequence[DeviceSpec],
-    benchmark: Benchmark,
-    settings: RuntimeSettings,
-    listener: Listener,
-    *,
-    data: str = "",
-) -> tuple[DeviceResult, ...]:
-    """Measure ``a`` and ``b`` interleaved; the gains of ``b`` are paired with ``a``. Raises what ``bench`` raises."""
-    first = await _artifact_of(app, a, data, (), benchmark.seed, listener)
-    second = await _artifact_of(app, b, data, (), benchmark.seed, listener)
-    labels = (f"a: {first[0]}", f"b: {second[0]}")
-    pair = ((labels[0], first[1]), (labels[1], second[1]))
-    return await _measure(app, pair, labels[0], devices, benchmark, settings, listener)
 
 
 def analyze(app: App, model: str, data: str = "", state: Sequence[StateBinding] = ()) -> Analysis:

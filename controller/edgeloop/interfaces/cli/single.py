@@ -1,4 +1,4 @@
-"""The verbs on one model: ``compress``, ``bench``, ``parity``, ``compare``, ``analyze``."""
+"""The verbs on one model: ``compress``, ``bench``, ``parity``, ``analyze``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgeloop.domain.recipe import Recipe
     from edgeloop.interfaces.api import Edgeloop
 
-__all__ = ["analyze", "bench", "compare", "compress", "parity"]
+__all__ = ["analyze", "bench", "compress", "parity"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -226,33 +226,6 @@ def parity(
     verdicts = [evidence.parity for device in results for evidence in device.evidence]
     if not verdicts or any(verdict is not Verdict.PASSED for verdict in verdicts):
         ctx.exit(1)
-
-
-@click.command()
-@click.argument("a")
-@click.argument("b")
-@_measuring
-@click.pass_context
-def compare(
-    ctx: click.Context,
-    a: str,
-    b: str,
-    data: str,
-    on: tuple[str, ...],
-    rounds: int | None,
-    batch_size: int | None,
-    samples: int | None,
-    seed: int | None,
-    threads: int | None,
-    as_json: bool,
-) -> None:
-    """Measure A and B, files or digests, interleaved on devices; gains of B are paired with A."""
-    session: Session = ctx.obj
-    devices = session.devices(on)
-    benchmark, settings = _how(session, rounds, batch_size, samples, seed, threads)
-    with session.verbs() as verbs:
-        results = verbs.compare(a, b, devices, benchmark, settings, data=data)
-    _finish(ctx, results, as_json, gains=True)
 
 
 @click.command()
