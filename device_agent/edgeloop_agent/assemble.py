@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from edgeloop_foundation.errors import BusyError, CorruptDataError
 from edgeloop_foundation.statistics import quantile_interval
 from edgeloop_protocol.summary import distribution
-from edgeloop_protocol.types.conditions import Conditions
+from edgeloop_protocol.types.conditions import Anomaly, Conditions, Preflight
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.measurement import Distribution, Estimate
 from edgeloop_protocol.types.run import (
@@ -33,6 +33,7 @@ from edgeloop_protocol.types.run import (
 from edgeloop_agent.benchmark import StopRule, steady_state
 from edgeloop_agent.energy import EnergyMeter, summarise_energy
 from edgeloop_agent.execution import ExecutionContext
+from edgeloop_agent.fitness.anomalies import SeenBlock, SeenTrial, find_anomalies
 from edgeloop_agent.trial_record import MeasuredBlock, TrialRecord
 
 __all__ = ["Around", "assemble_run", "run_id"]
@@ -55,6 +56,7 @@ class Around:
     facts: Facts
     before: Conditions
     after: Conditions
+    preflight: Preflight | None = None
 
 
 async def assemble_run(
@@ -96,7 +98,35 @@ async def assemble_run(
         simulation=_simulation(context.board.simulation, record.interval_factor),
         context=spec.context,
         facts=around.facts,
+        preflight=around.preflight,
+        anomalies=_anomalies(record, spec.benchmark.series, around),
     )
+
+
+def _anomalies(record: TrialRecord, series: str, around: Around) -> tuple[Anomaly, ...]:
+    return find_anomalies(
+        SeenTrial(
+            blocks=[_seen_block(block) for block in record.blocks],
+            settings=record.trial.settings,
+            placement=record.placement,
+            series=series,
+            governors=(around.before.governor, around.after.governor),
+        )
+    )
+
+
+def _seen_block(block: MeasuredBlock) -> SeenBlock:
+    return SeenBlock(
+        round=block.round,
+        watched=block.watched,
+        p50_s=statistics.median(block.samples_ns) * _NS if block.samples_ns else None,
+        first_inference_s=_seconds(block.first_inference_ns),
+        warmup_slowest_s=_seconds(block.warmup_slowest_ns),
+    )
+
+
+def _seconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds * _NS
 
 
 def _simulation(basis: Simulation | None, factor: float | None) -> Simulation | None:
@@ -195,6 +225,7 @@ def _blocks(blocks: Sequence[MeasuredBlock]) -> tuple[Block, ...]:
                 if block.first_inference_ns is None
                 else block.first_inference_ns * _NS,
                 cold=block.cold,
+                watch=block.watched.watch if block.watched else None,
             )
         )
         offset += count

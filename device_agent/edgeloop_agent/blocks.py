@@ -12,6 +12,7 @@ from edgeloop_agent.benchmark import StopRule, WarmUp
 from edgeloop_agent.energy import EnergyMeter
 from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.watch import Watcher
 from edgeloop_agent.runner_use import RunnerUse, use_runner
 from edgeloop_agent.trial_record import MeasuredBlock, TrialRecord
 
@@ -55,7 +56,9 @@ async def _warm_up(
     warm_up.observe(first)
     _tell(context, record, block, "warm-up")
     while not warm_up.done:
-        warm_up.observe(await _infer(record, use, warm_up.next_count()))
+        samples = await _infer(record, use, warm_up.next_count())
+        warm_up.observe(samples)
+        block.warmup_slowest_ns = max(block.warmup_slowest_ns or 0, *samples)
         block.warmup_count = warm_up.count
     block.warmup_count = warm_up.count
     return warm_up.inference_ns
@@ -72,6 +75,8 @@ async def _steady(
     rule = StopRule(context.spec.benchmark)
     elapsed_ns = batches = 0
     _tell(context, record, block, "steady")
+    watcher = Watcher(context.board, use.pid)
+    await watcher.begin()
     await meter.begin()
     while not rule.block_done(record.pooled_ns, elapsed_ns, batches, block.round + 1):
         samples = await _infer(record, use, rule.next_count(inference_ns, elapsed_ns))
@@ -81,8 +86,10 @@ async def _steady(
         batches += 1
         inference_ns = elapsed_ns / len(block.samples_ns)
         await meter.between_batches()
+        await watcher.between_batches()
     if span := await meter.end(len(block.samples_ns)):
         record.energy_spans.append(span)
+    block.watched = await watcher.end()
 
 
 async def _infer(record: TrialRecord, use: RunnerUse, count: int) -> array[int]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,10 @@ from edgeloop_agent import __version__, inventory
 from edgeloop_agent.conditions import read_conditions
 from edgeloop_agent.directories import SCRATCH
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.clock_probe import ClockProbe
+from edgeloop_agent.fitness.idle_temperature import IdleTemperature
+from edgeloop_agent.fitness.kernel_files import read_vitals
+from edgeloop_agent.fitness.vitals import Vitals
 from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
 from edgeloop_agent.sensors import SensorSet
 
@@ -73,6 +77,11 @@ class RunnerSession(Protocol):
         """What keeps it in; complete once ``open`` was answered."""
         ...
 
+    @property
+    def pid(self) -> int | None:
+        """Process on this machine whose work is the model's; None when there is none."""
+        ...
+
     async def request(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
         """Send one command and return its answer.
 
@@ -107,8 +116,21 @@ class Board(Protocol):
         """Return what this board is; the slow parts are probed once."""
         ...
 
+    @property
+    def idle_temperature(self) -> IdleTemperature:
+        """What this board's temperature is when it is left alone, learned from what was seen."""
+        ...
+
     async def conditions(self) -> Conditions:
         """Return the state of the board now."""
+        ...
+
+    async def vitals(self, runner_pids: Sequence[int] = ()) -> Vitals:
+        """Return what tells whether this moment is fit to measure, with the work of a runner and its companions."""
+        ...
+
+    async def loop_speed(self) -> float | None:
+        """Return the loops per second of a fixed busy loop: only ratios mean anything; None without a probe."""
         ...
 
     async def start_runner(self, start: RunnerStart) -> RunnerSession:
@@ -141,6 +163,7 @@ class RealBoard:
         processes: starts the runners.
         root: where ``/proc`` and ``/sys`` are; another one is for recorded trees.
         fs: keeps the device identifier.
+        clock_probe: measures the real clock; by default this machine's, unless the root is another one's.
     """
 
     simulation: Simulation | None = None
@@ -152,6 +175,7 @@ class RealBoard:
         processes: ProcessPort,
         root: Path = Path("/"),
         fs: FileSystem | None = None,
+        clock_probe: ClockProbe | None = None,
     ) -> None:
         self.clock: Clock = SystemClock()
         self._state_directory = state_directory
@@ -160,6 +184,8 @@ class RealBoard:
         self._root = root
         self._fs = fs or OsFileSystem()
         self._sensors = SensorSet(root)
+        self._clock_probe = clock_probe or (ClockProbe() if root == Path("/") else None)
+        self.idle_temperature = IdleTemperature()
         self._runtimes: tuple[RuntimeFacts, ...] | None = None
 
     async def facts(self) -> Facts:
@@ -194,6 +220,17 @@ class RealBoard:
         return await asyncio.to_thread(
             read_conditions, self._root, self._state_directory, self._fs, self.clock, self._sensors
         )
+
+    async def vitals(self, runner_pids: Sequence[int] = ()) -> Vitals:
+        """Read processor times, limits and sensors, in a thread."""
+        return await asyncio.to_thread(self._vitals, runner_pids)
+
+    def _vitals(self, runner_pids: Sequence[int]) -> Vitals:
+        return read_vitals(self._root, self.clock.monotonic_ns(), self._sensors.read(), runner_pids)
+
+    async def loop_speed(self) -> float | None:
+        """Count in a thread for some milliseconds."""
+        return await asyncio.to_thread(self._clock_probe.loops_per_s) if self._clock_probe else None
 
     async def start_runner(self, start: RunnerStart) -> RunnerProcess:
         """Exec a runner in a process group and an empty scratch directory of its own."""

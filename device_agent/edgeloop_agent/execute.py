@@ -19,7 +19,9 @@ from edgeloop_agent.blocks import measure_block
 from edgeloop_agent.energy import EnergyMeter
 from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.failure import RunnerFailure
-from edgeloop_agent.passes import check_parity, measure_memory, measure_nodes
+from edgeloop_agent.fitness.placing import must_be_placed
+from edgeloop_agent.fitness.settle import settle
+from edgeloop_agent.passes import check_parity, measure_memory, measure_nodes, place
 from edgeloop_agent.runner_use import stopped
 from edgeloop_agent.trial_record import TrialRecord, read_artifact
 
@@ -36,13 +38,16 @@ async def execute(context: ExecutionContext) -> tuple[Run, ...]:
     for record in records:
         read_artifact(record, context.directories)
     facts, before = await context.board.facts(), await context.board.conditions()
+    preflight = await settle(context, records)
+    for record in must_be_placed(records):
+        await _guarded(context, record, place)
     meter = None
     if context.spec.benchmark.measure_latency:
         meter = await EnergyMeter.prepare(context.board)
         await _rounds(context, records, meter)
     await _passes(context, records)
     after = await context.board.conditions()
-    around = Around(facts=facts, before=before, after=after)
+    around = Around(facts=facts, before=before, after=after, preflight=preflight)
     return tuple([await _assembled(context, record, meter, around) for record in records])
 
 

@@ -11,10 +11,11 @@ from edgeloop_protocol.types.run import FailureKind, Memory, Outcome, Parity, Pl
 
 from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.placing import require_provider
 from edgeloop_agent.runner_use import use_runner
 from edgeloop_agent.trial_record import TrialRecord
 
-__all__ = ["check_parity", "measure_memory", "measure_nodes"]
+__all__ = ["check_parity", "measure_memory", "measure_nodes", "place"]
 
 V = TypeVar("V")
 
@@ -51,6 +52,12 @@ async def measure_nodes(context: ExecutionContext, record: TrialRecord) -> None:
     async with use_runner(context, record, "nodes") as (use, _):
         reply = (await use.request("nodes", {"count": _node_runs(record)})).reply
     record.placement = _value(reply.header, Placement)
+
+
+async def place(context: ExecutionContext, record: TrialRecord) -> None:
+    """Record where the nodes run and refuse a trial that has to run on one provider and does not."""
+    await measure_nodes(context, record)
+    require_provider(record)
 
 
 def _node_runs(record: TrialRecord) -> int:

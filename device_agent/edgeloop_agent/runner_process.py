@@ -53,6 +53,11 @@ class RunnerProcess:
         self._root = root
         self._oom_kills = oom_kills
 
+    @property
+    def pid(self) -> int | None:
+        """Process identifier."""
+        return self._child.pid
+
     async def request(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
         """Send one command and return its answer; a runner that is late is killed on the spot."""
         frame = encode_frame({"command": command, **arguments})

@@ -66,6 +66,11 @@ class RunnerUse:
         self._session = session
         self._started_ns = context.wall_clock.monotonic_ns()
 
+    @property
+    def pid(self) -> int | None:
+        """Process of the session on this machine; None when there is none."""
+        return self._session.pid
+
     async def request(self, command: str, arguments: dict[str, Any]) -> TimedReply:
         """Send one command; give up at once when the job is asked to stop.
 

@@ -17,6 +17,7 @@ from edgeloop_protocol.types.trial import Trial
 from edgeloop_agent.benchmark import ClockCheck
 from edgeloop_agent.energy import EnergySpan
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.watch import Watched
 
 __all__ = ["MeasuredBlock", "TrialRecord", "read_artifact"]
 
@@ -31,6 +32,10 @@ class MeasuredBlock:
     load_ns: int | None = None
     first_inference_ns: int | None = None
     warmup_count: int = 0
+    #: Slowest inference of the warm-up after the first.
+    warmup_slowest_ns: int | None = None
+    #: What went on during its steady phase.
+    watched: Watched | None = None
     #: Whether the model's pages were really out of the page cache before loading.
     cold: bool = False
     #: Steady samples in order of time.
