@@ -28,6 +28,7 @@ from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.clock_probe import ClockProbe
 from edgeloop_agent.fitness.idle_temperature import IdleTemperature
 from edgeloop_agent.fitness.kernel_files import read_vitals
+from edgeloop_agent.fitness.memory_group import MemoryGroup
 from edgeloop_agent.fitness.vitals import Vitals
 from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
 from edgeloop_agent.sensors import SensorSet
@@ -249,7 +250,8 @@ class RealBoard:
             raise RunnerFailure(
                 Outcome.DEVICE_ERROR, FailureKind.RUNNER_CRASHED, f"the runner cannot be started: {error}"
             ) from error
-        return RunnerProcess(child, self._fs, scratch, self._root, oom_kills)
+        group = MemoryGroup.make(self._root, child.pid) if start.purpose == "memory" else None
+        return RunnerProcess(child, self._fs, scratch, self._root, oom_kills, group)
 
 
 def _environment(settings: RuntimeSettings, scratch: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
 
 __all__ = ["Reply", "RunnerProcess", "autopsy", "oom_kill_count"]
@@ -44,8 +45,15 @@ class RunnerProcess:
     """A runner on a child process; whatever it sends is hostile until checked."""
 
     def __init__(
-        self, child: ChildProcess, fs: FileSystem, scratch: Path, root: Path, oom_kills: int | None
+        self,
+        child: ChildProcess,
+        fs: FileSystem,
+        scratch: Path,
+        root: Path,
+        oom_kills: int | None,
+        group: MemoryGroup | NoGroup | None = None,
     ) -> None:
+        self._group = group
         self.isolation = Isolation(tier="process")
         self._child = child
         self._fs = fs
@@ -75,6 +83,9 @@ class RunnerProcess:
         if reply.header.get("ok") is not True:
             raise _refusal(command, reply.header)
         self._note_isolation(reply.header)
+        if command == "memory" and self._group is not None:
+            # Ours, not the runner's: it is read from outside.
+            reply.header.update(self._group.as_header())
         return reply
 
     async def _exchange(self, frame: bytes) -> Reply:
@@ -113,6 +124,9 @@ class RunnerProcess:
         self._child.kill()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._child.wait(), _BURIAL_S)
+        group, self._group = self._group, None
+        if group is not None:
+            group.remove()
         try:
             # In a thread: a hostile runner may have left a great many files.
             await asyncio.to_thread(self._fs.remove_tree, self._scratch)

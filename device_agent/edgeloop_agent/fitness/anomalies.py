@@ -37,6 +37,9 @@ SCALED_CLOCK_FALL = 0.6
 PROBE_FALL = 0.75
 """The busy loop slows by up to a fifth when a neighbour on the same core wakes; a halved clock halves it."""
 
+CONTENDED_SHARE = 0.05
+"""Share of the processors used by others from which on a slow loop says nothing about the clock."""
+
 PROBE_STAYED = 0.9
 """A loop as fast as this proves that the clock did not fall, whatever is reported."""
 
@@ -121,22 +124,39 @@ def _watched(seen: SeenTrial) -> list[tuple[int, Watched]]:
 
 
 def _foreign_load(seen: SeenTrial) -> Anomaly | None:
-    above: list[tuple[float, float, int]] = []
-    for round_index, watched in _watched(seen):
-        share, count = watched.watch.foreign_cpu_share, watched.processor_count
-        if share is None or count < 1 or watched.duration_s < WATCH_S_MIN:
-            continue
-        limit = min(FOREIGN_SHARE, FOREIGN_PROCESSORS / count)
-        if share > limit:
-            above.append((share, limit, round_index))
+    stretches = [s for s in [*_loads(seen), _pooled(seen)] if s is not None and s.duration_s >= WATCH_S_MIN]
+    above = [stretch for stretch in stretches if stretch.share > stretch.limit]
     if not above:
         return None
-    share, limit, worst = max(above)
-    reason = (
-        f"other processes used {share:.0%} of the processors in round {worst}, expected were at most {limit:.0%} "
-        f"(exceeded in {len(above)} of {len(_watched(seen))} rounds)."
-    )
-    return _anomaly(seen, AnomalyKind.FOREIGN_LOAD, worst, reason)
+    worst = max(above, key=lambda stretch: stretch.share)
+    where = "over all rounds" if worst.round < 0 else f"in round {worst.round}"
+    reason = f"other processes used {worst.share:.0%} of the processors {where}, expected were at most {worst.limit:.0%}."
+    return _anomaly(seen, AnomalyKind.FOREIGN_LOAD, worst.round, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    round: int
+    share: float
+    limit: float
+    duration_s: float
+
+
+def _loads(seen: SeenTrial) -> list[_Load]:
+    return [
+        _Load(index, share, min(FOREIGN_SHARE, FOREIGN_PROCESSORS / w.processor_count), w.duration_s)
+        for index, w in _watched(seen)
+        if (share := w.watch.foreign_cpu_share) is not None and w.processor_count > 0
+    ]
+
+
+def _pooled(seen: SeenTrial) -> _Load | None:
+    """Return the load over all blocks: of very short ones, only together they say anything."""
+    loads = _loads(seen)
+    seconds = sum(load.duration_s for load in loads)
+    if not seconds:
+        return None
+    return _Load(-1, sum(load.share * load.duration_s for load in loads) / seconds, loads[0].limit, seconds)
 
 
 def _governor_changed(seen: SeenTrial) -> Anomaly | None:
@@ -172,9 +192,17 @@ def _clock_lowered(seen: SeenTrial) -> Anomaly | None:
         before, after = watched.watch.frequency_before_hz, watched.watch.frequency_after_hz
         highest_hz = max(highest_hz, before or 0.0)
         reported = None if after is None or not highest_hz else after / highest_hz
+        if _is_contended(watched):
+            # A loop that shares its core is slow at any clock.
+            probe = None
         if reason := _why_lowered(watched.fixed_clock, reported, probe, highest_hz):
             return _anomaly(seen, AnomalyKind.CLOCK_LOWERED, index, f"{reason} in round {index}.")
     return None
+
+
+def _is_contended(watched: Watched) -> bool:
+    foreign, stolen = watched.watch.foreign_cpu_share or 0.0, watched.watch.stolen_cpu_share or 0.0
+    return foreign > CONTENDED_SHARE or stolen > CONTENDED_SHARE
 
 
 def _why_lowered(fixed: bool, reported: float | None, probe: float | None, highest_hz: float) -> str:

@@ -25,6 +25,7 @@ _BOOST = (
 _TIMEX_BYTES = 512
 _TIME_ERROR = 5
 _CLOCK_DAEMONS = ("run/systemd/timesync", "run/chrony", "run/ntpd.pid", "run/openntpd")
+_NVMAP, _NVMAP_CLIENTS = "NvMapMemUsed", "sys/kernel/debug/nvmap/iovmm/clients"
 _POWER_MODE = "var/lib/nvpmodel/status"
 _FED_BY_OTHERS = frozenset({"Mains", "USB"})
 
@@ -54,6 +55,7 @@ def read_vitals(
         boost=_boost(root),
         passive_trip_celsius=_passive_trip(root),
         available_memory_bytes=_sum(memory, "proc/meminfo", ("MemAvailable",), _KIB),
+        accelerator_bytes=_accelerator(root, memory),
         swapped_page_count=_sum(pages, "proc/vmstat", ("pswpin", "pswpout"), 1),
         writing_bytes=_sum(memory, "proc/meminfo", ("Writeback",), _KIB),
         clock_synchronised=_clock_synchronised(root),
@@ -97,6 +99,18 @@ def _sum(table: Seen[dict[str, int]], file: str, names: Iterable[str], scale: in
         return Seen(reason=table.reason, unreadable=table.unreadable)
     found = [table.value[name] for name in names if name in table.value]
     return Seen(value=sum(found) * scale) if found else Seen(reason=f"{file} has no {'/'.join(names)}")
+
+
+def _accelerator(root: Path, memory: Seen[dict[str, int]]) -> Seen[int]:
+    """Return what NvMap holds: a line of meminfo, or the total of its clients; drivers of later boards show neither."""
+    if memory.value is not None and _NVMAP in memory.value:
+        return Seen(value=memory.value[_NVMAP] * _KIB)
+    clients = _text(root / _NVMAP_CLIENTS)
+    for line in (clients.value or "").splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == "total" and words[-1].removesuffix("K").isdecimal():
+            return Seen(value=int(words[-1].removesuffix("K")) * _KIB)
+    return Seen(reason="no NvMap", unreadable=clients.unreadable)
 
 
 def _processors(path: Path) -> Seen[ProcessorTime]:

@@ -107,6 +107,8 @@ class Vitals:
     passive_trip_celsius: Seen[float] = Seen()
     #: Memory for a new process.
     available_memory_bytes: Seen[int] = Seen()
+    #: Memory that an accelerator holds of the board's (NvMap of a Jetson).
+    accelerator_bytes: Seen[int] = Seen()
     #: Pages swapped in or out since boot.
     swapped_page_count: Seen[int] = Seen()
     #: Bytes that are being written to disks now.
