@@ -130,7 +130,8 @@ def _foreign_load(seen: SeenTrial) -> Anomaly | None:
         return None
     worst = max(above, key=lambda stretch: stretch.share)
     where = "over all rounds" if worst.round < 0 else f"in round {worst.round}"
-    reason = f"other processes used {worst.share:.0%} of the processors {where}, expected were at most {worst.limit:.0%}."
+    used = f"{worst.share:.0%} of the processors {where}"
+    reason = f"other processes used {used}, expected were at most {worst.limit:.0%}."
     return _anomaly(seen, AnomalyKind.FOREIGN_LOAD, worst.round, reason)
 
 
