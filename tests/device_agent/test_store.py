@@ -280,5 +280,5 @@ def test_of_the_blobs_that_were_made_here_the_newest_and_the_needed_stay(store: 
     assert store.size_of(needed) is not None
     kept = [name for name in made if store.size_of(name) is not None]
     assert kept == made[-len(kept) :]
-    assert len(kept) == 199
+    assert len(kept) == 200
     assert [b"".join(store.read_chunks(name)) for name in kept[-1:]] == [b"samples 249"]
