@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from edgeloop_foundation.errors import BusyError, CorruptDataError
 from edgeloop_foundation.statistics import quantile_interval
 from edgeloop_protocol.summary import distribution
-from edgeloop_protocol.types.conditions import Conditions, Phase
+from edgeloop_protocol.types.conditions import Anomaly, Conditions, Phase, Preflight
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.load import Arrivals
 from edgeloop_protocol.types.measurement import Distribution, Estimate
@@ -34,6 +34,7 @@ from edgeloop_protocol.types.run import (
 from edgeloop_agent.benchmark import StopRule, steady_state
 from edgeloop_agent.energy import EnergyMeter, EnergySpan, summarise_energy
 from edgeloop_agent.execution import ExecutionContext
+from edgeloop_agent.fitness.anomalies import SeenBlock, SeenTrial, find_anomalies
 from edgeloop_agent.samples import ThinnedSamples, to_bytes
 from edgeloop_agent.trial_record import MeasuredBlock, TrialRecord
 
@@ -61,6 +62,7 @@ class Around:
     phases: list[Phase] = field(default_factory=list)
     #: What the meter read while the board idled after the rounds; None when it did not, or could not read.
     idle_after: EnergySpan | None = None
+    preflight: Preflight | None = None
 
 
 async def assemble_run(
@@ -106,6 +108,8 @@ async def assemble_run(
         arrivals=await _arrivals(context, record),
         sustained=record.sustained,
         scenario=record.scenario,
+        preflight=around.preflight,
+        anomalies=_anomalies(record, spec.benchmark.series, around),
     )
 
 
@@ -116,6 +120,32 @@ def _energy(meter: EnergyMeter, record: TrialRecord, around: Around) -> Energy:
         return energy
     after = Estimate(value=span.energy_j / span.duration_s, sample_count=1)
     return dataclasses.replace(energy, idle_after_w=after)
+
+
+def _anomalies(record: TrialRecord, series: str, around: Around) -> tuple[Anomaly, ...]:
+    return find_anomalies(
+        SeenTrial(
+            blocks=[_seen_block(block) for block in record.blocks],
+            settings=record.trial.settings,
+            placement=record.placement,
+            series=series,
+            governors=(around.before.governor, around.after.governor),
+        )
+    )
+
+
+def _seen_block(block: MeasuredBlock) -> SeenBlock:
+    return SeenBlock(
+        round=block.round,
+        watched=block.watched,
+        p50_s=statistics.median(block.samples_ns) * _NS if block.samples_ns else None,
+        first_inference_s=_seconds(block.first_inference_ns),
+        warmup_slowest_s=_seconds(max(block.warmup_ns[1:], default=None)),
+    )
+
+
+def _seconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds * _NS
 
 
 def _simulation(basis: Simulation | None, factor: float | None) -> Simulation | None:
@@ -256,6 +286,7 @@ def _blocks(blocks: Sequence[MeasuredBlock]) -> tuple[Block, ...]:
                 else block.first_inference_ns * _NS,
                 cold=block.cold,
                 inference_count=block.samples.count,
+                watch=block.watched.watch if block.watched else None,
             )
         )
         offset += count

@@ -8,6 +8,7 @@ from edgeloop_agent.answers import infer, integer
 from edgeloop_agent.benchmark import StopRule, WarmUp
 from edgeloop_agent.energy import EnergyMeter
 from edgeloop_agent.execution import ExecutionContext, Progress
+from edgeloop_agent.fitness.watch import Watcher
 from edgeloop_agent.open_loop import serve_requests
 from edgeloop_agent.phases import phase
 from edgeloop_agent.runner_use import RunnerUse, use_runner
@@ -96,6 +97,8 @@ async def _steady(
 ) -> None:
     rule = StopRule(context.spec.benchmark)
     elapsed_ns = batches = 0
+    watcher = Watcher(context.board, use.pid)
+    await watcher.begin()
     await meter.begin()
     while not rule.block_done(record.pooled_ns, elapsed_ns, batches, block.round + 1, record.sample_count):
         samples = await infer(record, use, rule.next_count(inference_ns, elapsed_ns))
@@ -104,8 +107,10 @@ async def _steady(
         batches += 1
         inference_ns = elapsed_ns / block.samples.count
         await meter.between_batches()
+        await watcher.between_batches()
     if span := await meter.end(block.samples.count):
         record.energy_spans.append(span)
+    block.watched = await watcher.end()
 
 
 def tell(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,8 +26,13 @@ from edgeloop_agent import __version__, inventory
 from edgeloop_agent.conditions import read_conditions
 from edgeloop_agent.directories import SCRATCH
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.idle_temperature import IdleTemperature
+from edgeloop_agent.fitness.kernel_files import read_vitals
+from edgeloop_agent.fitness.memory_group import MemoryGroup
+from edgeloop_agent.fitness.vitals import Vitals
 from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
 from edgeloop_agent.sensors import SensorSet
+from edgeloop_agent.sensors.clock_probe import ClockProbe
 
 __all__ = [
     "Board",
@@ -39,6 +45,8 @@ __all__ = [
 ]
 
 _DESCRIBE_TIMEOUT_S = 60.0
+# The fastest of a dozen is undisturbed; twice per block, more would be felt in a short comparison.
+_PROBE_SLICES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +79,11 @@ class RunnerSession(Protocol):
     @property
     def isolation(self) -> Isolation:
         """What keeps it in; complete once ``open`` was answered."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """Process on this machine whose work is the model's; None when there is none."""
         ...
 
     async def request(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
@@ -107,8 +120,21 @@ class Board(Protocol):
         """Return what this board is; the slow parts are probed once."""
         ...
 
+    @property
+    def idle_temperature(self) -> IdleTemperature:
+        """What this board's temperature is when it is left alone, learned from what was seen."""
+        ...
+
     async def conditions(self) -> Conditions:
         """Return the state of the board now."""
+        ...
+
+    async def vitals(self, runner_pids: Sequence[int] = ()) -> Vitals:
+        """Return what tells whether this moment is fit to measure, with the work of a runner and its companions."""
+        ...
+
+    async def loop_speed(self) -> float | None:
+        """Return the loops per second of a fixed busy loop: only ratios mean anything; None without a probe."""
         ...
 
     async def start_runner(self, start: RunnerStart) -> RunnerSession:
@@ -141,6 +167,7 @@ class RealBoard:
         processes: starts the runners.
         root: where ``/proc`` and ``/sys`` are; another one is for recorded trees.
         fs: keeps the device identifier.
+        clock_probe: measures the real clock; by default this machine's, unless the root is another one's.
     """
 
     simulation: Simulation | None = None
@@ -152,6 +179,7 @@ class RealBoard:
         processes: ProcessPort,
         root: Path = Path("/"),
         fs: FileSystem | None = None,
+        clock_probe: ClockProbe | None = None,
     ) -> None:
         self.clock: Clock = SystemClock()
         self._state_directory = state_directory
@@ -160,6 +188,8 @@ class RealBoard:
         self._root = root
         self._fs = fs or OsFileSystem()
         self._sensors = SensorSet(root)
+        self._clock_probe = clock_probe or (ClockProbe(slice_count=_PROBE_SLICES) if root == Path("/") else None)
+        self.idle_temperature = IdleTemperature()
         self._runtimes: tuple[RuntimeFacts, ...] | None = None
 
     async def facts(self) -> Facts:
@@ -195,6 +225,21 @@ class RealBoard:
             read_conditions, self._root, self._state_directory, self._fs, self.clock, self._sensors
         )
 
+    async def vitals(self, runner_pids: Sequence[int] = ()) -> Vitals:
+        """Read processor times, limits and sensors, in a thread."""
+        return await asyncio.to_thread(self._vitals, runner_pids)
+
+    def _vitals(self, runner_pids: Sequence[int]) -> Vitals:
+        return read_vitals(self._root, self.clock.monotonic_ns(), self._sensors.read(), runner_pids)
+
+    async def loop_speed(self) -> float | None:
+        """Count in a thread for some milliseconds."""
+        if self._clock_probe is None:
+            return None
+        with contextlib.suppress(ArithmeticError):
+            return (await asyncio.to_thread(self._clock_probe.measure)).loops_per_s
+        return None
+
     async def start_runner(self, start: RunnerStart) -> RunnerProcess:
         """Exec a runner in a process group and an empty scratch directory of its own."""
         scratch = self._state_directory / SCRATCH / secrets.token_hex(8)
@@ -212,7 +257,8 @@ class RealBoard:
             raise RunnerFailure(
                 Outcome.DEVICE_ERROR, FailureKind.RUNNER_CRASHED, f"the runner cannot be started: {error}"
             ) from error
-        return RunnerProcess(child, self._fs, scratch, self._root, oom_kills)
+        group = MemoryGroup.make(self._root, child.pid) if start.purpose == "memory" else None
+        return RunnerProcess(child, self._fs, scratch, self._root, oom_kills, group)
 
 
 def _environment(settings: RuntimeSettings, scratch: Path) -> dict[str, str]:

@@ -18,9 +18,11 @@ from edgeloop_agent.blocks import measure_block
 from edgeloop_agent.energy import EnergyMeter, EnergySpan
 from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.placing import must_be_placed
+from edgeloop_agent.fitness.settle import settle
 from edgeloop_agent.guard import Step, fault, guarded
 from edgeloop_agent.idle import idle, pulse_load
-from edgeloop_agent.passes import check_parity, measure_memory, measure_nodes
+from edgeloop_agent.passes import check_parity, measure_memory, measure_nodes, place
 from edgeloop_agent.scenario import measure_scenario
 from edgeloop_agent.sustained import measure_sustained
 from edgeloop_agent.trial_record import TrialRecord, read_artifact
@@ -35,7 +37,10 @@ async def execute(context: ExecutionContext) -> tuple[Run, ...]:
     for record in records:
         read_artifact(record, context.directories)
     facts, before = await context.board.facts(), await context.board.conditions()
-    around = Around(facts=facts, before=before, after=before)
+    preflight = await settle(context, records)
+    for record in must_be_placed(records):
+        await guarded(context, record, place)
+    around = Around(facts=facts, before=before, after=before, preflight=preflight)
     meter = None
     if context.spec.benchmark.measure_latency or context.spec.benchmark.sustained_s:
         meter = await EnergyMeter.prepare(context.board)

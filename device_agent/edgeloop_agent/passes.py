@@ -11,10 +11,12 @@ from edgeloop_protocol.types.run import FailureKind, Memory, Outcome, Parity, Pl
 
 from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.placing import require_provider
+from edgeloop_agent.fitness.system_memory import SystemMemory
 from edgeloop_agent.runner_use import use_runner
 from edgeloop_agent.trial_record import TrialRecord
 
-__all__ = ["check_parity", "measure_memory", "measure_nodes"]
+__all__ = ["check_parity", "measure_memory", "measure_nodes", "place"]
 
 V = TypeVar("V")
 
@@ -27,11 +29,17 @@ _NS = 1e-9
 async def measure_memory(context: ExecutionContext, record: TrialRecord) -> None:
     """Read the runner's memory before and after loading, and the peaks of loading and of inference apart."""
     _tell(context, record, "memory")
+    before = await context.board.vitals()
     async with use_runner(context, record, "memory") as (use, opened):
         loaded = (await use.request("memory", {"reset_peak": True})).reply.header
         await use.request("infer", {"count": _MEMORY_INFERENCES})
         after = (await use.request("memory", {"reset_peak": False})).reply.header
+        system = SystemMemory.between(
+            before, await context.board.vitals(), context.board.simulation is not None
+        )
     reasons = dict.fromkeys(str(part.get("reason", "")) for part in (loaded, after))
+    reasons |= dict.fromkeys((str(after.get("cgroup_reason", "")), system.reason))
+    methods = (str(after.get("method", "")), str(after.get("cgroup_method", "")), system.method)
     record.memory = Memory(
         baseline_rss_bytes=_bytes(opened, "baseline_rss_bytes"),
         loaded_rss_bytes=_bytes(loaded, "rss_bytes"),
@@ -40,8 +48,11 @@ async def measure_memory(context: ExecutionContext, record: TrialRecord) -> None
         pss_bytes=_bytes(after, "pss_bytes"),
         anonymous_bytes=_bytes(after, "anonymous_bytes"),
         file_bytes=_bytes(after, "file_bytes"),
-        method=str(after.get("method", "")),
+        method="; ".join(method for method in methods if method),
         reason="; ".join(reason for reason in reasons if reason),
+        cgroup_peak_bytes=_bytes(after, "cgroup_peak_bytes"),
+        cgroup_version=_bytes(after, "cgroup_version"),
+        system_drop_bytes=system.drop_bytes,
     )
 
 
@@ -51,6 +62,12 @@ async def measure_nodes(context: ExecutionContext, record: TrialRecord) -> None:
     async with use_runner(context, record, "nodes") as (use, _):
         reply = (await use.request("nodes", {"count": _node_runs(record)})).reply
     record.placement = _value(reply.header, Placement)
+
+
+async def place(context: ExecutionContext, record: TrialRecord) -> None:
+    """Record where the nodes run and refuse a trial that has to run on one provider and does not."""
+    await measure_nodes(context, record)
+    require_provider(record)
 
 
 def _node_runs(record: TrialRecord) -> int:

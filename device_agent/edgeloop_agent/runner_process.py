@@ -19,6 +19,7 @@ from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
 
 __all__ = ["Reply", "RunnerProcess", "autopsy", "oom_kill_count"]
@@ -44,14 +45,26 @@ class RunnerProcess:
     """A runner on a child process; whatever it sends is hostile until checked."""
 
     def __init__(
-        self, child: ChildProcess, fs: FileSystem, scratch: Path, root: Path, oom_kills: int | None
+        self,
+        child: ChildProcess,
+        fs: FileSystem,
+        scratch: Path,
+        root: Path,
+        oom_kills: int | None,
+        group: MemoryGroup | NoGroup | None = None,
     ) -> None:
+        self._group = group
         self.isolation = Isolation(tier="process")
         self._child = child
         self._fs = fs
         self._scratch = scratch
         self._root = root
         self._oom_kills = oom_kills
+
+    @property
+    def pid(self) -> int | None:
+        """Process identifier."""
+        return self._child.pid
 
     async def request(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
         """Send one command and return its answer; a runner that is late is killed on the spot."""
@@ -70,6 +83,9 @@ class RunnerProcess:
         if reply.header.get("ok") is not True:
             raise _refusal(command, reply.header)
         self._note_isolation(reply.header)
+        if command == "memory" and self._group is not None:
+            # Ours, not the runner's: it is read from outside.
+            reply.header.update(self._group.as_header())
         return reply
 
     async def _exchange(self, frame: bytes) -> Reply:
@@ -108,6 +124,9 @@ class RunnerProcess:
         self._child.kill()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._child.wait(), _BURIAL_S)
+        group, self._group = self._group, None
+        if group is not None:
+            group.remove()
         try:
             # In a thread: a hostile runner may have left a great many files.
             await asyncio.to_thread(self._fs.remove_tree, self._scratch)

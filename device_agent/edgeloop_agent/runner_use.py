@@ -71,6 +71,11 @@ class RunnerUse:
         self._start, self._session = start, session
         self._started_ns = context.wall_clock.monotonic_ns()
 
+    @property
+    def pid(self) -> int | None:
+        """Process of the session on this machine; None when there is none."""
+        return self._session.pid
+
     @classmethod
     async def begin(
         cls,

@@ -47,6 +47,8 @@ from edgeloop_agent.upload import (
 __all__ = ["ContentStore"]
 
 _PARTIAL_UPLOADS_MAX = 32
+# Raw samples of results that were fetched long ago: nobody asks for them, and each costs memory and a card's blocks.
+_OWN_KEPT = 200
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class ContentStore:
         self._reserve_bytes = reserve_bytes
         # Name to size, least recently used first.
         self._sizes: dict[str, int] = {}
+        # Blobs that were made here, oldest first; the values mean nothing.
+        self._own: dict[str, None] = {}
         self._open_uploads: dict[str, Upload] = {}
         self._pin_sources: list[Callable[[], Collection[str]]] = []
         self._lock = threading.RLock()
@@ -193,6 +197,8 @@ class ContentStore:
     def put(self, data: bytes) -> str:
         """Keep bytes that were made on the device, durably, and return their SHA-256.
 
+        Of such blobs the newest 200 stay, and every one that is pinned.
+
         Raises:
             BusyError: no room.
         """
@@ -213,7 +219,18 @@ class ContentStore:
             finally:
                 file.close()
             self._publish(temporary, digest, len(data))
+            self._own[digest] = None
+            self._forget_own()
         return digest
+
+    def _forget_own(self) -> None:
+        """Remove the oldest blobs that were made here beyond the number that is kept, unless they are needed."""
+        surplus = len(self._own) - _OWN_KEPT
+        if surplus <= 0:
+            return
+        pinned = {digest for source in self._pin_sources for digest in source()}
+        for digest in [known for known in list(self._own)[:surplus] if known not in pinned]:
+            self._remove_blob(digest)
 
     def begin(self, name: UploadName) -> Upload | None:
         """Open or resume an upload after reserving its declared size; None when the blob is here already.
@@ -312,6 +329,7 @@ class ContentStore:
     def _remove_blob(self, digest: str) -> None:
         self.fs.remove(self.blobs / digest)
         self._sizes.pop(digest, None)
+        self._own.pop(digest, None)
 
     def _partial_names(self) -> list[UploadName]:
         names = []

@@ -19,6 +19,7 @@ from edgeloop_protocol.types.trial import Trial
 from edgeloop_agent.benchmark import ClockCheck
 from edgeloop_agent.energy import EnergySpan
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.watch import Watched
 from edgeloop_agent.samples import ThinnedSamples
 
 __all__ = ["MeasuredBlock", "RequestCounts", "TrialRecord", "read_artifact"]
@@ -54,6 +55,8 @@ class MeasuredBlock:
     warmup_count: int = 0
     #: The earliest inferences, the first one included; enough to see what compiles itself.
     warmup_ns: array[int] = field(default_factory=lambda: array("q"))
+    #: What went on during its steady phase.
+    watched: Watched | None = None
     #: Whether the model's pages were really out of the page cache before loading.
     cold: bool = False
     #: Steady times of inferences in order of time.

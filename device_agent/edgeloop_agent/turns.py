@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from edgeloop_protocol.types.artifact import Artifact
@@ -23,6 +23,7 @@ from edgeloop_agent.blocks import new_block, note_opened, tell, warm_up
 from edgeloop_agent.energy import EnergyMeter
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.watch import Watcher
 from edgeloop_agent.guard import guarded
 from edgeloop_agent.phases import phase
 from edgeloop_agent.runner_use import RunnerUse
@@ -94,7 +95,7 @@ async def measure_turns(
         seats.sort(key=lambda seat: seat.block.position)
         for seat in seats:
             await guarded(context, seat.record, partial(_make_ready, seat=seat))
-        await _rotate(context, seats, meter)
+        await _watched(context, seats, meter)
     finally:
         await asyncio.gather(*(seat.use.close() for seat in seats))
     for seat in seats:
@@ -126,11 +127,30 @@ async def _make_ready(context: ExecutionContext, record: TrialRecord, *, seat: _
     tell(context, record, seat.block, "steady")
 
 
-async def _rotate(context: ExecutionContext, seats: Sequence[_Seat], meter: EnergyMeter) -> None:
+async def _watched(context: ExecutionContext, seats: Sequence[_Seat], meter: EnergyMeter) -> None:
+    """Let the trials take turns under one watch: what disturbs a round disturbs all of them."""
+    pids = [seat.use.pid for seat in seats if seat.record.alive and seat.use.pid is not None]
+    watcher = Watcher(context.board, pids[0] if pids else None, companions=pids)
+    await watcher.begin()
+    await _rotate(context, seats, meter, watcher)
+    watched = await watcher.end()
+    for seat in seats:
+        if watched is None or seat.use.pid in pids[:1]:
+            seat.block.watched = watched
+        else:
+            # Processor time and waits were counted for the first process only.
+            own = replace(watched.watch, runner_cpu_s=None, involuntary_switch_count=None)
+            seat.block.watched = replace(watched, watch=own)
+
+
+async def _rotate(
+    context: ExecutionContext, seats: Sequence[_Seat], meter: EnergyMeter, watcher: Watcher
+) -> None:
     forward = True
     while waiting := [seat for seat in seats if seat.record.alive and not _is_done(context, seat)]:
         for seat in waiting if forward else reversed(waiting):
             await guarded(context, seat.record, partial(_take_turn, seat=seat, meter=meter))
+        await watcher.between_batches()
         forward = not forward
 
 

@@ -269,3 +269,16 @@ def test_a_power_cut_after_an_acknowledgement_finds_that_prefix() -> None:
         assert resumed.written_bytes == 4
         resumed.write(b"456789")
         assert resumed.finish() == 10
+
+
+def test_of_the_blobs_that_were_made_here_the_newest_and_the_needed_stay(store: ContentStore) -> None:
+    sent = put(store, b"sent by a client")
+    needed = store.put(b"samples of a result that waits")
+    store.add_pin_source(lambda: {needed})
+    made = [store.put(f"samples {index}".encode()) for index in range(250)]
+    assert store.size_of(sent) is not None
+    assert store.size_of(needed) is not None
+    kept = [name for name in made if store.size_of(name) is not None]
+    assert kept == made[-len(kept) :]
+    assert len(kept) == 200
+    assert [b"".join(store.read_chunks(name)) for name in kept[-1:]] == [b"samples 249"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgeloop_foundation.ports.process import ProcessPort
@@ -16,6 +17,8 @@ from edgeloop_protocol.types.run import Simulation
 
 from edgeloop_agent.board import RealBoard, RunnerSession, RunnerStart
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.fitness.idle_temperature import IdleTemperature
+from edgeloop_agent.fitness.vitals import ClockPolicy, Seen, Vitals
 from edgeloop_agent.simulate.clock import SimulatedJobClock
 from edgeloop_agent.simulate.facts import build_facts
 from edgeloop_agent.simulate.parity import ParitySession
@@ -56,6 +59,7 @@ class SimulatedBoard:
         self._profile, self._seed, self._name = profile, seed, name
         self._state_directory = state_directory
         self._state = BoardState(profile)
+        self.idle_temperature = IdleTemperature()
         self.clock = SimulatedJobClock(idle=lambda seconds: self._state.advance(seconds, 0, "fp32"))
         self._host = RealBoard(state_directory, name, processes)
 
@@ -77,6 +81,29 @@ class SimulatedBoard:
             governor=self._profile.processor.governor,
             readings=self._state.readings(),
         )
+
+    async def vitals(self, runner_pids: Sequence[int] = ()) -> Vitals:
+        """Return what is simulated: sensors, memory, and a clock that does not follow the load."""
+        figures, processor = self._profile.memory, self._profile.processor
+        return Vitals(
+            monotonic_ns=self.clock.monotonic_ns(),
+            policies=Seen(
+                value=(
+                    ClockPolicy(
+                        name="policy0",
+                        governor=processor.governor,
+                        minimum_hz=processor.max_frequency_hz,
+                        maximum_hz=processor.max_frequency_hz,
+                    ),
+                )
+            ),
+            available_memory_bytes=Seen(value=figures.total_bytes - figures.reserved_bytes),
+            readings=self._state.readings(),
+        )
+
+    async def loop_speed(self) -> float | None:
+        """Return the simulated clock."""
+        return self._state.frequency_hz
 
     async def start_runner(self, start: RunnerStart) -> RunnerSession:
         """Return a simulated process; for parity, a real one of this machine: real numerics.

@@ -23,6 +23,11 @@ class ParitySession:
         """What keeps the real runner in."""
         return self._runner.isolation
 
+    @property
+    def pid(self) -> int | None:
+        """No process of the simulated board."""
+        return None
+
     async def request(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
         """Pass the command on; the version in the answer names the simulated runtime and the real one.
 

@@ -50,6 +50,7 @@ class SimulatedSession:
         board_seed: int,
     ) -> None:
         self.isolation = Isolation(tier="simulated")
+        self.pid: int | None = None
         self._profile, self._start = profile, start
         self._clock, self._state = clock, state
         self._board_seed = board_seed
@@ -213,7 +214,7 @@ class SimulatedSession:
         mean_factor = sum(self._samples.next_s() for _ in range(count)) / count / workload.nominal.point_s
         self._inferences += count
         self._pass(now.point_s * mean_factor * count, workload.threads, timeout_s)
-        provider = workload.runtime.providers[0]
+        provider = (self._start.settings.providers or workload.runtime.providers)[0]
         nodes = [
             {
                 "name": time.kernel.name,
