@@ -92,3 +92,6 @@ class Reading:
     reason: str = ""
     #: Where it was read, for example a sysfs path.
     source: str = ""
+    #: When it was taken, on the board's monotonic clock: later than that nothing is known of the value, so
+    #: two readings with the same time are one sample. Absent when the source has no time of its own.
+    time_ns: int | None = None

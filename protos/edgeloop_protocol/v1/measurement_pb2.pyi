@@ -150,6 +150,7 @@ class Reading(google.protobuf.message.Message):
     VALUE_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     SOURCE_FIELD_NUMBER: builtins.int
+    TIME_NS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Which sensor and channel, for example "thermal/x86_pkg_temp"."""
     unit: builtins.str
@@ -160,6 +161,10 @@ class Reading(google.protobuf.message.Message):
     """Why there is no value; empty when there is one."""
     source: builtins.str
     """Where it was read, for example a sysfs path."""
+    time_ns: builtins.int
+    """When it was taken, on the board's monotonic clock: later than that nothing is known of the value, so two
+    readings with the same time are one sample. Absent when the source has no time of its own.
+    """
     def __init__(
         self,
         *,
@@ -168,9 +173,13 @@ class Reading(google.protobuf.message.Message):
         value: builtins.float | None = ...,
         reason: builtins.str = ...,
         source: builtins.str = ...,
+        time_ns: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_value", b"_value", "value", b"value"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_value", b"_value", "name", b"name", "reason", b"reason", "source", b"source", "unit", b"unit", "value", b"value"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_time_ns", b"_time_ns", "_value", b"_value", "time_ns", b"time_ns", "value", b"value"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_time_ns", b"_time_ns", "_value", b"_value", "name", b"name", "reason", b"reason", "source", b"source", "time_ns", b"time_ns", "unit", b"unit", "value", b"value"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_time_ns", b"_time_ns"]) -> typing.Literal["time_ns"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_value", b"_value"]) -> typing.Literal["value"] | None: ...
 
 global___Reading = Reading
