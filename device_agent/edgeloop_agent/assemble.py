@@ -33,6 +33,7 @@ from edgeloop_protocol.types.run import (
 from edgeloop_agent.benchmark import StopRule, steady_state
 from edgeloop_agent.energy import EnergyMeter, summarise_energy
 from edgeloop_agent.execution import ExecutionContext
+from edgeloop_agent.power.sensor_watch import sensor_anomalies
 from edgeloop_agent.trial_record import MeasuredBlock, TrialRecord
 
 __all__ = ["Around", "assemble_run", "run_id"]
@@ -96,6 +97,7 @@ async def assemble_run(
         simulation=_simulation(context.board.simulation, record.interval_factor),
         context=spec.context,
         facts=around.facts,
+        anomalies=sensor_anomalies(meter.trace()) if measured and meter else (),
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_protocol.convert import to_json
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.conditions import Conditions
-from edgeloop_protocol.types.facts import Facts, RuntimeFacts
+from edgeloop_protocol.types.facts import Facts, RuntimeFacts, SensorFacts
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome, Simulation
 from edgeloop_protocol.types.trial import RuntimeSettings
 
@@ -25,8 +25,10 @@ from edgeloop_agent import __version__, inventory
 from edgeloop_agent.conditions import read_conditions
 from edgeloop_agent.directories import SCRATCH
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.power.sampler import Sampler, ThreadSampler
 from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
 from edgeloop_agent.sensors import SensorSet
+from edgeloop_agent.sensors.base import Sensor
 
 __all__ = [
     "Board",
@@ -109,6 +111,10 @@ class Board(Protocol):
 
     async def conditions(self) -> Conditions:
         """Return the state of the board now."""
+        ...
+
+    def sampler(self, sensor: SensorFacts) -> Sampler:
+        """Return what samples one of its sensors of power or energy while batches run."""
         ...
 
     async def start_runner(self, start: RunnerStart) -> RunnerSession:
@@ -194,6 +200,14 @@ class RealBoard:
         return await asyncio.to_thread(
             read_conditions, self._root, self._state_directory, self._fs, self.clock, self._sensors
         )
+
+    def attach_meters(self, meters: Sequence[Sensor]) -> None:
+        """Read these external meters beside the board's own sensors from now on."""
+        self._sensors.attach(meters)
+
+    def sampler(self, sensor: SensorFacts) -> Sampler:
+        """Return a sampler with a thread of its own."""
+        return ThreadSampler(sensor, self._sensors.reader(sensor.name, self.clock.monotonic_ns))
 
     async def start_runner(self, start: RunnerStart) -> RunnerProcess:
         """Exec a runner in a process group and an empty scratch directory of its own."""
