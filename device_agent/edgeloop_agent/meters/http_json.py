@@ -69,6 +69,9 @@ class HttpAddress:
             connection.connect()
             with _deadline(connection.sock, overdue):
                 body = self._exchange(connection, path)
+        except SensorFailedError:
+            # It is an OSError too, and has its sentence.
+            raise
         except ConnectionRefusedError as error:
             raise SensorAbsentError(f"nothing answers at {self.source(path)}") from error
         except (OSError, http.client.HTTPException) as error:
@@ -93,9 +96,9 @@ class HttpAddress:
 
     def _exchange(self, connection: http.client.HTTPConnection, path: str) -> bytes:
         connection.request("GET", path, headers={"Accept": "application/json", "Connection": "close"})
-        response = connection.getresponse()
-        self._check(int(response.status), path)
-        body = response.read(_BODY_BYTES_MAX + 1)
+        with contextlib.closing(connection.getresponse()) as response:
+            self._check(int(response.status), path)
+            body = response.read(_BODY_BYTES_MAX + 1)
         if len(body) > _BODY_BYTES_MAX:
             raise SensorUnsupportedError(f"{self.source(path)} answered more than {_BODY_BYTES_MAX} bytes")
         return body

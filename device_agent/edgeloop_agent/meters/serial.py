@@ -75,6 +75,9 @@ class SerialMeter(Meter):
         try:
             self._drop_old(descriptor)
             line, time_ns = self._newest_line(descriptor)
+        except SensorFailedError:
+            # It is an OSError too, and has its sentence.
+            raise
         except OSError as error:
             self.close()
             raise SensorFailedError(f"{self.address}: {error.strerror}; was it unplugged?") from error
