@@ -89,13 +89,16 @@ class _Collector:
         self._clock_ns = time.thread_time_ns if reader.waits_outside else time.perf_counter_ns
         self.samples: list[Sample] = []
         self.reading_ns = 0
+        self._cheapest_ns: int | None = None
 
     def take(self) -> None:
         """Take one sample; what could not be read is no sample."""
         before = self._clock_ns()
         readings = self._reader.read()
         now_ns = self._reader.now_ns()
-        self.reading_ns += self._clock_ns() - before
+        spent_ns = self._clock_ns() - before
+        self.reading_ns += spent_ns
+        self._cheapest_ns = spent_ns if self._cheapest_ns is None else min(self._cheapest_ns, spent_ns)
         sample = total_of(self._sensor, readings, now_ns)
         # A driver that repeats its last reading repeats its time: that is one sample, not two.
         if sample is None or (self.samples and sample.time_ns == self.samples[-1].time_ns):
@@ -104,6 +107,13 @@ class _Collector:
             self.samples.append(sample)
         else:
             self.samples[-1] = sample
+
+    def affordable_s(self, interval_s: float) -> float:
+        """Return the interval, longer where readings have turned out costly.
+
+        The cheapest of them counts: in the others the reader may have waited for a processor.
+        """
+        return max(interval_s, (self._cheapest_ns or 0) * _NS / _SHARE_AIM)
 
     def result(self, interval_s: float | None) -> Sampled:
         """Return everything."""
@@ -156,7 +166,8 @@ class ThreadSampler:
         last_ns = collector.samples[-1].time_ns if collector.samples else 0
         if self._interval_s is None or self._reader.now_ns() - last_ns >= self._interval_s / _NS:
             await asyncio.to_thread(collector.take)
-        return collector.result(self._interval_s)
+        asked_s = None if self._interval_s is None else collector.affordable_s(self._interval_s)
+        return collector.result(asked_s)
 
     async def _halt(self) -> None:
         thread, self._thread = self._thread, None
@@ -167,10 +178,11 @@ class ThreadSampler:
 
 def _sample_until(stop: threading.Event, collector: _Collector, interval_s: float) -> None:
     """Sample with this much time from one begin to the next; a late reading is not made up for by an early one."""
-    due = time.monotonic() + interval_s
+    due = time.monotonic() + collector.affordable_s(interval_s)
     while not stop.wait(max(0.0, due - time.monotonic())):
-        due = time.monotonic() + interval_s
+        begin = time.monotonic()
         collector.take()
+        due = begin + collector.affordable_s(interval_s)
 
 
 class SteppedSampler:

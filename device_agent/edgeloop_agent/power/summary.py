@@ -38,7 +38,13 @@ def summarise_energy(meter: EnergyMeter, spans: Sequence[EnergySpan]) -> Energy:
         # Idling of a sensor that cannot be trusted is no figure either.
         idle_w = Estimate.absent(distrust) if distrust else _idle(meter)
         absent = Estimate.absent(reason)
-        return Energy(gross_j=absent, above_idle_j=absent, mean_power_w=absent, idle_power_w=idle_w)
+        return Energy(
+            gross_j=absent,
+            above_idle_j=absent,
+            mean_power_w=absent,
+            idle_power_w=idle_w,
+            perturbation_share=_share(spans),
+        )
     idle = _baseline(sensor, meter.idle_before, meter.idle_after)
     seconds = sum(span.duration_s for span in spans)
     count = sum(span.inference_count for span in spans)
@@ -58,8 +64,14 @@ def summarise_energy(meter: EnergyMeter, spans: Sequence[EnergySpan]) -> Energy:
         rate_hz=sum(span.reading_count - 1 for span in spans) / seconds,
         idle_after_w=_power(sensor, meter.idle_after),
         error_fraction=sensor.error_fraction,
-        perturbation_share=min(1.0, sum(span.reading_s for span in spans) / seconds),
+        perturbation_share=_share(spans),
     )
+
+
+def _share(spans: Sequence[EnergySpan]) -> float | None:
+    """Return the share of the spans that reading took; None without spans."""
+    seconds = sum(span.duration_s for span in spans)
+    return min(1.0, sum(span.reading_s for span in spans) / seconds) if seconds else None
 
 
 def _distrust(meter: EnergyMeter) -> str:

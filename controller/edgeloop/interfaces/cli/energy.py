@@ -35,8 +35,8 @@ def energy() -> None:
 def align(ctx: click.Context, experiment_or_run: str, trace: Path, as_json: bool) -> None:
     """Align the trace of a meter on another machine to EXPERIMENT_OR_RUN ("latest" or an id) by its load pulses.
 
-    The runs need load pulses (``load_pulse = true`` in the benchmark). Nothing is recorded: the figures are printed with
-    the name of their source. Exit 1 when no run could be aligned.
+    The runs need load pulses (``load_pulse = true`` in the benchmark). Nothing is recorded: the figures are printed
+    with the name of their source. Exit 1 when no run could be aligned.
     """
     from edgeloop.interfaces import present
 
