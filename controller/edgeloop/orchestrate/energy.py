@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError
 from edgeloop_protocol.types.run import Run
 
+from edgeloop.observe.foreign_energy import ForeignEnergy, energy_of
+from edgeloop.observe.trace_file import read_trace
+
 if TYPE_CHECKING:
     from edgeloop.app import App
-    from edgeloop.observe.foreign_energy import ForeignEnergy
 
 __all__ = ["AlignedRun", "align_energy"]
 
@@ -39,9 +41,6 @@ def align_energy(app: App, experiment_or_run: str, trace: Path) -> tuple[Aligned
         NotFoundError: no such file, and no such experiment or run.
         InvalidInputError: the file is no trace.
     """
-    from edgeloop.observe.foreign_energy import energy_of
-    from edgeloop.observe.trace_file import read_trace
-
     found = read_trace(trace)
     rows = []
     for run in _runs(app, experiment_or_run):

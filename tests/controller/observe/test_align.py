@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
+from edgeloop.app import App
+from edgeloop.interfaces.cli.main import cli
 from edgeloop.observe.align import align
 from edgeloop.observe.foreign_energy import energy_of
 from edgeloop.observe.trace_file import MeterTrace, read_trace
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError
 from edgeloop_protocol.types.conditions import Phase
 from edgeloop_protocol.types.measurement import Estimate
-from edgeloop_protocol.types.run import Block, Outcome, Run, Simulation, Source, Timing
+from edgeloop_protocol.types.run import Block, Outcome, Run, Simulation, Source, SpooledRun, Timing
 from edgeloop_protocol.types.trial import Benchmark, Trial
 
 S = 1_000_000_000
@@ -208,3 +212,30 @@ def test_a_file_that_is_no_trace_says_why(tmp_path: Path, text: str, says: str) 
         read_trace(tmp_path / "trace.csv")
     with pytest.raises(NotFoundError):
         read_trace(tmp_path / "other.csv")
+
+
+def test_the_verb_prints_energy_with_its_source(tmp_path: Path) -> None:
+    with App.open(tmp_path / "home") as app:
+        app.records.ingest(SpooledRun(epoch="e", sequence=1, run=make_run()), "pi")
+    trace = make_trace()
+    lines = (
+        f"{time_ns / S:.6f},{watts}" for time_ns, watts in zip(trace.times_ns, trace.values, strict=True)
+    )
+    (tmp_path / "plug.csv").write_text("time_s,power_w\n" + "\n".join(lines))
+
+    def call(*words: str) -> Result:
+        return CliRunner().invoke(
+            cli,
+            ["--home", str(tmp_path / "home"), "--quiet", "energy", "align", *words],
+        )
+
+    plain = call("r1", "--trace", str(tmp_path / "plug.csv"))
+    assert plain.exit_code == 0, plain.output
+    assert "per inference" in plain.output
+    assert "from plug.csv, aligned to" in plain.output
+    document = call("r1", "--trace", str(tmp_path / "plug.csv"), "--json")
+    assert document.exit_code == 0, document.output
+    (row,) = json.loads(document.stdout)["runs"]
+    assert row["energy"]["source"] == "plug.csv"
+    assert row["energy"]["gross_j"]["value"] == pytest.approx(BUSY_W * 4.0 / COUNT, rel=0.03)
+    assert call("nothing", "--trace", str(tmp_path / "plug.csv")).exit_code == 2
