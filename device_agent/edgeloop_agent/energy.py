@@ -43,7 +43,7 @@ class EnergyMeter:
         self._busy_ns: list[tuple[int, int]] = []
         self._begin_ns = 0
         self._interval_s: float | None = None
-        self._reading_share = 0.0
+        self._reading_s = self._measured_s = 0.0
 
     @classmethod
     async def prepare(cls, board: Board) -> EnergyMeter:
@@ -91,8 +91,9 @@ class EnergyMeter:
         sampled = await self._sampler.end()
         self._keep(sampled, end_ns, busy=inference_count > 0)
         span = _span(self.sensor, sampled, inference_count)
-        if span is not None:
-            self._reading_share = max(self._reading_share, span.reading_s / span.duration_s)
+        if span is not None and inference_count > 0:
+            self._reading_s += span.reading_s
+            self._measured_s += span.duration_s
         if inference_count == 0:
             self._note_idle(span)
         return span
@@ -106,7 +107,7 @@ class EnergyMeter:
             samples=tuple(self._samples),
             busy_ns=tuple(self._busy_ns),
             interval_s=self._interval_s,
-            reading_share=self._reading_share,
+            reading_share=self._reading_s / self._measured_s if self._measured_s else 0.0,
             wrap_count=self._sampler.wrap_count,
         )
 

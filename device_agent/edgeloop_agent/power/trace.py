@@ -51,7 +51,7 @@ class Trace:
     busy_ns: Sequence[tuple[int, int]] = field(default_factory=tuple)
     #: Time between two readings that was asked for; absent for a counter, which is read at both ends.
     interval_s: float | None = None
-    #: Largest share of a span that reading took.
+    #: Share of the stretches of load that reading took.
     reading_share: float = 0.0
     #: Times that the driver has seen a counter wrap and has gone on across it.
     wrap_count: int = 0
