@@ -39,6 +39,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", default="", help="name for people; the host's name, or the profile's")
     add("--simulate", default="", metavar="PROFILE", help="stand on a simulated board instead of this one")
     add("--seed", type=int, default=0, help="seed of the simulated board's noise")
+    add(
+        "--meter",
+        action="append",
+        default=[],
+        metavar="KIND=ADDRESS",
+        help="an external meter of this board: shelly=http://HOST, tasmota=http://HOST, serial=DEVICE; repeatable",
+    )
     add("--reserve-bytes", type=int, default=128 << 20, help="space kept free for results")
     add("--store-bytes", type=int, default=8 << 30, help="most that blobs may take")
     return parser

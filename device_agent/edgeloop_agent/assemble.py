@@ -35,6 +35,7 @@ from edgeloop_agent.benchmark import StopRule, steady_state
 from edgeloop_agent.energy import EnergyMeter, EnergySpan, summarise_energy
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.fitness.anomalies import SeenBlock, SeenTrial, find_anomalies
+from edgeloop_agent.power.sensor_watch import sensor_anomalies
 from edgeloop_agent.samples import ThinnedSamples, to_bytes
 from edgeloop_agent.trial_record import MeasuredBlock, TrialRecord
 
@@ -109,7 +110,10 @@ async def assemble_run(
         sustained=record.sustained,
         scenario=record.scenario,
         preflight=around.preflight,
-        anomalies=_anomalies(record, spec.benchmark.series, around),
+        anomalies=(
+            *_anomalies(record, spec.benchmark.series, around),
+            *(sensor_anomalies(meter.trace()) if meter else ()),
+        ),
     )
 
 

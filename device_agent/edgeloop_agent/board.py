@@ -18,7 +18,7 @@ from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_protocol.convert import to_json
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.conditions import Conditions
-from edgeloop_protocol.types.facts import Facts, RuntimeFacts
+from edgeloop_protocol.types.facts import Facts, RuntimeFacts, SensorFacts
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome, Simulation
 from edgeloop_protocol.types.trial import RuntimeSettings
 
@@ -30,8 +30,10 @@ from edgeloop_agent.fitness.idle_temperature import IdleTemperature
 from edgeloop_agent.fitness.kernel_files import read_vitals
 from edgeloop_agent.fitness.memory_group import MemoryGroup
 from edgeloop_agent.fitness.vitals import Vitals
+from edgeloop_agent.power.sampler import Sampler, ThreadSampler
 from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
 from edgeloop_agent.sensors import SensorSet
+from edgeloop_agent.sensors.base import Sensor
 from edgeloop_agent.sensors.clock_probe import ClockProbe
 
 __all__ = [
@@ -131,6 +133,10 @@ class Board(Protocol):
 
     async def vitals(self, runner_pids: Sequence[int] = ()) -> Vitals:
         """Return what tells whether this moment is fit to measure, with the work of a runner and its companions."""
+        ...
+
+    def sampler(self, sensor: SensorFacts) -> Sampler:
+        """Return what samples one of its sensors of power or energy while batches run."""
         ...
 
     async def loop_speed(self) -> float | None:
@@ -239,6 +245,14 @@ class RealBoard:
         with contextlib.suppress(ArithmeticError):
             return (await asyncio.to_thread(self._clock_probe.measure)).loops_per_s
         return None
+
+    def attach_meters(self, meters: Sequence[Sensor]) -> None:
+        """Read these external meters beside the board's own sensors from now on."""
+        self._sensors.attach(meters)
+
+    def sampler(self, sensor: SensorFacts) -> Sampler:
+        """Return a sampler with a thread of its own."""
+        return ThreadSampler(sensor, self._sensors.reader(sensor.name, self.clock.monotonic_ns))
 
     async def start_runner(self, start: RunnerStart) -> RunnerProcess:
         """Exec a runner in a process group and an empty scratch directory of its own."""

@@ -48,6 +48,8 @@ def _listener(options: argparse.Namespace) -> Listener:
 
 def _board(options: argparse.Namespace, state: Path) -> Board:
     processes = SystemProcesses()
+    if options.simulate and options.meter:
+        raise InvalidInputError("--meter is for this board: a simulated one has no wires to measure.")
     if options.simulate:
         from edgeloop_profiles import load_profile
 
@@ -57,7 +59,12 @@ def _board(options: argparse.Namespace, state: Path) -> Board:
         return SimulatedBoard(profile, options.seed, options.name or profile.name, state, processes)
     from edgeloop_agent.board import RealBoard
 
-    return RealBoard(state, options.name or socket.gethostname(), processes, Path("/"))
+    board = RealBoard(state, options.name or socket.gethostname(), processes, Path("/"))
+    if options.meter:
+        from edgeloop_agent.meters import open_meters
+
+        board.attach_meters(open_meters(options.meter))
+    return board
 
 
 async def _execute(context: ExecutionContext) -> tuple[Run, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from edgeloop_agent.energy import EnergyMeter, summarise_energy
+from edgeloop_agent.power.sampler import Sampler, SensorReader, SteppedSampler
 from edgeloop_protocol.types.conditions import Conditions
 from edgeloop_protocol.types.facts import Facts, Hardware, OperatingSystem, SensorFacts
 from edgeloop_protocol.types.measurement import Reading
@@ -44,13 +45,19 @@ class KnownBoard:
             sensors=self._sensors,
         )
 
-    async def conditions(self) -> Conditions:
-        readings = (
+    def readings(self) -> tuple[Reading, ...]:
+        return (
             Reading(name="rapl/0/package-0", unit="joule", value=self._energy_j),
             Reading(name="rapl/0:0/core", unit="joule", value=7.0),
             Reading(name="meter/input", unit="watt", value=self.power_w),
         )
-        return Conditions(wall_time_s=0.0, monotonic_ns=self._now_ns, readings=readings)
+
+    async def conditions(self) -> Conditions:
+        return Conditions(wall_time_s=0.0, monotonic_ns=self._now_ns, readings=self.readings())
+
+    def sampler(self, sensor: SensorFacts) -> Sampler:
+        reader = SensorReader(read=self.readings, now_ns=self.monotonic_ns, wrap_count=lambda: 0)
+        return SteppedSampler(sensor, reader)
 
     async def start_runner(self, start: Any) -> Any:
         raise NotImplementedError
@@ -78,7 +85,10 @@ async def test_energy_per_inference_is_power_times_time(sensor: SensorFacts, sco
     assert energy.mean_power_w.value == pytest.approx(5.0)
     assert energy.gross_j.value == pytest.approx(0.05)
     assert energy.above_idle_j.value == pytest.approx(0.03)
-    assert energy.gross_j.low == pytest.approx(0.05)
+    # Three equal spans: what is left is one period of the sensor at the ends of one second.
+    period_s = sensor.period_s or 0.0
+    assert energy.gross_j.low == pytest.approx(0.05 * (1 - period_s))
+    assert energy.gross_j.high == pytest.approx(0.05 * (1 + period_s))
 
 
 async def test_the_sensor_that_covers_most_is_taken() -> None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from edgeloop.domain.divergence import Divergence
     from edgeloop.domain.probe import ProbedFacts
     from edgeloop.orchestrate.devices import DoctorFinding
+    from edgeloop.orchestrate.energy import AlignedRun
     from edgeloop.orchestrate.validate import GateResult
 
 __all__ = [
@@ -254,6 +255,13 @@ class Edgeloop:
             # The store's files are read-only because they never change; a copy belongs to the user.
             file.chmod(0o644)
         return whole, directory
+
+    def align_energy(self, experiment_or_run: str, trace: Path) -> tuple[AlignedRun, ...]:
+        """Align a meter's trace to runs by their load pulses and return energy per inference, or why there is none."""
+        from edgeloop.orchestrate.energy import align_energy
+
+        with self._open() as app:
+            return align_energy(app, experiment_or_run, trace)
 
     def facts(self, devices: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec, Facts | None, str], ...]:
         """Return each device with what it found out about itself, or with the reason why it did not answer."""

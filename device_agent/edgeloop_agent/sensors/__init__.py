@@ -7,6 +7,7 @@ driver cannot use and one that failed are three different answers, and none of t
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeloop_foundation.errors import NotFoundError
@@ -14,6 +15,7 @@ from edgeloop_foundation.registry import Registry
 from edgeloop_protocol.types.facts import SensorFacts
 from edgeloop_protocol.types.measurement import Reading
 
+from edgeloop_agent.power.sampler import SensorReader
 from edgeloop_agent.sensors.base import Sensor
 
 __all__ = ["BUILTIN", "SENSORS", "SensorSet"]
@@ -76,3 +78,32 @@ class SensorSet:
         """Read every sensor once; takes milliseconds."""
         with self._lock:
             return tuple(reading for sensor in self._sensors for reading in sensor.read())
+
+    def attach(self, sensors: Sequence[Sensor]) -> None:
+        """Add sensors that no root tells of, such as external meters; they are probed and read like all others."""
+        with self._lock:
+            self._sensors.extend(sensors)
+
+    def reader(self, name: str, now_ns: Callable[[], int]) -> SensorReader:
+        """Return one sensor alone, for a sampler.
+
+        Raises:
+            NotFoundError: no sensor of that name.
+        """
+        found = next((sensor for sensor in self._sensors if sensor.name == name), None)
+        if found is None:
+            known = ", ".join(sensor.name for sensor in self._sensors)
+            raise NotFoundError(f"unknown sensor {name!r}; known are {known}.")
+        sensor = found
+
+        def read() -> tuple[Reading, ...]:
+            with self._lock:
+                return sensor.read()
+
+        return SensorReader(
+            read=read,
+            now_ns=now_ns,
+            # Few drivers count wraps, and few wait for something that is not on the board.
+            wrap_count=lambda: int(getattr(sensor, "wrap_count", 0)),
+            waits_outside=bool(getattr(sensor, "waits_outside", False)),
+        )

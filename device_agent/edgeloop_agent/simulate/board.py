@@ -12,13 +12,14 @@ from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_profiles.predict import BASIS
 from edgeloop_profiles.profile import Profile
 from edgeloop_protocol.types.conditions import Conditions
-from edgeloop_protocol.types.facts import Facts
+from edgeloop_protocol.types.facts import Facts, SensorFacts
 from edgeloop_protocol.types.run import Simulation
 
 from edgeloop_agent.board import RealBoard, RunnerSession, RunnerStart
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.idle_temperature import IdleTemperature
 from edgeloop_agent.fitness.vitals import ClockPolicy, Seen, Vitals
+from edgeloop_agent.power.sampler import Sampler, SensorReader, SteppedSampler
 from edgeloop_agent.simulate.clock import SimulatedJobClock
 from edgeloop_agent.simulate.facts import build_facts
 from edgeloop_agent.simulate.parity import ParitySession
@@ -104,6 +105,11 @@ class SimulatedBoard:
     async def loop_speed(self) -> float | None:
         """Return the simulated clock."""
         return self._state.frequency_hz
+
+    def sampler(self, sensor: SensorFacts) -> Sampler:
+        """Return a sampler that looks between batches: job time passes with them, not by itself."""
+        reader = SensorReader(read=self._state.readings, now_ns=self.clock.monotonic_ns, wrap_count=lambda: 0)
+        return SteppedSampler(sensor, reader)
 
     async def start_runner(self, start: RunnerStart) -> RunnerSession:
         """Return a simulated process; for parity, a real one of this machine: real numerics.

@@ -9,7 +9,7 @@ from edgeloop_foundation.statistics.early_stopping import (
     early_stopping_estimate,
     early_stopping_fast_count_min,
 )
-from edgeloop_foundation.statistics.energy import integrate_energy
+from edgeloop_foundation.statistics.energy import integrate_between, integrate_energy, interpolate
 from edgeloop_foundation.statistics.order import quantile, quantile_interval, sample_floor
 from edgeloop_foundation.statistics.robust import median_absolute_deviation, tukey_outliers
 from edgeloop_foundation.statistics.student import student_t_interval, student_t_quantile
@@ -19,7 +19,9 @@ __all__ = [
     "binomial_two_sided_p",
     "early_stopping_estimate",
     "early_stopping_fast_count_min",
+    "integrate_between",
     "integrate_energy",
+    "interpolate",
     "median_absolute_deviation",
     "quantile",
     "quantile_interval",

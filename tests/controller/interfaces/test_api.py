@@ -45,11 +45,13 @@ def test_every_verb_is_a_method() -> None:
     other_names = {
         "artifact": {"artifacts", "get_artifact"},
         "device": {"facts", "doctor", "probe"},
+        "energy": {"align_energy"},
         "init": set(),
     }
     for verb in _VERBS:
         assert other_names.get(verb, {verb}) <= methods
     assert methods == {
+        "align_energy",
         "analyze",
         "artifacts",
         "assess",

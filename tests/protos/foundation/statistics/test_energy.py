@@ -6,7 +6,7 @@ import math
 
 import pytest
 from edgeloop_foundation.errors import InvalidInputError
-from edgeloop_foundation.statistics import integrate_energy
+from edgeloop_foundation.statistics import integrate_between, integrate_energy, interpolate
 
 
 def test_constant_power_times_duration() -> None:
@@ -31,3 +31,24 @@ def test_large_time_stamps_lose_nothing() -> None:
 def test_readings_that_mean_nothing_are_refused(times_ns: list[int], powers_w: list[float]) -> None:
     with pytest.raises(InvalidInputError):
         integrate_energy(times_ns, powers_w)
+
+
+RAMP_NS, RAMP_W = [0, 1_000_000_000, 3_000_000_000], [0.0, 2.0, 6.0]
+
+
+def test_a_stretch_of_a_ramp_is_cut_at_both_ends() -> None:
+    # Power is twice the time: the integral from 0.5 s to 2.5 s is 2.5^2 - 0.5^2.
+    assert integrate_between(RAMP_NS, RAMP_W, 500_000_000, 2_500_000_000) == pytest.approx(6.0)
+    assert integrate_between(RAMP_NS, RAMP_W, 0, 3_000_000_000) == pytest.approx(9.0)
+    assert integrate_between(RAMP_NS, RAMP_W, 1_200_000_000, 1_300_000_000) == pytest.approx(0.25)
+
+
+def test_a_value_between_two_readings_lies_on_their_line() -> None:
+    assert interpolate(RAMP_NS, RAMP_W, 2_000_000_000) == pytest.approx(4.0)
+    assert interpolate(RAMP_NS, RAMP_W, 1_000_000_000) == 2.0
+
+
+@pytest.mark.parametrize(("start_ns", "end_ns"), [(-1, 5), (5, 3_000_000_001), (7, 7), (9, 8)])
+def test_a_stretch_that_was_not_read_is_refused(start_ns: int, end_ns: int) -> None:
+    with pytest.raises(InvalidInputError):
+        integrate_between(RAMP_NS, RAMP_W, start_ns, end_ns)
