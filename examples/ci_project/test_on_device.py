@@ -1,0 +1,19 @@
+"""What has to hold on every device before ``model.onnx`` is shipped."""
+
+from __future__ import annotations
+
+from edgeloop.interfaces.gate.device import Device
+
+
+def test_outputs_agree_with_the_reference(device: Device) -> None:
+    measured = device.measure("model.onnx", data="shapes.npz", reference="reference.onnx")
+    measured.assert_parity()
+
+
+def test_it_is_not_slower_than_the_reference(device: Device) -> None:
+    measured = device.measure("model.onnx", data="shapes.npz", reference="reference.onnx")
+    measured.assert_no_regression("reference.onnx", max_slowdown="5%")
+
+
+def test_it_stays_within_its_budgets(device: Device) -> None:
+    device.assert_budgets("model.onnx", data="shapes.npz", reference="reference.onnx")
