@@ -7,7 +7,6 @@ one file then. Everything else is imported when a test asks for ``device``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +82,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def edgeloop_device(request: pytest.FixtureRequest) -> Iterator[Device]:
+def edgeloop_device(request: pytest.FixtureRequest) -> Device:
     """The device behind ``device``; a project may define a ``device`` of its own beside it."""
     __tracebackhide__ = True
     if not request.param:
@@ -99,7 +98,7 @@ def edgeloop_device(request: pytest.FixtureRequest) -> Iterator[Device]:
         failure = f"edgeloop: {error}"
     if failure:
         pytest.fail(failure, pytrace=False)
-    yield found
+    return found
 
 
 def _session_device(config: pytest.Config, word: str) -> Device:

@@ -116,9 +116,7 @@ class GateDevice:
         (gated,) = await self._job(((_label(request.model), digest),), request, listener)
         return gated
 
-    async def compare(
-        self, baseline: str, request: GateRequest, listener: Listener
-    ) -> tuple[Gated, Gated]:
+    async def compare(self, baseline: str, request: GateRequest, listener: Listener) -> tuple[Gated, Gated]:
         """Measure ``baseline`` and the model of ``request`` interleaved and return both in this order.
 
         The gains of the second are over the first, paired round by round.
@@ -168,9 +166,7 @@ class GateDevice:
 
     async def _prepare(self, model: str, request: GateRequest, listener: Listener) -> Prepared:
         seed = request.benchmark.seed
-        return await asyncio.to_thread(
-            prepare, self._app, model, request.data, request.state, seed, listener
-        )
+        return await asyncio.to_thread(prepare, self._app, model, request.data, request.state, seed, listener)
 
     async def _job(
         self, artifacts: tuple[tuple[str, str], ...], request: GateRequest, listener: Listener
@@ -230,9 +226,7 @@ class GateDevice:
         async with AsyncExitStack() as stack:
             if self.spec.transport in _STARTED_BY_US:
                 lock = self._app.state_directory / "agents" / f"{uuid.uuid5(_SPACE, self.spec.name)}.lock"
-                await stack.enter_async_context(
-                    hold_file(lock, self._lease_wait_s, self.spec.name, listener)
-                )
+                await stack.enter_async_context(hold_file(lock, self._lease_wait_s, self.spec.name, listener))
             fleet = await stack.enter_async_context(open_fleet(self._app, (self.spec,), seed=0))
             ((_, device),) = fleet
             if isinstance(device, EdgeloopError):

@@ -24,6 +24,8 @@ from edgeloop.select.decide import check_constraint
 __all__ = ["GateCheck", "hold_bound", "hold_parity", "hold_slowdown", "objection", "samples_that_decide"]
 
 _SAMPLES_MAX = 1_000_000
+_ROUNDS_BELOW = 30
+"""A paired ratio rests on rounds; there are never more of them than this."""
 _OUTSIDE = frozenset({Outcome.CANCELLED, Outcome.HARNESS_ERROR, Outcome.GATE_REFUSED, Outcome.DEVICE_ERROR})
 """Ends that do not tell anything about the model."""
 
@@ -79,7 +81,9 @@ def objection(run: Run) -> str:
         why = run.failure_reason or run.failure_kind.value.replace("_", " ")
         if run.outcome is Outcome.GATE_REFUSED or run.failure_kind is FailureKind.UNFIT_DEVICE:
             return f"the device was refused as unfit to measure: {why.rstrip('.')}"
-        what = "the run says nothing about the model" if run.outcome in _OUTSIDE else "it failed on the device"
+        what = (
+            "the run says nothing about the model" if run.outcome in _OUTSIDE else "it failed on the device"
+        )
         return f"{what} ({run.failure_kind.value.replace('_', ' ')}): {why.rstrip('.')}"
     if run.source is Source.THIRD_PARTY:
         return "the figures are third-party, nobody measured them here"
@@ -160,7 +164,7 @@ def samples_that_decide(estimate: Estimate, bound: float) -> int | None:
     if distance == 0.0:
         return None
     count = math.ceil(estimate.sample_count * (half / distance) ** 2)
-    return count if estimate.sample_count < count <= _SAMPLES_MAX else None
+    return count if count > estimate.sample_count else None
 
 
 def _what_would_decide(estimate: Estimate, bound: float) -> str:
@@ -169,7 +173,7 @@ def _what_would_decide(estimate: Estimate, bound: float) -> str:
     count = samples_that_decide(estimate, bound)
     if count is None:
         return ""
-    what = "rounds" if estimate.sample_count < 30 else "samples"
+    what = "rounds" if estimate.sample_count < _ROUNDS_BELOW else "samples"
+    if count > _SAMPLES_MAX:
+        return f"; it lies so near that no usable number of {what} would decide"
     return f"; about {count} {what} instead of {estimate.sample_count} would decide, if the estimate stays"
-
-

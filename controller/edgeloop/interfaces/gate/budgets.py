@@ -105,7 +105,9 @@ def device_classes(name: str, transport: str, facts: Facts) -> tuple[str, ...]:
 def samples_needed(budgets: Sequence[Budget]) -> int:
     """Return the fewest samples that allow every quantile that is bounded."""
     asked = {quantity for budget in budgets for quantity, _ in budget.bounds()}
-    return max([sample_floor(_QUANTILES[quantity]) for quantity in asked if quantity in _QUANTILES], default=1)
+    return max(
+        [sample_floor(_QUANTILES[quantity]) for quantity in asked if quantity in _QUANTILES], default=1
+    )
 
 
 def matching(budgets: Sequence[Budget], names: Sequence[str], classes: Sequence[str]) -> tuple[Budget, ...]:

@@ -21,7 +21,7 @@ from edgeloop.interfaces.gate.options import GateOptions, read_configuration
 from edgeloop.interfaces.gate.record import PROPERTY, Row
 from edgeloop.interfaces.gate.result import Result
 from edgeloop.interfaces.options import parse_devices, parse_state
-from edgeloop.orchestrate.gate import GateDevice, Gated, GateRequest
+from edgeloop.orchestrate.gate import Gated, GateDevice, GateRequest
 
 __all__ = ["Device", "GateSession"]
 
@@ -115,9 +115,7 @@ class Device:
         """What the device found out about itself."""
         __tracebackhide__ = True
         if self._facts is None:
-            self._facts = self.sentence(
-                lambda: self._session.run(self._gate.facts(self._session.listener))
-            )
+            self._facts = self.sentence(lambda: self._session.run(self._gate.facts(self._session.listener)))
         return self._facts
 
     @property

@@ -21,7 +21,7 @@ class Row:
     check: str
     #: "passed", "failed", "undecided" or "recorded".
     verdict: str
-    #: "measured", "simulated" or "third_party".
+    #: "measured", "simulated" or "third_party"; "host" for a fact of the file alone.
     source: str
     #: Basis of predicted figures; empty for measured ones.
     basis: str

@@ -141,9 +141,7 @@ class Result:
     def _assert_bounds(self, bounds: dict[str, str]) -> None:
         __tracebackhide__ = True
         if not bounds:
-            pytest.fail(
-                "edgeloop: nothing is asserted; name a bound, for example p95='30ms'.", pytrace=False
-            )
+            pytest.fail("edgeloop: nothing is asserted; name a bound, for example p95='30ms'.", pytrace=False)
         self._device.settle(self._device.sentence(lambda: self.check_bounds(tuple(bounds.items()))))
 
     def _regression(self, baseline: str | Path | None, allowed: float, of: str) -> Row:
@@ -230,21 +228,21 @@ class Result:
     def _undecided(self, check: str, reason: str) -> Row:
         absent = Estimate.absent(reason)
         return self._row(
-            GateCheck(
-                check=check, verdict=Verdict.UNDECIDED, reason=reason, estimate=absent, unit="ratio"
-            )
+            GateCheck(check=check, verdict=Verdict.UNDECIDED, reason=reason, estimate=absent, unit="ratio")
         )
 
     def _row(self, check: GateCheck, run: Run | None = None) -> Row:
         run = run or self.run
         predicted = run.source is Source.SIMULATED
+        # Size is read from the file itself, on a simulated board too.
+        of_file = check.check.startswith("size ")
         return Row(
             device=self._device.name,
             model=self.model,
             check=check.check,
             verdict=check.verdict.value,
-            source=run.source.value,
-            basis=run.simulation.basis if predicted and run.simulation else "",
+            source="host" if of_file else run.source.value,
+            basis=run.simulation.basis if predicted and run.simulation and not of_file else "",
             series=run.benchmark.series,
             value=check.estimate.value,
             low=check.estimate.low,
