@@ -111,7 +111,7 @@ def refusal(baseline: Baseline, run: Run, facts: Facts) -> str:
         ("series", baseline.series, run.benchmark.series),
         ("runtime version", baseline.runtime_version, run.runtime_version),
         ("batch size", baseline.batch_size, run.benchmark.batch_size),
-        ("runtime settings", baseline.settings, run.trial.settings),
+        ("set of runtime settings", baseline.settings, run.trial.settings),
     ):
         if then != now:
             return f"{known} has another {what} ({_short(then)}, now {_short(now)})"

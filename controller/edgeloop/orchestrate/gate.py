@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from edgeloop_foundation.errors import BusyError, EdgeloopError, InvalidInputError, UnavailableError
 from edgeloop_protocol.types.artifact import StateBinding
 from edgeloop_protocol.types.facts import Facts
-from edgeloop_protocol.types.run import Run
+from edgeloop_protocol.types.run import Outcome, Run
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
 from edgeloop.domain.candidate import Candidate, CandidateState
@@ -40,6 +40,7 @@ __all__ = ["GateDevice", "GateRequest", "Gated", "hold_file"]
 
 _STARTED_BY_US = ("local", "simulated")
 _LOOK_S = 0.25
+_ATTEMPTS = 3
 _DIGEST_LENGTH = 64
 
 
@@ -113,7 +114,7 @@ class GateDevice:
             EdgeloopError: the model or data cannot be used, or the device did not do its work.
         """
         digest = await self._artifact(request, listener)
-        (gated,) = await self._job(((_label(request.model), digest),), request, listener)
+        (gated,) = await self._undisturbed(((_label(request.model), digest),), request, listener)
         return gated
 
     async def compare(self, baseline: str, request: GateRequest, listener: Listener) -> tuple[Gated, Gated]:
@@ -134,7 +135,7 @@ class GateDevice:
             measure_memory=False,
             measure_nodes=False,
         )
-        first, second = await self._job(pair, replace(request, benchmark=benchmark), listener)
+        first, second = await self._undisturbed(pair, replace(request, benchmark=benchmark), listener)
         return first, second
 
     def keeps(self, digest: str) -> bool:
@@ -167,6 +168,24 @@ class GateDevice:
     async def _prepare(self, model: str, request: GateRequest, listener: Listener) -> Prepared:
         seed = request.benchmark.seed
         return await asyncio.to_thread(prepare, self._app, model, request.data, request.state, seed, listener)
+
+    async def _undisturbed(
+        self, artifacts: tuple[tuple[str, str], ...], request: GateRequest, listener: Listener
+    ) -> tuple[Gated, ...]:
+        """Measure, again where something disturbed it; every attempt is recorded.
+
+        Whether it is repeated depends on the disturbance alone, never on the figures, so that nothing is selected.
+        """
+        from edgeloop.select.gate import objection
+
+        for attempt in range(1, _ATTEMPTS + 1):
+            gated = await self._job(artifacts, request, listener)
+            disturbed = [objection(g.run) for g in gated if g.run.outcome is Outcome.SUCCESS]
+            against = next(filter(None, disturbed), "")
+            if not against or attempt == _ATTEMPTS:
+                break
+            listener.note(f"{self.spec.name}: {against}; measured again ({attempt + 1} of {_ATTEMPTS}).")
+        return gated
 
     async def _job(
         self, artifacts: tuple[tuple[str, str], ...], request: GateRequest, listener: Listener

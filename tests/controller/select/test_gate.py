@@ -171,7 +171,7 @@ def test_a_baseline_is_for_its_own_conditions_only() -> None:
     assert "another device" in refusal(known, run, other)
     assert refusal(known, run, replace(facts, device_id="installed anew")) == ""
     settings = replace(run, trial=replace(run.trial, settings=RuntimeSettings(intra_op_threads=7)))
-    assert "another runtime settings" in refusal(known, settings, facts)
+    assert "another set of runtime settings" in refusal(known, settings, facts)
     batch = replace(run, benchmark=replace(run.benchmark, batch_size=9))
     assert "another batch size" in refusal(known, batch, facts)
 

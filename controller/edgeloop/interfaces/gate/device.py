@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 from edgeloop_foundation.errors import EdgeloopError
 from edgeloop_protocol.types.facts import Facts
+from edgeloop_protocol.types.run import Run
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
 from edgeloop.app import App
@@ -22,6 +23,8 @@ from edgeloop.interfaces.gate.record import PROPERTY, Row
 from edgeloop.interfaces.gate.result import Result
 from edgeloop.interfaces.options import parse_devices, parse_state
 from edgeloop.orchestrate.gate import Gated, GateDevice, GateRequest
+from edgeloop.orchestrate.regression import RegressionRequest, hold_regression, keep_as_baseline
+from edgeloop.select.gate import GateCheck
 
 __all__ = ["Device", "GateSession"]
 
@@ -195,17 +198,24 @@ class Device:
         text = str(model)
         return str(self.root / text) if (self.root / text.partition(":")[0]).exists() else text
 
-    def keeps(self, digest: str) -> bool:
-        """Return whether an artifact is at hand on this host."""
-        return self._gate.keeps(digest)
-
-    def compare(self, baseline: str, request: GateRequest) -> tuple[Gated, Gated]:
-        """Measure a baseline and a model interleaved.
+    def hold_regression(
+        self, gated: Gated, measured: GateRequest, asked: RegressionRequest
+    ) -> tuple[GateCheck, Run]:
+        """Return the answer on a regression and the run it rests on.
 
         Raises:
-            EdgeloopError: one of them cannot be used, or the device did not do its work.
+            EdgeloopError: the baseline cannot be read or measured.
         """
-        return self._session.run(self._gate.compare(baseline, request, self._session.listener))
+        session = self._session
+        return session.run(hold_regression(self._gate, gated, measured, asked, session.listener))
+
+    def keep_as_baseline(self, gated: Gated, asked: RegressionRequest) -> GateCheck:
+        """Record a measurement in the file of baselines.
+
+        Raises:
+            EdgeloopError: the file cannot be used.
+        """
+        return keep_as_baseline(self._gate, gated, asked)
 
     def settle(self, rows: Sequence[Row]) -> None:
         """Record every row; fail the test, in one paragraph for each, with what did not pass."""
