@@ -76,6 +76,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "edgeloop_device" in metafunc.fixturenames:
         words = _words(metafunc.config) or [""]
         names = [word.partition("=")[0] if "=" in word else word for word in words]
+        if len(set(names)) < len(names):
+            raise pytest.UsageError(
+                f"edgeloop: two devices have one name among {', '.join(names)}; name them apart."
+            )
         metafunc.parametrize(
             "edgeloop_device", words, indirect=True, scope="session", ids=[n or "no-device" for n in names]
         )

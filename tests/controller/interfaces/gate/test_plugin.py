@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,6 +19,7 @@ import pytest
 from tests.end_to_end.conftest import CLASSES, FEATURES, HIDDEN, two_layer_model
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.timeout(400)
 
 BOARD = "--edgeloop-on=pi=sim:raspberry_pi_5"
 
@@ -156,19 +158,22 @@ def test_a_baseline_is_recorded_reviewed_and_refused_elsewhere(project: pytest.P
     same = run(project, BASELINE)
     assert same.ret == 0, out(same)
 
-    for key, value, words in (
-        ("fingerprint", "0" * 64, "comes from another device"),
-        ("series", "nominal", "another series"),
-        ("runtime_version", "onnxruntime 0.1", "another runtime version"),
-        ("profile_digest", "1" * 64, "with another profile"),
-        ("source", "measured", "the two are never mixed"),
-    ):
-        tree = {"api_version": "edgeloop/v1", "kind": "Baseline", "baselines": [{**entry, key: value}]}
-        file.write_text(json.dumps(tree))
-        refused = run(project, BASELINE)
-        assert refused.ret == 1, key
-        assert words in out(refused), key
-        assert "UNDECIDED" in out(refused)
+    changes = {
+        "fingerprint": ("0" * 64, "comes from another device"),
+        "series": ("nominal", "another series"),
+        "runtime_version": ("onnxruntime 0.1", "another runtime version"),
+        "profile_digest": ("1" * 64, "with another profile"),
+        "source": ("measured", "the two are never mixed"),
+    }
+    entries = [{**entry, "model": key, key: value} for key, (value, _) in changes.items()]
+    file.write_text(json.dumps({"api_version": "edgeloop/v1", "kind": "Baseline", "baselines": entries}))
+    tests = BASELINE.replace("test_it", "test_{0}").replace("'m'", "'{0}'")
+    refused = run(project, "\n".join(tests.format(key) for key in changes))
+    refused.assert_outcomes(failed=len(changes))
+    for key, (_, words) in changes.items():
+        (sentence,) = [line for line in refused.outlines if line.startswith(f"edgeloop: {key} on pi")]
+        assert "UNDECIDED" in sentence
+        assert words in sentence
 
 
 def test_another_artifact_is_measured_again_or_taken_from_the_file(project: pytest.Pytester) -> None:
@@ -249,6 +254,15 @@ def test_no_device_and_a_wrong_one_are_sentences(project: pytest.Pytester) -> No
         assert "Traceback" not in out(result)
 
 
+def test_two_devices_of_one_name_are_refused(project: pytest.Pytester) -> None:
+    project.makepyfile(test_it="def test_it(device):\n    pass\n")
+    result = project.runpytest_subprocess(
+        "--edgeloop-on=local,sim:nuc11", "--edgeloop-on=sim:nuc11,sim:nuc11"
+    )
+    assert result.ret != 0
+    assert "two devices have one name" in out(result)
+
+
 def test_a_project_may_have_a_device_fixture_of_its_own(project: pytest.Pytester) -> None:
     project.makeconftest("import pytest\n\n@pytest.fixture\ndef device():\n    return 'mine'\n")
     project.makepyfile(test_it="def test_it(device):\n    assert device == 'mine'\n")
@@ -270,7 +284,45 @@ def test_two_workers_take_turns_on_one_device(project: pytest.Pytester) -> None:
     assert "4 of 4 checks passed" in (project.path / "s.md").read_text()
 
 
-def test_an_interrupted_session_gives_the_device_back(project: pytest.Pytester) -> None:
+@pytest.fixture
+def agent(project: pytest.Pytester) -> Iterator[str]:
+    """A simulated board whose agent runs by itself, as on a lab's shelf."""
+    socket = project.path / "a.sock"
+    command = [sys.executable, "-m", "edgeloop_agent", "serve", "--state", str(project.path / "state")]
+    command += ["--socket", str(socket), "--name", "shelf", "--simulate", "raspberry_pi_4", "--seed", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("ready")
+    yield f"--edgeloop-on=shelf=unix:{socket}"
+    process.terminate()
+    process.wait(20)
+    process.stdout.close()
+
+
+def test_workers_queue_for_the_lease_of_an_agent_that_runs_by_itself(
+    project: pytest.Pytester, agent: str
+) -> None:
+    project.makepyfile(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("threads", [1, 2, 3, 4])
+        def test_it(device, threads):
+            run = device.measure("model.onnx", threads=threads).run
+            with open("log", "a") as file:
+                file.write(f"{run.lease_id} {run.job_id}\\n")
+        """
+    )
+    result = project.runpytest_subprocess("-p", "no:cacheprovider", "-n2", agent)
+    result.assert_outcomes(passed=4)
+    lines = (project.path / "log").read_text().split()
+    assert len(set(lines)) == 8, "each measurement had a lease and a job of its own"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_session_that_ends_early_gives_the_device_back(
+    project: pytest.Pytester, number: signal.Signals
+) -> None:
     project.makepyfile(
         test_it="""
         from edgeloop_protocol.types.trial import Benchmark
@@ -293,13 +345,15 @@ def test_an_interrupted_session_gives_the_device_back(project: pytest.Pytester) 
         while not (project.path / "begun").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(3.0)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         said, _ = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, said
+    wanted = pytest.ExitCode.INTERRUPTED if number is signal.SIGINT else -signal.SIGKILL
+    assert process.returncode == wanted, said
+    assert "Traceback" not in said
     again = subprocess.run(
         [*command, "short", "--edgeloop-lease-wait=20s"],
         cwd=project.path,
