@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from edgeloop.domain.probe import ProbedFacts
     from edgeloop.orchestrate.devices import DoctorFinding
     from edgeloop.orchestrate.energy import AlignedRun
+    from edgeloop.orchestrate.records import Exported
     from edgeloop.orchestrate.validate import GateResult
 
 __all__ = [
@@ -231,6 +232,28 @@ class Edgeloop:
 
         with self._open() as app:
             return write_report(result, directory, app.records.samples)
+
+    def export(self, experiment: str, format: str, to: str = "", *, samples: bool = False) -> Exported:
+        """Write every run, or every raw sample, of an experiment as "parquet", "csv" or to "mlflow"."""
+        from edgeloop.orchestrate.records import export_records
+
+        with self._open() as app:
+            return export_records(app, experiment, format, to, samples=samples)
+
+    def import_published(
+        self,
+        path: Path,
+        name: str,
+        *,
+        licence: str = "",
+        url: str = "",
+        columns: Mapping[str, str] | None = None,
+    ) -> ExperimentResult:
+        """Append a table of published figures as third-party runs; they satisfy no gate."""
+        from edgeloop.orchestrate.records import import_published
+
+        with self._open() as app:
+            return import_published(app, path, name, licence=licence, url=url, columns=columns)
 
     def artifacts(self) -> tuple[tuple[str, Artifact], ...]:
         """Return digest and manifest of every kept artifact, oldest first."""

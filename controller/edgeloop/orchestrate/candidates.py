@@ -62,14 +62,22 @@ class _Shared:
 
 
 async def build_candidates(
-    app: App, prepared: Prepared, recipes: Sequence[Recipe], seed: int, listener: Listener
+    app: App,
+    prepared: Prepared,
+    recipes: Sequence[Recipe],
+    seed: int,
+    listener: Listener,
+    *,
+    reference: Prepared | None = None,
 ) -> tuple[Candidate, ...]:
     """Build every recipe, the original first; what fails is a candidate with its reason.
+
+    ``reference`` is the model whose outputs stand for the original in the golden pack; None is ``prepared`` itself.
 
     Raises:
         InvalidInputError: not even the unmodified model runs on the golden inputs.
     """
-    shared, decision = await _share(app, prepared)
+    shared, decision = await _share(app, reference or prepared)
     from edgeloop.compress.build import BuildRequest
 
     requests = [

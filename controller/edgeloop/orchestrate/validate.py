@@ -104,6 +104,9 @@ def _device_gates(device: DeviceResult, merged: Mapping[str, Any], metric: str) 
         ]
     if evidence.exclusion:
         return [GateResult(name=f"{name}: {label}", passed=False, reason=evidence.exclusion)]
+    if evidence.source is Source.THIRD_PARTY:
+        reason = "its figures are third-party; they never satisfy a gate."
+        return [GateResult(name=f"{name}: {label}", passed=False, reason=reason)]
     predicted = evidence.source is Source.SIMULATED and not merged.get("allow_predicted", False)
     return [_parity_gate(name, evidence), *_constraint_gates(name, evidence, constraints, predicted)]
 

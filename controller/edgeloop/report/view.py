@@ -77,6 +77,8 @@ def source_text(source: Source | None, basis: str) -> Cell:
         return Cell(text="not run", tone="quiet")
     if source is Source.SIMULATED:
         return Cell(text=f"simulated: predicted, basis {basis or 'unknown'}", tone="simulated")
+    if source is Source.THIRD_PARTY:
+        return Cell(text="third party: published, not measured here", tone="simulated")
     return Cell(text=source.value.replace("_", " "), tone="badge")
 
 

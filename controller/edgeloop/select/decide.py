@@ -256,6 +256,8 @@ def _standing(evidence: Evidence, checks: Sequence[CheckResult], allow_simulated
         missing.insert(0, evidence.parity_reason or "it never ran on this device")
     elif evidence.parity is None and not evidence.original:
         missing.insert(0, "its parity on this device was not checked")
+    if evidence.source is Source.THIRD_PARTY:
+        missing.insert(0, "its figures are third-party, nobody measured them here")
     if evidence.source is Source.SIMULATED and not allow_simulated:
         missing.insert(0, "its figures are predicted, not measured")
     return ("undecided", "; ".join(missing)) if missing else ("feasible", "")

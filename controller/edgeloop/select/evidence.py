@@ -31,12 +31,13 @@ from types import MappingProxyType
 
 from edgeloop_foundation.statistics import student_t_interval
 from edgeloop_protocol.types.measurement import Estimate
-from edgeloop_protocol.types.run import Block, FailureKind, Outcome, Run, SteadyState, Timing
+from edgeloop_protocol.types.run import Block, FailureKind, Outcome, Run, Source, SteadyState, Timing
 
 from edgeloop.domain.candidate import Candidate, CandidateState
 from edgeloop.domain.latency import LatencyAssessment, Steadiness
 from edgeloop.domain.parity import overall_verdict
 from edgeloop.domain.strategy import Evidence
+from edgeloop.domain.third_party import published
 
 __all__ = ["MEMORY_ALLOWANCE", "collect"]
 
@@ -161,7 +162,9 @@ def _newest(runs: Iterable[Run]) -> Run | None:
 
 def _anchor(original: Candidate, run: Run, runs: Sequence[Run]) -> Run | None:
     anchor = _newest(_of(original, [r for r in runs if r.job_id == run.job_id]))
-    return anchor if anchor is not None and anchor.outcome is Outcome.SUCCESS else None
+    # Figures of two kinds have no ratio, and published ones have no rounds to be paired by.
+    comparable = anchor is not None and anchor.source is run.source and run.source is not Source.THIRD_PARTY
+    return anchor if comparable and anchor and anchor.outcome is Outcome.SUCCESS else None
 
 
 def _exact(value: float) -> Estimate:
@@ -173,10 +176,18 @@ def _host_values(candidate: Candidate) -> tuple[tuple[str, Estimate], ...]:
     unlabelled = Estimate.absent("quality was not judged: the data has no labels")
     drop = unlabelled if quality is None else quality.drop
     return (
-        ("size", _exact(float(candidate.size_bytes))),
+        ("size", _size(candidate)),
         ("quality", unlabelled if quality is None else quality.value),
         # The original is not worse than itself, however few items there are.
         ("quality_drop", _exact(0.0) if candidate.original else drop),
+    )
+
+
+def _size(candidate: Candidate) -> Estimate:
+    return (
+        _exact(float(candidate.size_bytes))
+        if candidate.size_bytes > 0
+        else Estimate.absent("its size is not known")
     )
 
 
@@ -187,6 +198,8 @@ def _size_gain(candidate: Candidate, original: Candidate | None) -> Estimate:
 
 
 def _device_values(run: Run, latency: LatencyAssessment | None) -> tuple[tuple[str, Estimate], ...]:
+    if run.source is Source.THIRD_PARTY:
+        return published(run)
     return (
         *((f"latency_{name}", _latency(run.timing, latency, name)) for name in ("p50", "p90", "p95", "p99")),
         ("first_inference", _phase(run.timing, "first_inference_s")),
@@ -264,6 +277,9 @@ def _energy(run: Run) -> Estimate:
 def _device_gains(
     run: Run, anchor: Run | None, values: dict[str, Estimate], assessments: Assessments
 ) -> Iterable[tuple[str, Estimate]]:
+    if run.source is Source.THIRD_PARTY:
+        why = Estimate.absent("published figures have no gain: they were not measured together")
+        return [(quantity, why) for quantity in values]
     if anchor is None:
         why = Estimate.absent("the original has no successful run in the same job to compare with")
         return [(quantity, why) for quantity in values]

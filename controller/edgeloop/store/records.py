@@ -17,7 +17,7 @@ from edgeloop_foundation.errors import (
 )
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
 from edgeloop_protocol.convert import from_json, to_json
-from edgeloop_protocol.types.run import Run, SpooledRun
+from edgeloop_protocol.types.run import Run, Source, SpooledRun
 from sqlalchemy import Connection, RowMapping, Table, func, select
 
 from edgeloop.domain.candidate import Candidate
@@ -136,9 +136,14 @@ class RecordStore:
             False when this very run is known already; it is not stored twice.
 
         Raises:
-            CorruptDataError: another run was recorded under the same identifier or place.
+            CorruptDataError: another run was recorded under the same identifier or place, or it says that it is
+                third-party.
             BusyError: no disk space, or the file is locked.
         """
+        if spooled.run.source is Source.THIRD_PARTY:
+            raise CorruptDataError(
+                f"device {device!r} sent a run that says it is third-party; such rows are imported, never sent."
+            )
         row = rows.run_row(spooled.run, device, spooled.epoch, spooled.sequence)
         with self._database.writing() as connection:
             return _append_run(connection, row)
@@ -295,14 +300,15 @@ class RecordStore:
     def runs(self, experiment_id: str) -> tuple[Run, ...]:
         """Return the runs of an experiment in the order they arrived, failed ones included.
 
+        Runs of a single verb or of a test session have no experiment; they are found by their whole identifier.
+
         Raises:
             NotFoundError: no such experiment.
         """
-        table = schema.runs
         with self._database.reading() as connection:
-            found = _resolve(connection, experiment_id)["id"]
-            query = select(table.c.record).where(table.c.experiment_id == found).order_by(table.c.id)
-            records = connection.execute(query).scalars().all()
+            records = _run_records(connection, experiment_id)
+            if not records:
+                records = _run_records(connection, _resolve(connection, experiment_id)["id"])
         return tuple(from_json(record, Run) for record in records)
 
     def run(self, run_id: str) -> Run:
@@ -357,6 +363,12 @@ class RecordStore:
         )
         with self._database.reading() as connection:
             return tuple((float(wall_s), float(ratio)) for wall_s, ratio in connection.execute(query))
+
+
+def _run_records(connection: Connection, experiment_id: str) -> Sequence[str]:
+    table = schema.runs
+    query = select(table.c.record).where(table.c.experiment_id == experiment_id).order_by(table.c.id)
+    return connection.execute(query).scalars().all()
 
 
 def _append_run(connection: Connection, row: Mapping[str, Any]) -> bool:
@@ -454,7 +466,21 @@ def _device(connection: Connection, row: RowMapping) -> DeviceResult:
         query = select(table.c.run_id, table.c.record).where(table.c.run_id.in_(wanted[start : start + 500]))
         records.update((found.run_id, found.record) for found in connection.execute(query))
     runs = tuple(from_json(records[run_id], Run) for run_id in wanted)
-    return replace(from_json(row["record"], DeviceResult), runs=runs)
+    return _consistent(replace(from_json(row["record"], DeviceResult), runs=runs))
+
+
+def _consistent(device: DeviceResult) -> DeviceResult:
+    """Refuse evidence that calls its run's figures something else than the run does."""
+    sources = {run.run_id: run.source for run in device.runs}
+    for evidence in device.evidence:
+        if evidence.run_id in sources and evidence.source is not sources[evidence.run_id]:
+            raise CorruptDataError(
+                f"the evidence of {evidence.candidate} on {device.device.name} says "
+                f"{evidence.source.value if evidence.source else 'nothing'}, its run says "
+                f"{sources[evidence.run_id].value}.",
+                next_step="Somebody edited the record store by hand; take it from a backup.",
+            )
+    return device
 
 
 def _summary(row: RowMapping, run_count: int, decisions: Iterable[tuple[str, str]]) -> ExperimentSummary:

@@ -136,6 +136,26 @@ CREATE TRIGGER {table}_never_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE(ABORT, '{table} are appended, never changed or removed'); END
 """
 
+RUN_ROWS = """
+CREATE TRIGGER runs_say_one_thing BEFORE INSERT ON runs
+BEGIN
+  SELECT RAISE(ABORT, 'runs are appended, never replaced')
+  WHERE EXISTS (SELECT 1 FROM runs WHERE run_id = NEW.run_id OR id = NEW.id
+    OR (device_id = NEW.device_id AND epoch = NEW.epoch AND sequence = NEW.sequence));
+  SELECT RAISE(ABORT, 'the source of a run is the one in its record')
+  WHERE instr(NEW.record, '{"run_id":"' || NEW.run_id || '","source":"' || NEW.source || '",') <> 1;
+  SELECT RAISE(ABORT, 'third-party rows are imported, no device sends them')
+  WHERE NEW.source = 'third_party' AND NEW.epoch IS NOT NULL;
+END
+"""
+"""SQLite's REPLACE fires no trigger of deletion, so that it has to be refused where the row comes in. The record is
+compared as text: older SQLite holds its JSON functions for unsafe in a trigger."""
+
+FINISHED_ONLY_ONCE = """
+CREATE TRIGGER experiments_end_once BEFORE UPDATE ON experiments WHEN OLD.status = 'finished'
+BEGIN SELECT RAISE(ABORT, 'a finished experiment is never changed'); END
+"""
+
 Migration = Callable[[Connection], None]
 """One step from a schema version to the next, within a transaction."""
 
@@ -156,5 +176,13 @@ def _comparisons(connection: Connection) -> None:
     _append_only(connection, "comparisons")
 
 
-MIGRATIONS: Sequence[Migration] = (_first, _comparisons)
+def _kinds_stay_apart(connection: Connection) -> None:
+    """What a decision rests on is as lasting as the runs: no edit turns one kind of figure into another."""
+    _append_only(connection, "candidates", "device_results")
+    connection.exec_driver_sql(APPEND_ONLY.format(table="experiments", verb="delete"))
+    connection.exec_driver_sql(FINISHED_ONLY_ONCE)
+    connection.exec_driver_sql(RUN_ROWS)
+
+
+MIGRATIONS: Sequence[Migration] = (_first, _comparisons, _kinds_stay_apart)
 """Step N leads from version N to N + 1; released steps are never edited, new ones are appended."""

@@ -30,6 +30,7 @@ from edgeloop.interfaces.api import (
     StateBinding,
 )
 from edgeloop.orchestrate.devices import DoctorFinding
+from edgeloop.orchestrate.records import Exported
 from edgeloop_protocol.types.artifact import FileEntry
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.measurement import Estimate
@@ -178,6 +179,22 @@ class Recorder(Edgeloop):
 
     def run(self, request: ExperimentRequest) -> ExperimentResult:
         self._hear("run", request)
+        return experiment(*self.devices)
+
+    def export(self, experiment: str, format: str, to: str = "", *, samples: bool = False) -> Exported:
+        self._hear("export", experiment, format, to, samples)
+        return Exported(experiment_id="e1", place=to or "e1.csv", row_count=7)
+
+    def import_published(
+        self,
+        path: Path,
+        name: str,
+        *,
+        licence: str = "",
+        url: str = "",
+        columns: Mapping[str, str] | None = None,
+    ) -> ExperimentResult:
+        self._hear("import", path, name, licence, url, columns)
         return experiment(*self.devices)
 
     def plan(self, request: ExperimentRequest) -> Plan:

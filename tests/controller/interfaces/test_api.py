@@ -47,6 +47,7 @@ def test_every_verb_is_a_method() -> None:
         "device": {"facts", "doctor", "probe"},
         "energy": {"align_energy"},
         "init": set(),
+        "import": {"import_published"},
     }
     for verb in _VERBS:
         assert other_names.get(verb, {verb}) <= methods
@@ -60,8 +61,10 @@ def test_every_verb_is_a_method() -> None:
         "compress",
         "doctor",
         "explain_parity",
+        "export",
         "facts",
         "get_artifact",
+        "import_published",
         "parity",
         "plan",
         "probe",

@@ -309,3 +309,43 @@ def test_progress_goes_to_standard_error_only(call: Call, capsys: pytest.Capture
     assert "bytes: 5\n" in err, "no total is made up"
     assert "pi is [simulated]" in err
     assert err.count("samples:") == 2, "a log is not flooded"
+
+
+def test_export_says_what_it_wrote(call: Call) -> None:
+    api = Recorder()
+    result = call("export", "abc", "--format", "csv", "--to", "out.csv", "--samples", api=api)
+    assert result.exit_code == 0, result.output
+    assert api.heard == ("abc", "csv", "out.csv", True)
+    assert "out.csv: 7 rows of experiment e1" in result.output
+    document = json.loads(call("export", "--format", "parquet", "--json", api=api).output)
+    assert document["exported"]["row_count"] == 7
+    assert api.heard == ("latest", "parquet", "", False)
+    assert call("export", api=api).exit_code == 2, "a format is named"
+
+
+def test_import_reads_every_word(call: Call) -> None:
+    api = Recorder()
+    result = call(
+        "import", "t.csv", "--as", "theirs", "--licence", "CC-BY", "--url", "u", "--column", "board=Device name",
+        api=api,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert api.heard == (Path("t.csv"), "theirs", "CC-BY", "u", {"board": "Device name"})
+    assert "they satisfy no gate" in result.output
+    refused = call("import", "t.csv", "--as", "theirs", "--column", "board", api=api)
+    assert refused.exit_code == 2
+    assert "NAME=HEADING" in refused.output
+
+
+def test_export_and_import_for_real(call: Call) -> None:
+    Path("t.csv").write_text("board,model,p50_ms\npi,m,7.5\n")
+    assert call("--home", "h", "import", "t.csv", "--as", "theirs").exit_code == 0
+    done = call("--home", "h", "export", "theirs", "--format", "csv")
+    assert done.exit_code == 0, done.output
+    assert '"third_party"' in Path("theirs.csv").read_text()
+    unknown = call("--home", "h", "export", "theirs", "--format", "papyrus")
+    assert unknown.exit_code == 2
+    assert "known are csv, mlflow, parquet" in unknown.output
+    again = call("--home", "h", "import", "t.csv", "--as", "theirs")
+    assert again.exit_code == 3
+    assert "finished before" in again.output

@@ -213,7 +213,13 @@ def test_ten_thousand_runs_are_found_quickly(store: RecordStore, result: Experim
         connection.execute(
             schema.runs.insert(),
             [
-                template | {"run_id": f"r{i}", "sequence": i + 1, "experiment_id": f"x{i // 20}"}
+                template
+                | {
+                    "run_id": f"r{i}",
+                    "sequence": i + 1,
+                    "experiment_id": f"x{i // 20}",
+                    "record": template["record"].replace(template["run_id"], f"r{i}", 1),
+                }
                 for i in range(10_000)
             ],
         )

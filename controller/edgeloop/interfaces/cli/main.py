@@ -40,6 +40,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "validate": ("decide:validate", "Hold an experiment against thresholds; exit 1 when a gate fails."),
     "report": ("decide:report", "Render an experiment as HTML, Markdown, JSON, CSV or JUnit."),
     "energy": ("energy:energy", "Lay the trace of a meter on another machine beside recorded runs."),
+    "export": ("records:export", "Write records as Parquet, CSV or to MLflow."),
+    "import": ("records:import_rows", "Append published figures, marked third-party for ever."),
     "artifact": ("artifact:artifact", "List kept artifacts or copy one out."),
     "device": ("device:device", "List devices, show their facts, look them over."),
 }
