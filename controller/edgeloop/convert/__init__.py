@@ -1,7 +1,19 @@
-"""Turns an artifact into another format, one driver a format, each with the runtime that verifies it.
+"""Artifacts in other formats: one converter a file, each with the runtime that verifies what it made.
 
-Law: floor 2. Imports the domain, the protocol's values and the foundation. A converter that cannot verify
-what it
-wrote on this machine says so; it never offers an unverified file as a candidate. ONNX is the one format
-so far.
+Law: takes a file and gives a file; never judges quality, never talks to a device, imports no other capability. A
+converter that is not installed says what to install.
 """
+
+from __future__ import annotations
+
+from edgeloop_foundation.registry import Registry
+
+from edgeloop.convert.base import Converter
+
+__all__ = ["BUILTIN", "CONVERTERS"]
+
+BUILTIN = {"tflite": "edgeloop.convert.tflite:TfLite"}
+"""Name of the format to the driver that writes it."""
+
+CONVERTERS: Registry[Converter] = Registry("converters", BUILTIN)
+"""Every converter that this controller knows, plug-ins included."""

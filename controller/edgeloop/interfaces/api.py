@@ -138,13 +138,24 @@ class Edgeloop:
         *,
         data: str = "",
         state: Sequence[StateBinding] = (),
+        runtimes: Sequence[str] = (),
     ) -> tuple[DeviceResult, ...]:
-        """Benchmark a model file or a kept artifact on every device."""
+        """Benchmark a model file or a kept artifact on every device, under each of the named runtimes if any."""
         from edgeloop.orchestrate.single import bench
 
         with self._open() as app:
             return asyncio.run(
-                bench(app, model, devices, benchmark, settings, self._listener, data=data, state=tuple(state))
+                bench(
+                    app,
+                    model,
+                    devices,
+                    benchmark,
+                    settings,
+                    self._listener,
+                    data=data,
+                    state=tuple(state),
+                    runtimes=tuple(runtimes),
+                )
             )
 
     def parity(

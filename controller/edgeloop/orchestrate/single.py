@@ -23,6 +23,7 @@ from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
 from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
+from edgeloop.orchestrate.runtimes import bench_runtimes
 
 if TYPE_CHECKING:
     from edgeloop.app import App
@@ -138,14 +139,18 @@ async def bench(
     *,
     data: str = "",
     state: Sequence[StateBinding] = (),
+    runtimes: Sequence[str] = (),
 ) -> tuple[DeviceResult, ...]:
-    """Benchmark one model or kept artifact on every device.
+    """Benchmark one model or kept artifact on every device; with ``runtimes`` under each of them, in one job.
 
     Raises:
-        InvalidInputError: the model or the data cannot be used.
+        InvalidInputError: the model or the data cannot be used, or no device knows a runtime.
         NotFoundError: no such file or artifact.
     """
     artifact = await artifact_of(app, model_or_digest, data, state, benchmark.seed, listener)
+    if runtimes:
+        measured = await bench_runtimes(app, artifact, devices, benchmark, settings, runtimes, listener)
+        return tuple(replace(d, evidence=tuple(map(_unjudged, d.evidence))) for d in measured)
     return await _measure(app, (artifact,), artifact[0], devices, benchmark, settings, listener)
 
 

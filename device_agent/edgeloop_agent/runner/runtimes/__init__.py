@@ -11,7 +11,11 @@ from edgeloop_agent.runner.runtimes.base import Runtime
 
 __all__ = ["BUILTIN", "RUNTIMES"]
 
-BUILTIN = {"onnxruntime": "edgeloop_agent.runner.runtimes.onnxruntime:OnnxRuntime"}
+BUILTIN = {
+    "onnxruntime": "edgeloop_agent.runner.runtimes.onnxruntime:OnnxRuntime",
+    "litert": "edgeloop_agent.runner.runtimes.litert:LiteRt",
+    "openvino": "edgeloop_agent.runner.runtimes.openvino:OpenVino",
+}
 """Name to driver of every built-in runtime."""
 
 RUNTIMES: Registry[Runtime] = Registry("runtimes", BUILTIN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,9 +60,10 @@ class Runtime(ABC):
     def facts(self) -> RuntimeFacts:
         """Return what this installation can do, or why it cannot be used; never raises."""
         try:
-            return self._facts()
+            return replace(self._facts(), formats=self.formats)
         except Exception as error:
-            return RuntimeFacts(name=self.name, reason=f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            return RuntimeFacts(name=self.name, reason=reason, formats=self.formats)
 
     def load(
         self, directory: Path, artifact: Artifact, settings: RuntimeSettings, profile: Path | None = None

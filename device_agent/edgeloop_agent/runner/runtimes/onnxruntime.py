@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.nodes import placement_from_profile
 from edgeloop_agent.runner.onnxruntime_errors import explain
 from edgeloop_agent.runner.runtimes.base import Execute, LoadedModel, Runtime
+from edgeloop_agent.runner.runtimes.common import installed_version, pin, refuse
 
 __all__ = ["OnnxRuntime"]
 
@@ -28,6 +28,18 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 _ERROR_SEVERITY = 3
+_PROVIDER_PREFIX = "provider."
+_ENTRIES = ("session.", "optimization.", "memory.", "mlas.", "ep.")
+"""Beginnings of every session entry (onnxruntime_session_options_config_keys.h): ONNX Runtime itself takes any name and
+ignores those it does not know."""
+
+_PRECISION_OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "TensorrtExecutionProvider": ("trt_fp16_enable", {"fp32": "False", "fp16": "True"}),
+    "OpenVINOExecutionProvider": ("precision", {"fp32": "FP32", "fp16": "FP16"}),
+}
+"""Providers that take a precision, with their option and its values (ONNX Runtime's execution provider pages). Not run
+on hardware: TensorRT."""
+
 _PROBE_OPSETS = range(7, 64)
 
 
@@ -42,7 +54,7 @@ class OnnxRuntime(Runtime):
         return f"{self.name} {_module().__version__}"
 
     def _facts(self) -> RuntimeFacts:
-        if not any(_installed(name) for name in ("onnxruntime", "onnxruntime-gpu")):
+        if not installed_version("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"):
             return RuntimeFacts(name=self.name, reason="the package onnxruntime is not installed")
         module = _module()
         return RuntimeFacts(
@@ -57,12 +69,17 @@ class OnnxRuntime(Runtime):
     ) -> LoadedModel:
         version = self.prepare()
         module = _module()
-        _pin(settings.affinity)
+        pin(settings.affinity)
         providers = _providers(module, settings, version)
         options = _options(module, settings, profile)
         path = str(directory / artifact.model_file)
         try:
-            session = module.InferenceSession(path, options, providers=list(providers))
+            session = module.InferenceSession(
+                path,
+                options,
+                providers=list(providers),
+                provider_options=_provider_options(providers, settings),
+            )
         except Exception as error:
             raise explain(error, version, loading=True) from error
         return OnnxModel(session, providers, version)
@@ -118,28 +135,6 @@ def _module() -> Any:
     return onnxruntime
 
 
-def _installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _pin(affinity: tuple[int, ...]) -> None:
-    if not affinity:
-        return
-    try:
-        os.sched_setaffinity(0, affinity)
-    except (OSError, ValueError) as error:
-        raise RunnerFailure(
-            Outcome.UNSUPPORTED,
-            FailureKind.LOAD_FAILED,
-            f"the runner cannot be pinned to the processors {list(affinity)}: {error}; "
-            f"it may use {sorted(os.sched_getaffinity(0))}.",
-        ) from error
-
-
 def _providers(module: Any, settings: RuntimeSettings, version: str) -> tuple[str, ...]:
     wanted = settings.providers or (_CPU,)
     available = module.get_available_providers()
@@ -163,13 +158,51 @@ def _options(module: Any, settings: RuntimeSettings, profile: Path | None) -> An
     options.graph_optimization_level = getattr(
         module.GraphOptimizationLevel, _LEVELS[settings.graph_optimization]
     )
+    options.enable_cpu_mem_arena = settings.memory_arena
+    options.enable_mem_pattern = settings.memory_arena
     spinning = "1" if settings.allow_spinning else "0"
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     options.add_session_config_entry("session.inter_op.allow_spinning", spinning)
+    for name, value in settings.options:
+        if name.startswith(_PROVIDER_PREFIX):
+            continue
+        if not name.startswith(_ENTRIES):
+            raise refuse(
+                f"onnxruntime has no option {name!r}; its session entries begin with {', '.join(_ENTRIES)}, "
+                "options of a provider are written provider.NAME.option."
+            )
+        options.add_session_config_entry(name, value)
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     return options
+
+
+def _provider_options(providers: tuple[str, ...], settings: RuntimeSettings) -> list[dict[str, str]]:
+    """Return the options of each provider: those named ``provider.NAME.option``, and the precision where it has one.
+
+    Raises:
+        RunnerFailure: an option for a provider that was not asked for, or a precision that no provider can be told.
+    """
+    found: dict[str, dict[str, str]] = {name: {} for name in providers}
+    for name, value in settings.options:
+        if name.startswith(_PROVIDER_PREFIX):
+            provider, _, option = name.removeprefix(_PROVIDER_PREFIX).partition(".")
+            if provider not in found or not option:
+                raise refuse(
+                    f"the option {name!r} belongs to none of {', '.join(providers)}; write provider.NAME.option."
+                )
+            found[provider][option] = value
+    precision = settings.inference_precision
+    for provider, (option, values) in _PRECISION_OPTIONS.items():
+        if provider in found and precision in values:
+            found[provider].setdefault(option, values[precision])
+    able = any(precision in _PRECISION_OPTIONS.get(provider, ("", {}))[1] for provider in providers)
+    if precision != "fp32" and not able:
+        raise refuse(
+            f"{', '.join(providers)} cannot be told to compute in {precision}; convert the model instead."
+        )
+    return [found[provider] for provider in providers]
 
 
 def newest_opset(module: Any) -> int | None:

@@ -1,0 +1,56 @@
+"""What several runtimes share: pinning, packages that are there, settings that cannot be applied."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+
+from edgeloop_protocol.types.run import FailureKind, Outcome
+
+from edgeloop_agent.failure import RunnerFailure
+
+__all__ = ["installed_version", "out_of_memory", "pin", "refuse", "unsupported"]
+
+
+def installed_version(*distributions: str) -> str:
+    """Return the version of the first of these packages that is installed; empty when none is."""
+    for name in distributions:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # noqa: PERF203 - two or three names
+            continue
+    return ""
+
+
+def refuse(reason: str) -> RunnerFailure:
+    """Return the failure of a setting that this runtime or device cannot apply."""
+    return RunnerFailure(Outcome.UNSUPPORTED, FailureKind.LOAD_FAILED, reason)
+
+
+def unsupported(reason: str) -> RunnerFailure:
+    """Return the failure of a model that this runtime does not run."""
+    return RunnerFailure(Outcome.UNSUPPORTED, FailureKind.UNSUPPORTED_MODEL, reason)
+
+
+def out_of_memory(doing: str, error: BaseException) -> RunnerFailure:
+    """Return the failure of an allocation."""
+    text = " ".join(str(error).split())[:300] or "allocation failed"
+    reason = f"{doing} needs more memory than the runner may use: {text}"
+    return RunnerFailure(Outcome.DEVICE_ERROR, FailureKind.OUT_OF_MEMORY, reason)
+
+
+def pin(affinity: tuple[int, ...]) -> None:
+    """Pin this process to processors; none leaves it as it is.
+
+    Raises:
+        RunnerFailure: the kernel refuses.
+    """
+    if not affinity:
+        return
+    try:
+        os.sched_setaffinity(0, affinity)
+    except (OSError, ValueError) as error:
+        allowed = sorted(os.sched_getaffinity(0))
+        raise refuse(
+            f"the runner cannot be pinned to the processors {list(affinity)}: {error}; it may use {allowed}."
+        ) from error
