@@ -43,6 +43,10 @@ class Evidence:
     unsettled: bool = False
     #: Basis of simulated figures, for example "datasheet"; empty for measured ones.
     basis: str = ""
+    #: "nominal" or "as_deployed"; empty when it never ran. Figures of the two are never put side by side.
+    series: str = ""
+    #: Why no gate accepts its figures (a disqualifying anomaly, disputed timing); empty when they may stand.
+    disqualification: str = ""
 
     def value(self, quantity: str) -> Estimate:
         """Return the value of a quantity, absent with a reason when unknown."""

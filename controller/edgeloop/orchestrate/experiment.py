@@ -31,10 +31,13 @@ from edgeloop.orchestrate.candidates import build_candidates, build_expected_s, 
 from edgeloop.orchestrate.fleet import Fleet, measure_fleet, open_fleet, require_unique_names
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
+from edgeloop.orchestrate.sweep import runs_of_trials, sweep_expected_s, sweep_fleet, with_sweeps
+from edgeloop.orchestrate.variants import require_distinct_runtimes, with_variants
 
 if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.domain.constraint import Constraint, Objective
+    from edgeloop.domain.sweep import SweepPlan
 
 __all__ = ["plan_experiment", "reselect", "run_experiment"]
 
@@ -49,6 +52,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
     started, created = time.monotonic(), time.time()
     constraints, objectives = _rules(request.require, request.prefer)
     require_unique_names(request.devices)
+    require_distinct_runtimes(request.settings, request.variants)
     _require_labels(request.recipes)
     listener.phase("Model and data")
     prepared = await asyncio.to_thread(
@@ -78,7 +82,12 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
             replace(request, benchmark=benchmark), experiment_id, candidates, time.monotonic() - started
         )
         measured = await measure_fleet(app, fleet, measure, listener)
-    listener.phase("Select")
+        candidates = with_variants(candidates, request.settings, request.variants)
+        listener.phase("Select")
+        decided = tuple(_decide(device, candidates, constraints, objectives) for device in measured)
+        if request.sweep:
+            listener.phase("Sweep")
+            decided = await _sweep(app, fleet, measure, request.sweep, decided, listener)
     result = ExperimentResult(
         experiment_id=experiment_id,
         created_wall_s=created,
@@ -89,7 +98,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         data=prepared.summary,
         candidates=candidates,
         skipped=skipped,
-        devices=tuple(_decide(device, candidates, constraints, objectives) for device in measured),
+        devices=decided,
     )
     app.records.finish(result)
     return result
@@ -166,7 +175,8 @@ def _affordable(request: ExperimentRequest, prepared: Prepared, recipes: Sequenc
         return len(recipes)
     for count in range(len(recipes), 1, -1):
         building_s = sum(build_expected_s(prepared, recipe) for recipe in recipes[:count])
-        if trials_that_fit(request.benchmark, (request.budget_s - building_s) / _turns(request)) >= count:
+        available_s = (request.budget_s - building_s) / _turns(request) - _sweep_s(request)
+        if trials_that_fit(request.benchmark, available_s) >= count * _settings_count(request):
             return count
     if len(recipes) < 2:
         return len(recipes)
@@ -197,7 +207,7 @@ def _measure_request(
     chosen = _measurable(candidates)
     benchmark = request.benchmark
     if request.budget_s is not None:
-        benchmark = _budgeted(benchmark, len(chosen), request, spent_s)
+        benchmark = _budgeted(benchmark, len(chosen) * _settings_count(request), request, spent_s)
     return MeasureRequest(
         experiment_id=experiment_id,
         artifacts=tuple((c.label, c.artifact_digest) for c in chosen),
@@ -206,7 +216,33 @@ def _measure_request(
         benchmark=benchmark,
         lease_wait_s=request.lease_wait_s,
         context=request.context,
+        variants=request.variants,
     )
+
+
+async def _sweep(
+    app: App,
+    fleet: Fleet,
+    request: MeasureRequest,
+    plan: SweepPlan,
+    decided: tuple[DeviceResult, ...],
+    listener: Listener,
+) -> tuple[DeviceResult, ...]:
+    """Sweep the answer of each device, or the original where there is none; devices of one answer at once."""
+    answers = {d.device.name: _answer(d) for d in decided if not d.error}
+    swept: dict[str, DeviceResult] = {}
+    for label, digest in request.artifacts:
+        part = tuple(entry for entry in fleet if answers.get(entry[0].name) == digest)
+        if part:
+            one = replace(request, artifacts=((label, digest),))
+            swept |= await sweep_fleet(app, part, one, plan, listener)
+    return tuple(with_sweeps(d, swept[d.device.name]) if d.device.name in swept else d for d in decided)
+
+
+def _answer(device: DeviceResult) -> str:
+    if device.strategy is not None and device.strategy.artifact_digest:
+        return device.strategy.artifact_digest
+    return next((e.artifact_digest for e in device.evidence if e.original), "")
 
 
 def _enough_samples(
@@ -232,7 +268,16 @@ def _enough_samples(
 
 def _budgeted(benchmark: Benchmark, count: int, request: ExperimentRequest, spent_s: float) -> Benchmark:
     assert request.budget_s is not None
-    return fit_to_budget(benchmark, count, (request.budget_s - spent_s) / _turns(request))
+    available_s = (request.budget_s - spent_s) / _turns(request) - _sweep_s(request)
+    return fit_to_budget(benchmark, count, available_s)
+
+
+def _settings_count(request: ExperimentRequest) -> int:
+    return 1 + len(request.variants)
+
+
+def _sweep_s(request: ExperimentRequest) -> float:
+    return sweep_expected_s(request.benchmark, request.sweep)
 
 
 def _decide(
@@ -246,7 +291,7 @@ def _decide(
 
     if not device.runs or device.facts is None:
         return device
-    evidence = collect(candidates, device.runs)
+    evidence = collect(candidates, runs_of_trials(device))
     strategy = decide(device.device.name, device.facts.device_id, evidence, constraints, objectives)
     return replace(device, evidence=evidence, strategy=strategy)
 
@@ -254,6 +299,7 @@ def _decide(
 async def plan_experiment(app: App, request: ExperimentRequest, listener: Listener) -> Plan:
     """Say what ``run_experiment`` would do and how long it is expected to take; nothing is built or measured."""
     constraints, objectives = _rules(request.require, request.prefer)
+    require_distinct_runtimes(request.settings, request.variants)
     _require_labels(request.recipes)
     prepared = await asyncio.to_thread(
         prepare, app, request.model, request.data, request.state, request.seed, listener
@@ -263,18 +309,11 @@ async def plan_experiment(app: App, request: ExperimentRequest, listener: Listen
         recipes, skipped = _recipes(request, prepared, fleet)
     build_s = sum(build_expected_s(prepared, recipe) for recipe in recipes)
     benchmark = _enough_samples(replace(request.benchmark, seed=request.seed), constraints, objectives)
+    trial_count = len(recipes) * _settings_count(request)
     if request.budget_s is not None:
-        benchmark = _budgeted(benchmark, len(recipes), request, build_s)
+        benchmark = _budgeted(benchmark, trial_count, request, build_s)
     steps = [PlanStep(what=f"build and judge {len(recipes)} candidates on this host", expected_s=build_s)]
-    per_device = job_expected_s(benchmark, len(recipes))
-    elsewhere = [d.name for d in request.devices if d.transport != "local"]
-    if elsewhere:
-        steps.append(PlanStep(what=f"measure on {', '.join(elsewhere)} at once", expected_s=per_device))
-    steps += [
-        PlanStep(what=f"measure on {d.name} alone", expected_s=per_device)
-        for d in request.devices
-        if d.transport == "local"
-    ]
+    steps += _device_steps(replace(request, benchmark=benchmark), trial_count)
     return Plan(
         model=prepared.description,
         recipes=recipes,
@@ -283,6 +322,25 @@ async def plan_experiment(app: App, request: ExperimentRequest, listener: Listen
         steps=tuple(steps),
         benchmark=benchmark,
     )
+
+
+def _device_steps(request: ExperimentRequest, trial_count: int) -> list[PlanStep]:
+    """Return what the devices do: all others at once, this machine alone."""
+    benchmark = request.benchmark
+    per_device, sweep_s = job_expected_s(benchmark, trial_count), _sweep_s(request)
+    elsewhere = [d.name for d in request.devices if d.transport != "local"]
+    here = [d.name for d in request.devices if d.transport == "local"]
+    steps = []
+    for names, how in ((", ".join(elsewhere), "at once"), *((name, "alone") for name in here)):
+        if not names:
+            continue
+        if benchmark.series == "nominal" and benchmark.settle_s_max:
+            what = f"wait until {names} {'are' if ',' in names else 'is'} fit to measure, at most"
+            steps.append(PlanStep(what=what, expected_s=benchmark.settle_s_max))
+        steps.append(PlanStep(what=f"measure on {names} {how}", expected_s=per_device))
+        if sweep_s:
+            steps.append(PlanStep(what=f"sweep on {names} {how}", expected_s=sweep_s))
+    return steps
 
 
 def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) -> ExperimentResult:

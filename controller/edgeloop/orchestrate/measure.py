@@ -20,14 +20,14 @@ from edgeloop_protocol.types.trial import Benchmark, JobSpec, RuntimeSettings, T
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener
-from edgeloop.orchestrate.budget import job_expected_s
+from edgeloop.orchestrate.budget import job_deadline_s, runner_deadline_s
 
 if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.transport.base import Transport
     from edgeloop.transport.client import AgentClient
 
-__all__ = ["MeasureRequest", "OpenDevice", "holder_name", "measure_device"]
+__all__ = ["MeasureRequest", "OpenDevice", "holder_name", "measure_device", "variant_label"]
 
 
 def holder_name() -> str:
@@ -54,19 +54,27 @@ class MeasureRequest:
     benchmark: Benchmark
     lease_wait_s: float
     context: tuple[tuple[str, str], ...] = ()
+    #: Further settings, such as those of other runtimes, that every artifact is measured under too.
+    variants: tuple[RuntimeSettings, ...] = ()
 
     def trials(self) -> tuple[Trial, ...]:
-        """Return one trial per artifact."""
+        """Return one trial per artifact and settings, those of ``settings`` first."""
         return tuple(
             Trial(
-                trial_id=label,
-                label=label,
+                trial_id=variant_label(label, settings, self.settings),
+                label=variant_label(label, settings, self.settings),
                 artifact_digest=digest,
-                settings=self.settings,
-                anchor=label == self.anchor,
+                settings=settings,
+                anchor=settings is self.settings and label == self.anchor,
             )
+            for settings in (self.settings, *self.variants)
             for label, digest in self.artifacts
         )
+
+
+def variant_label(label: str, settings: RuntimeSettings, first: RuntimeSettings) -> str:
+    """Return the label of a trial: that of its artifact, and the runtime where it is not the first one."""
+    return label if settings is first else f"{label} on {settings.runtime}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +175,8 @@ async def _run_leased(
             fencing_token=lease.fencing_token,
             trials=trials,
             benchmark=request.benchmark,
-            deadline_s=120.0 + 4.0 * job_expected_s(request.benchmark, len(trials)),
+            deadline_s=job_deadline_s(request.benchmark, len(trials)),
+            runner_deadline_s=runner_deadline_s(request.benchmark, len(trials)),
             experiment_id=request.experiment_id,
             context=request.context,
         )

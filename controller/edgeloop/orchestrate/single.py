@@ -18,10 +18,13 @@ from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener, SilentListener
 from edgeloop.domain.recipe import ORIGINAL, Recipe
 from edgeloop.domain.strategy import Evidence
+from edgeloop.domain.sweep import NO_SWEEP, SweepPlan
 from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
 from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
+from edgeloop.orchestrate.sweep import sweep_fleet, with_sweeps
+from edgeloop.orchestrate.variants import require_distinct_runtimes, with_variants
 
 if TYPE_CHECKING:
     from edgeloop.app import App
@@ -78,9 +81,12 @@ async def _measure(
     benchmark: Benchmark,
     settings: RuntimeSettings,
     listener: Listener,
+    variants: Sequence[RuntimeSettings] = (),
+    sweep: SweepPlan = NO_SWEEP,
 ) -> tuple[DeviceResult, ...]:
     from edgeloop.select.evidence import collect
 
+    require_distinct_runtimes(settings, variants)
     request = MeasureRequest(
         experiment_id=f"single-{uuid.uuid4().hex}",
         artifacts=artifacts,
@@ -88,15 +94,24 @@ async def _measure(
         settings=settings,
         benchmark=benchmark,
         lease_wait_s=30.0,
+        variants=tuple(variants),
     )
     listener.phase("Measure on the devices")
     async with open_fleet(app, devices, benchmark.seed) as fleet:
         measured = await measure_fleet(app, fleet, request, listener)
-    candidates = [_candidate(app, label, digest, label == anchor) for label, digest in artifacts]
-    return tuple(
-        replace(d, evidence=tuple(map(_unjudged, collect(candidates, d.runs)))) if d.runs else d
-        for d in measured
-    )
+        first = [_candidate(app, label, digest, label == anchor) for label, digest in artifacts]
+        candidates = with_variants(first, settings, variants)
+        judged = tuple(
+            replace(d, evidence=tuple(map(_unjudged, collect(candidates, d.runs)))) if d.runs else d
+            for d in measured
+        )
+        if not sweep:
+            return judged
+        listener.phase("Sweep")
+        # A device that broke off is not asked again.
+        reachable = tuple(entry for entry, d in zip(fleet, judged, strict=True) if not d.error)
+        swept = await sweep_fleet(app, reachable, request, sweep, listener)
+    return tuple(with_sweeps(d, swept[d.device.name]) if d.device.name in swept else d for d in judged)
 
 
 def _unjudged(evidence: Evidence) -> Evidence:
@@ -130,15 +145,22 @@ async def bench(
     *,
     data: str = "",
     state: Sequence[StateBinding] = (),
+    variants: Sequence[RuntimeSettings] = (),
+    sweep: SweepPlan = NO_SWEEP,
 ) -> tuple[DeviceResult, ...]:
-    """Benchmark one model or kept artifact on every device.
+    """Benchmark one model or kept artifact on every device, and at every point of a sweep.
+
+    Args:
+        variants: settings of further runtimes to measure it on.
 
     Raises:
-        InvalidInputError: the model or the data cannot be used.
+        InvalidInputError: the model or the data cannot be used, or one runtime is named twice.
         NotFoundError: no such file or artifact.
     """
     artifact = await _artifact_of(app, model_or_digest, data, state, benchmark.seed, listener)
-    return await _measure(app, (artifact,), artifact[0], devices, benchmark, settings, listener)
+    return await _measure(
+        app, (artifact,), artifact[0], devices, benchmark, settings, listener, variants, sweep
+    )
 
 
 async def parity(
@@ -151,12 +173,15 @@ async def parity(
     *,
     data: str = "",
     state: Sequence[StateBinding] = (),
+    variants: Sequence[RuntimeSettings] = (),
 ) -> tuple[DeviceResult, ...]:
     """Check parity alone on every device; raises what ``bench`` raises."""
     only = replace(
         benchmark, measure_latency=False, measure_memory=False, measure_nodes=False, check_parity=True
     )
-    return await bench(app, model_or_digest, devices, only, settings, listener, data=data, state=state)
+    return await bench(
+        app, model_or_digest, devices, only, settings, listener, data=data, state=state, variants=variants
+    )
 
 
 async def compare(

@@ -15,7 +15,7 @@ from edgeloop.report.view import device_view, source_text
 
 __all__ = ["csv_table", "junit"]
 
-_SUFFIX = {"s": "_s", "B": "_bytes", "J": "_j", "ratio": ""}
+_SUFFIX = {"s": "_s", "B": "_bytes", "J": "_j", "ratio": "", "times": "", "Hz": "_hz"}
 
 
 def csv_table(result: ExperimentResult) -> str:

@@ -31,6 +31,14 @@ from edgeloop_protocol.types.run import Block, FailureKind, Outcome, Run, Steady
 from edgeloop.domain.candidate import Candidate, CandidateState
 from edgeloop.domain.parity import overall_verdict
 from edgeloop.domain.strategy import Evidence
+from edgeloop.select.quantities import (
+    counting_gains,
+    disqualification,
+    further_gains,
+    further_values,
+    require_one_series,
+    series_of,
+)
 
 __all__ = ["MEMORY_ALLOWANCE", "collect"]
 
@@ -68,7 +76,11 @@ def collect(candidates: Sequence[Candidate], runs: Sequence[Run]) -> tuple[Evide
     Args:
         candidates: all of the experiment, the original among them.
         runs: all of one device, in any order.
+
+    Raises:
+        InvalidInputError: the runs are of two series, whose figures are never mixed.
     """
+    require_one_series(runs)
     original = next((c for c in candidates if c.original), None)
     return tuple(_evidence(c, original, runs) for c in candidates)
 
@@ -93,6 +105,8 @@ def _evidence(candidate: Candidate, original: Candidate | None, runs: Sequence[R
         basis=run.simulation.basis if run.simulation else "",
         values=host_values,
         gains=(("size", size_gain),),
+        series=series_of(run),
+        disqualification=disqualification(run),
     )
     why = run.failure_reason or run.failure_kind.value.replace("_", " ")
     if not _speaks(run):
@@ -109,14 +123,19 @@ def _evidence(candidate: Candidate, original: Candidate | None, runs: Sequence[R
         parity_reason=reason,
         timing_disputed=run.timing is not None and run.timing.timing_disputed,
         unsettled=run.timing is not None and run.timing.steady_state is SteadyState.NOT_REACHED,
-        values=(*host_values, *values),
-        gains=(("size", size_gain), *_device_gains(run, anchor, dict(values))),
+        values=(*host_values, *values, *further_values(run)),
+        gains=(
+            ("size", size_gain),
+            *counting_gains((*_device_gains(run, anchor, dict(values)), *further_gains(run, anchor)), anchor),
+        ),
     )
 
 
 def _of(candidate: Candidate, runs: Iterable[Run]) -> list[Run]:
     """Return the runs of a candidate: one artifact may stand in two trials, as in a comparison with itself."""
     same = [run for run in runs if run.trial.artifact_digest == candidate.artifact_digest]
+    if candidate.runtime:
+        same = [run for run in same if run.trial.settings.runtime == candidate.runtime]
     return [run for run in same if run.trial.label == candidate.label] or same
 
 

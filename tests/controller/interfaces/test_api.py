@@ -29,6 +29,7 @@ _PUBLIC = [
     "RuntimeSettings",
     "SilentListener",
     "StateBinding",
+    "SweepPlan",
 ]
 
 

@@ -1,0 +1,146 @@
+"""What a run says beside its closed-loop latency: sustained figures, throughput, and whether it may count.
+
+- ``latency_sustained_p50``, ``latency_sustained_p95``, ``sustained_ratio``: as the sustained run states them.
+- ``throughput``: items of the steady phase by the time its inferences took (batch size / mean latency), with
+  an interval as wide, relatively, as the medians of the processes differ (95 % Student on the logarithm).
+
+Gains are taken from the ends of the two intervals, the least favourable against each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_foundation.statistics import student_t_interval
+from edgeloop_protocol.types.measurement import Estimate
+from edgeloop_protocol.types.run import Run, Source
+
+from edgeloop.domain.constraint import QUANTITIES
+
+__all__ = [
+    "counting_gains",
+    "disqualification",
+    "further_gains",
+    "further_values",
+    "require_one_series",
+    "series_of",
+    "throughput",
+]
+
+_ROUNDS_MIN = 3
+_NO_SUSTAINED = "no sustained run was asked for (--sustained 20m)"
+
+
+def series_of(run: Run) -> str:
+    """Return the series that a run's figures belong to."""
+    return run.preflight.series if run.preflight else run.benchmark.series
+
+
+def require_one_series(runs: Iterable[Run]) -> None:
+    """Refuse runs of two series; rows of third parties know no series and are left out.
+
+    Raises:
+        InvalidInputError: see above.
+    """
+    found = sorted({series_of(run) for run in runs if run.source is not Source.THIRD_PARTY})
+    if len(found) > 1:
+        raise InvalidInputError(
+            f"the runs are of the series {' and '.join(found)}, whose figures are never mixed.",
+            next_step="Measure all of them again in one series, with or without --as-deployed.",
+        )
+
+
+def disqualification(run: Run) -> str:
+    """Return why no gate accepts this run's figures; empty when they may stand."""
+    if run.preflight is not None and run.preflight.series == "nominal" and not run.preflight.fit:
+        return "the device was not fit to measure, yet the series is nominal"
+    for anomaly in run.anomalies:
+        if anomaly.disqualifying:
+            where = f" in round {anomaly.round}" if anomaly.round >= 0 else ""
+            return f"{anomaly.kind.value.replace('_', ' ')}{where}: {anomaly.reason.rstrip('.')}"
+    timing = run.timing
+    if timing is not None and timing.timing_disputed:
+        known = timing.clock_disagreement
+        by = "" if known is None else f" by {100 * known:.1f} %"
+        return f"the clocks of runner and agent disagreed{by}, so its timing is disputed"
+    return ""
+
+
+def counting_gains(
+    gains: Iterable[tuple[str, Estimate]], anchor: Run | None
+) -> tuple[tuple[str, Estimate], ...]:
+    """Return the gains, or why they do not count because the original's run does not."""
+    reason = "" if anchor is None else disqualification(anchor)
+    if not reason:
+        return tuple(gains)
+    absent = Estimate.absent(f"the original's run does not count, {reason}")
+    return tuple((name, absent) for name, _ in gains)
+
+
+def throughput(run: Run) -> Estimate:
+    """Return items per second of one process in a closed loop."""
+    timing = run.timing
+    if timing is None or timing.steady is None:
+        return Estimate.absent((timing.reason if timing else "") or "latency was not measured")
+    if timing.timing_disputed:
+        return Estimate.absent("the clocks of runner and agent disagreed, so no latency of this run counts")
+    if timing.steady.mean <= 0:
+        return Estimate.absent("the mean latency is zero")
+    value, count = run.benchmark.batch_size / timing.steady.mean, timing.steady.sample_count
+    logs = [math.log(block.p50_s) for block in timing.blocks if block.p50_s]
+    if len(logs) < _ROUNDS_MIN:
+        return Estimate(value=value, sample_count=count)
+    mean, low, high = student_t_interval(logs, 0.95)
+    return Estimate(
+        value=value,
+        low=value * math.exp(min(0.0, mean - high)),
+        high=value * math.exp(max(0.0, mean - low)),
+        confidence=0.95,
+        sample_count=count,
+    )
+
+
+def further_values(run: Run) -> tuple[tuple[str, Estimate], ...]:
+    """Return the quantities that the module's docstring names."""
+    sustained = run.sustained
+    if sustained is None:
+        reason = Estimate.absent(
+            "the sustained run gave no result" if run.benchmark.sustained_s else _NO_SUSTAINED
+        )
+        found = (reason, reason, reason)
+    else:
+        found = (sustained.last_minute_p50_s, sustained.last_minute_p95_s, sustained.ratio)
+    names = ("latency_sustained_p50", "latency_sustained_p95", "sustained_ratio")
+    return (*zip(names, found, strict=True), ("throughput", throughput(run)))
+
+
+def further_gains(run: Run, anchor: Run | None) -> tuple[tuple[str, Estimate], ...]:
+    """Return how many times better than the original's run of the same job each of them is."""
+    values = further_values(run)
+    if anchor is None:
+        why = Estimate.absent("the original has no successful run in the same job to compare with")
+        return tuple((name, why) for name, _ in values)
+    before = dict(further_values(anchor))
+    return tuple((name, _gain(name, before[name], after)) for name, after in values)
+
+
+def _gain(quantity: str, original: Estimate, candidate: Estimate) -> Estimate:
+    for whose, estimate in (("for the original: ", original), ("", candidate)):
+        if estimate.value is None:
+            return Estimate.absent(f"the gain in {quantity} is unknown, {whose}{estimate.reason}")
+    pair: Sequence[Estimate] = (original, candidate)
+    over, under = pair if QUANTITIES[quantity].lower_is_better else (candidate, original)
+    if not over.value or not under.value:
+        return Estimate.absent(f"a {quantity} of zero has no ratio")
+    count = min(original.sample_count, candidate.sample_count)
+    if over.low is None or over.high is None or not under.low or not under.high:
+        return Estimate(value=over.value / under.value, sample_count=count)
+    return Estimate(
+        value=over.value / under.value,
+        low=over.low / under.high,
+        high=over.high / under.low,
+        confidence=0.95,
+        sample_count=count,
+    )
