@@ -6,17 +6,17 @@ import asyncio
 import dataclasses
 import logging
 import statistics
-import sys
 import uuid
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgeloop_foundation.errors import BusyError, CorruptDataError
 from edgeloop_foundation.statistics import quantile_interval
 from edgeloop_protocol.summary import distribution
-from edgeloop_protocol.types.conditions import Conditions
+from edgeloop_protocol.types.conditions import Conditions, Phase
 from edgeloop_protocol.types.facts import Facts
+from edgeloop_protocol.types.load import Arrivals
 from edgeloop_protocol.types.measurement import Distribution, Estimate
 from edgeloop_protocol.types.run import (
     Block,
@@ -31,8 +31,9 @@ from edgeloop_protocol.types.run import (
 )
 
 from edgeloop_agent.benchmark import StopRule, steady_state
-from edgeloop_agent.energy import EnergyMeter, summarise_energy
+from edgeloop_agent.energy import EnergyMeter, EnergySpan, summarise_energy
 from edgeloop_agent.execution import ExecutionContext
+from edgeloop_agent.samples import ThinnedSamples, to_bytes
 from edgeloop_agent.trial_record import MeasuredBlock, TrialRecord
 
 __all__ = ["Around", "assemble_run", "run_id"]
@@ -48,13 +49,18 @@ def run_id(job_id: str, trial_id: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{job_id}/{trial_id}"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Around:
     """The device around a job."""
 
     facts: Facts
     before: Conditions
     after: Conditions
+    #: Stretches that belong to no trial: idling and load pulses.
+    phases: list[Phase] = field(default_factory=list)
+    #: What the meter read while the board idled; None when it did not, or when nothing could be read.
+    idle_before: EnergySpan | None = None
+    idle_after: EnergySpan | None = None
 
 
 async def assemble_run(
@@ -96,6 +102,10 @@ async def assemble_run(
         simulation=_simulation(context.board.simulation, record.interval_factor),
         context=spec.context,
         facts=around.facts,
+        phases=tuple(sorted((*around.phases, *record.phases), key=lambda part: part.start_ns)),
+        arrivals=await _arrivals(context, record),
+        sustained=record.sustained,
+        scenario=record.scenario,
     )
 
 
@@ -106,18 +116,59 @@ def _simulation(basis: Simulation | None, factor: float | None) -> Simulation | 
     return dataclasses.replace(basis, interval_factor=max(basis.interval_factor, factor))
 
 
-def _distribution(samples_ns: Sequence[int]) -> Distribution:
-    return distribution([ns * _NS for ns in samples_ns], "s")
+def _distribution(streams: Sequence[ThinnedSamples]) -> Distribution:
+    """Summarise streams; the extremes are those of all samples, also of those that were thinned out."""
+    found = distribution([ns * _NS for stream in streams for ns in stream.kept], "s")
+    low = [stream.minimum for stream in streams if stream.minimum is not None]
+    high = [stream.maximum for stream in streams if stream.maximum is not None]
+    return dataclasses.replace(
+        found,
+        minimum=min(found.minimum, min(low) * _NS),
+        maximum=max(found.maximum, max(high) * _NS),
+    )
+
+
+def _even_out(streams: Sequence[ThinnedSamples]) -> None:
+    """Thin all out alike, so that each inference weighs the same in what is pooled."""
+    stride = max((stream.stride for stream in streams), default=1)
+    for stream in streams:
+        stream.thin_to(stride)
+
+
+async def _arrivals(context: ExecutionContext, record: TrialRecord) -> Arrivals | None:
+    """Return what became of scheduled requests over all blocks; None in a closed loop or without any answer."""
+    served = [(block, block.requests) for block in record.blocks if block.requests is not None]
+    if not served:
+        return None
+    latencies = [requests.latencies for _, requests in served]
+    _even_out(latencies)
+    answered = sum(stream.count for stream in latencies)
+    seconds = sum(requests.duration_ns for _, requests in served) * _NS
+    kept, _ = await _keep(context, array("q", [ns for stream in latencies for ns in stream.kept]))
+    return Arrivals(
+        process=context.spec.benchmark.arrival,
+        offered_rate_hz=context.spec.benchmark.rate_hz,
+        achieved_rate_hz=answered / seconds,
+        answered_count=answered,
+        dropped_count=sum(requests.dropped_count for _, requests in served),
+        queue_count_peak=max(requests.queue_count_peak for _, requests in served),
+        duty_cycle=min(1.0, sum(requests.busy_ns for _, requests in served) * _NS / seconds),
+        latency=await asyncio.to_thread(_distribution, latencies),
+        service=await asyncio.to_thread(_distribution, [block.samples for block, _ in served]),
+        samples_digest=kept,
+    )
 
 
 async def _timing(context: ExecutionContext, record: TrialRecord) -> Timing:
-    samples = array("q", [ns for block in record.blocks for ns in block.samples_ns])
+    streams = [block.samples for block in record.blocks]
+    _even_out(streams)
+    samples = record.pooled_ns
     rule = StopRule(context.spec.benchmark)
     missing = record.failure.reason if record.failure else "nothing was measured"
     # In a thread: a hundred thousand samples take a while, and the agent answers meanwhile.
-    narrow = await asyncio.to_thread(rule.narrow, record.pooled_ns, context.spec.benchmark.rounds)
+    narrow = await asyncio.to_thread(rule.narrow, samples, context.spec.benchmark.rounds, record.sample_count)
     settled = await asyncio.to_thread(steady_state, [b.samples_ns for b in record.blocks])
-    steady = await asyncio.to_thread(_distribution, samples) if samples else None
+    steady = await asyncio.to_thread(_distribution, streams) if samples else None
     kept, why_not = await _keep(context, samples) if samples else ("", missing)
     return Timing(
         cold_load_s=_cold_load(record.blocks, missing),
@@ -139,7 +190,7 @@ async def _timing(context: ExecutionContext, record: TrialRecord) -> Timing:
 async def _keep(context: ExecutionContext, samples: array[int]) -> tuple[str, str]:
     """Return the digest of the kept samples, or none and the reason: their summary stands without them."""
     try:
-        return await context.store_blob(_little_endian(samples)), ""
+        return await context.store_blob(to_bytes(samples)), ""
     except (BusyError, CorruptDataError, OSError) as error:
         _log.error("raw samples are lost: %s", error)
         return "", f"the raw samples could not be kept: {error}"
@@ -195,14 +246,8 @@ def _blocks(blocks: Sequence[MeasuredBlock]) -> tuple[Block, ...]:
                 if block.first_inference_ns is None
                 else block.first_inference_ns * _NS,
                 cold=block.cold,
+                inference_count=block.samples.count,
             )
         )
         offset += count
     return tuple(found)
-
-
-def _little_endian(samples: array[int]) -> bytes:
-    if sys.byteorder == "big":
-        samples = array("q", samples)
-        samples.byteswap()
-    return samples.tobytes()

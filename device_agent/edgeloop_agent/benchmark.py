@@ -16,6 +16,8 @@ from edgeloop_protocol.types.run import SteadyState
 from edgeloop_protocol.types.trial import Benchmark
 
 __all__ = [
+    "BATCH_COUNT_MAX",
+    "OVERRUN_MAX",
     "ClockCheck",
     "StopRule",
     "WarmUp",
@@ -28,11 +30,15 @@ NS_PER_S = 1_000_000_000
 WINDOWS = 5
 """Windows per block whose medians show a trend; also the fewest batches of a block."""
 
-# More would say nothing new of a microsecond model, and fill the memory of the agent.
-_BATCH_COUNT_MAX = 8_000
-_OVERRUN_MAX = 4
+BATCH_COUNT_MAX = 8_000
+"""More would say nothing new of a microsecond model, and fill the memory of the agent."""
+
+OVERRUN_MAX = 4
+"""A block of a slow model gets up to so many budgets for its least count."""
+
 # Sorting all samples after every batch would keep a processor busy beside the one that is measured.
 _GROWTH = 1.25
+_LOOKED_AT_MAX = 16_384
 _FASTER = 0.98
 _WINDOW_SAMPLES_MIN = 4
 _DRIFT_ALLOWED = 0.02
@@ -41,9 +47,9 @@ _DISPUTE_NS = 1_000_000
 _DISPUTE_FRACTION = 0.05
 
 
-def batch_count(batch_s: float, inference_ns: float) -> int:
-    """Return how many inferences fill one batch; at least one, and no more than one frame carries."""
-    return max(1, min(round(batch_s * NS_PER_S / max(inference_ns, 1.0)), _BATCH_COUNT_MAX))
+def batch_count(batch_s: float, inference_ns: float, count_max: int = BATCH_COUNT_MAX) -> int:
+    """Return how many inferences fill one batch; at least one, and no more than ``count_max``."""
+    return max(1, min(round(batch_s * NS_PER_S / max(inference_ns, 1.0)), count_max))
 
 
 def median_half_width(sorted_samples: Sequence[float]) -> float:
@@ -62,8 +68,15 @@ class WarmUp:
     before; at the longest time it ends in any case. The first inference counts as the first batch.
     """
 
-    def __init__(self, benchmark: Benchmark) -> None:
+    def __init__(self, benchmark: Benchmark, count_min: int = 0) -> None:
+        """Begin.
+
+        Args:
+            benchmark: has the times, and the least count.
+            count_min: least count of this trial instead of the benchmark's; 0 takes that.
+        """
         self._benchmark = benchmark
+        self._count_min = count_min or benchmark.warmup_count_min
         self._medians: list[float] = []
         self._elapsed_ns = 0
         self.count = 0
@@ -90,7 +103,7 @@ class WarmUp:
         elapsed_s = self._elapsed_ns / NS_PER_S
         if elapsed_s >= self._benchmark.warmup_s_max:
             return True
-        enough = self.count >= self._benchmark.warmup_count_min and elapsed_s >= self._benchmark.warmup_s_min
+        enough = self.count >= self._count_min and elapsed_s >= self._benchmark.warmup_s_min
         return enough and self._settled()
 
     def _settled(self) -> bool:
@@ -109,34 +122,47 @@ class StopRule:
         self._looked_at_count = 0
         self.block_budget_s = benchmark.steady_s_max / benchmark.rounds
 
-    def narrow(self, pooled: Sequence[int], finished_rounds: int) -> bool:
+    def narrow(self, pooled: Sequence[int], finished_rounds: int, count: int | None = None) -> bool:
         """Whether the samples of all blocks so far pin the median down, given the rounds they stand for.
+
+        Of a great many samples an even part is looked at, whose interval is the wider one: sorting all of them
+        would make the device wait between two batches.
 
         Args:
             pooled: samples of the trial, in any order.
             finished_rounds: rounds whose share of the least count has to be there.
+            count: inferences that they stand for, when they were thinned out.
         """
-        enough = len(pooled) >= self._wanted(finished_rounds)
-        return enough and median_half_width(sorted(pooled)) <= self._benchmark.median_half_width
+        if (len(pooled) if count is None else count) < self.wanted(finished_rounds):
+            return False
+        part = pooled[:: max(1, -(-len(pooled) // _LOOKED_AT_MAX))]
+        return median_half_width(sorted(part)) <= self._benchmark.median_half_width
 
-    def _wanted(self, finished_rounds: int) -> int:
+    def wanted(self, finished_rounds: int) -> int:
+        """Return the least count of samples after so many rounds."""
         return math.ceil(self._benchmark.sample_count_min * finished_rounds / self._benchmark.rounds)
 
     def block_done(
-        self, pooled: Sequence[int], block_elapsed_ns: int, batches: int, finished_rounds: int
+        self,
+        pooled: Sequence[int],
+        block_elapsed_ns: int,
+        batches: int,
+        finished_rounds: int,
+        count: int | None = None,
     ) -> bool:
         """Whether a block may end: its budget is spent, or it has its windows and a certain median.
 
         A slow model whose least count is not there yet gets up to four budgets.
         """
         budget_ns = self.block_budget_s * NS_PER_S
+        count = len(pooled) if count is None else count
         if block_elapsed_ns >= budget_ns:
-            enough = len(pooled) >= self._wanted(finished_rounds)
-            return enough or block_elapsed_ns >= _OVERRUN_MAX * budget_ns
-        if batches < WINDOWS or len(pooled) < _GROWTH * self._looked_at_count:
+            enough = count >= self.wanted(finished_rounds)
+            return enough or block_elapsed_ns >= OVERRUN_MAX * budget_ns
+        if batches < WINDOWS or count < _GROWTH * self._looked_at_count:
             return False
-        self._looked_at_count = len(pooled)
-        return self.narrow(pooled, finished_rounds)
+        self._looked_at_count = count
+        return self.narrow(pooled, finished_rounds, count)
 
     def next_count(self, inference_ns: float, block_elapsed_ns: int) -> int:
         """Return the size of the next batch, within what is left of the budget; at least one."""

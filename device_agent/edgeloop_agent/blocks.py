@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from array import array
 from typing import Any
 
-from edgeloop_protocol.types.run import FailureKind, Outcome
-
+from edgeloop_agent.answers import infer, integer
 from edgeloop_agent.benchmark import StopRule, WarmUp
 from edgeloop_agent.energy import EnergyMeter
 from edgeloop_agent.execution import ExecutionContext, Progress
-from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.open_loop import serve_requests
+from edgeloop_agent.phases import phase
 from edgeloop_agent.runner_use import RunnerUse, use_runner
+from edgeloop_agent.samples import KEPT_COUNT_MAX, ThinnedSamples
 from edgeloop_agent.trial_record import MeasuredBlock, TrialRecord
 
-__all__ = ["measure_block"]
-
-_SAMPLE_BYTES = 8
+__all__ = ["measure_block", "new_block", "note_opened", "tell", "warm_up"]
 
 
 async def measure_block(
@@ -28,37 +25,65 @@ async def measure_block(
     Raises:
         RunnerFailure: the block ended early.
     """
-    block = MeasuredBlock(round=round_index, position=position)
-    _tell(context, record, block, "load")
+    block = new_block(context, round_index, position)
+    tell(context, record, block, "load")
     async with use_runner(context, record, "latency", round_index=round_index, cold=round_index == 0) as (
         use,
         opened,
     ):
-        block.load_ns = _integer(opened, "load_ns")
-        block.cold = opened.get("cold") is True
-        record.blocks.append(block)
+        note_opened(record, block, opened)
         try:
-            inference_ns = await _warm_up(context, record, use, block)
-            await _steady(context, record, use, block, meter, inference_ns)
+            inference_ns = await warm_up(context, record, use, block)
+            tell(context, record, block, "steady")
+            with phase(context.board.clock, record.phases, "steady", round_index):
+                if context.spec.benchmark.arrival == "closed":
+                    await _steady(context, record, use, block, meter, inference_ns)
+                else:
+                    await serve_requests(context, record, use, block, meter)
         finally:
             record.clock_check.end_process()
-    _tell(context, record, block, "steady", finished=1)
+    tell(context, record, block, "steady", finished=1)
 
 
-async def _warm_up(
+def new_block(context: ExecutionContext, round_index: int, position: int) -> MeasuredBlock:
+    """Return an empty block that keeps its share of what is kept of a trial."""
+    share = KEPT_COUNT_MAX // context.spec.benchmark.rounds
+    return MeasuredBlock(round=round_index, position=position, samples=ThinnedSamples(share))
+
+
+def note_opened(record: TrialRecord, block: MeasuredBlock, opened: dict[str, Any]) -> None:
+    """Take in the answer to ``open`` and make the block one of the record's.
+
+    Raises:
+        RunnerFailure: it is no answer to ``open``.
+    """
+    block.load_ns = integer(opened, "load_ns")
+    block.cold = opened.get("cold") is True
+    record.blocks.append(block)
+
+
+async def warm_up(
     context: ExecutionContext, record: TrialRecord, use: RunnerUse, block: MeasuredBlock
 ) -> float:
-    """Run until warm and return the latest typical inference in nanoseconds."""
-    warm_up = WarmUp(context.spec.benchmark)
-    first = await _infer(record, use, 1)
+    """Run until warm and return the latest typical inference in nanoseconds.
+
+    Raises:
+        RunnerFailure: an inference failed.
+    """
+    state = WarmUp(context.spec.benchmark, record.trial.settings.warmup_count_min)
+    clock = context.board.clock
+    with phase(clock, record.phases, "first_inference", block.round):
+        first = await infer(record, use, 1)
+    state.observe(first)
     block.first_inference_ns = first[0]
-    warm_up.observe(first)
-    _tell(context, record, block, "warm-up")
-    while not warm_up.done:
-        warm_up.observe(await _infer(record, use, warm_up.next_count()))
-        block.warmup_count = warm_up.count
-    block.warmup_count = warm_up.count
-    return warm_up.inference_ns
+    block.note_warm_up(first)
+    tell(context, record, block, "warm-up")
+    with phase(clock, record.phases, "warm_up", block.round):
+        while not state.done:
+            samples = await infer(record, use, state.next_count())
+            state.observe(samples)
+            block.note_warm_up(samples)
+    return state.inference_ns
 
 
 async def _steady(
@@ -71,62 +96,30 @@ async def _steady(
 ) -> None:
     rule = StopRule(context.spec.benchmark)
     elapsed_ns = batches = 0
-    _tell(context, record, block, "steady")
     await meter.begin()
-    while not rule.block_done(record.pooled_ns, elapsed_ns, batches, block.round + 1):
-        samples = await _infer(record, use, rule.next_count(inference_ns, elapsed_ns))
-        block.samples_ns.extend(samples)
-        record.pooled_ns.extend(samples)
+    while not rule.block_done(record.pooled_ns, elapsed_ns, batches, block.round + 1, record.sample_count):
+        samples = await infer(record, use, rule.next_count(inference_ns, elapsed_ns))
+        block.samples.extend(samples)
         elapsed_ns += sum(samples)
         batches += 1
-        inference_ns = elapsed_ns / len(block.samples_ns)
+        inference_ns = elapsed_ns / block.samples.count
         await meter.between_batches()
-    if span := await meter.end(len(block.samples_ns)):
+    if span := await meter.end(block.samples.count):
         record.energy_spans.append(span)
 
 
-async def _infer(record: TrialRecord, use: RunnerUse, count: int) -> array[int]:
-    """Run one batch, check the answer and hold its clock against ours."""
-    timed = await use.request("infer", {"count": count})
-    samples = array("q", timed.reply.payload[: count * _SAMPLE_BYTES])
-    if sys.byteorder == "big":
-        samples.byteswap()
-    header = timed.reply.header
-    span_ns = _integer(header, "end_ns") - _integer(header, "start_ns")
-    whole = len(timed.reply.payload) == count * _SAMPLE_BYTES
-    if not whole or min(samples) < 0 or sum(samples) > span_ns:
-        raise RunnerFailure(
-            Outcome.HARNESS_ERROR,
-            FailureKind.RUNNER_CRASHED,
-            f"the runner answered {count} inferences with {len(timed.reply.payload)} bytes of samples that "
-            f"do not fit into the {span_ns} ns it says they took.",
-        )
-    record.clock_check.add(span_ns, timed.elapsed_ns)
-    return samples
-
-
-def _integer(header: dict[str, Any], name: str) -> int:
-    value = header.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise RunnerFailure(
-        Outcome.HARNESS_ERROR,
-        FailureKind.RUNNER_CRASHED,
-        f"the runner's answer has {name}={value!r}, no integer.",
-    )
-
-
-def _tell(
-    context: ExecutionContext, record: TrialRecord, block: MeasuredBlock, phase: str, finished: int = 0
+def tell(
+    context: ExecutionContext, record: TrialRecord, block: MeasuredBlock, phase_name: str, finished: int = 0
 ) -> None:
+    """Report how far a trial is."""
     rounds = context.spec.benchmark.rounds
     context.report(
         Progress(
             trial_id=record.trial.trial_id,
-            phase=phase,
+            phase=phase_name,
             done_count=block.round + finished,
             total_count=rounds,
-            sample_count=len(record.pooled_ns),
-            message=f"{record.trial.label}: {phase}, round {block.round + 1} of {rounds}",
+            sample_count=record.sample_count,
+            message=f"{record.trial.label}: {phase_name}, round {block.round + 1} of {rounds}",
         )
     )

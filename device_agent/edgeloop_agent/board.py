@@ -59,7 +59,7 @@ class RunnerStart:
     cpu_s: int
     #: Seed of whatever is random in this process.
     seed: int
-    #: "latency", "memory", "nodes" or "parity".
+    #: "latency", "sustained", "scenario", "pulse", "memory", "nodes" or "parity".
     purpose: str
     #: Whether the model's pages are pushed out of the page cache before it is opened.
     drop_page_cache: bool = False

@@ -1,33 +1,32 @@
-"""The job: interleaved rounds, then the passes, then one run per trial, whatever happens.
+"""The job: idling, interleaved rounds, idling, then the passes, then one run per trial, whatever happens.
 
 Round r measures every trial that still stands, in an order shuffled by the seed, each in a fresh process:
 what drifts on the device during a round drifts under all of them, and blocks of one round may be compared in
-pairs.
+pairs. Interleaved by block the processes run one after the other, by batch they take turns within the round.
 """
 
 from __future__ import annotations
 
-import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from edgeloop_protocol.types.run import FailureKind, Outcome, Run
+from edgeloop_protocol.types.run import Run
 
 from edgeloop_agent.assemble import Around, assemble_run
 from edgeloop_agent.blocks import measure_block
-from edgeloop_agent.energy import EnergyMeter
+from edgeloop_agent.energy import EnergyMeter, EnergySpan
 from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.guard import Step, fault, guarded
+from edgeloop_agent.idle import idle, pulse_load
 from edgeloop_agent.passes import check_parity, measure_memory, measure_nodes
-from edgeloop_agent.runner_use import stopped
+from edgeloop_agent.scenario import measure_scenario
+from edgeloop_agent.sustained import measure_sustained
 from edgeloop_agent.trial_record import TrialRecord, read_artifact
+from edgeloop_agent.turns import measure_turns, refuse_crowd
 
 __all__ = ["execute", "round_order"]
-
-_log = logging.getLogger(__name__)
-
-Pass = Callable[[ExecutionContext, TrialRecord], Awaitable[None]]
 
 
 async def execute(context: ExecutionContext) -> tuple[Run, ...]:
@@ -36,13 +35,14 @@ async def execute(context: ExecutionContext) -> tuple[Run, ...]:
     for record in records:
         read_artifact(record, context.directories)
     facts, before = await context.board.facts(), await context.board.conditions()
+    around = Around(facts=facts, before=before, after=before)
     meter = None
-    if context.spec.benchmark.measure_latency:
+    if context.spec.benchmark.measure_latency or context.spec.benchmark.sustained_s:
         meter = await EnergyMeter.prepare(context.board)
-        await _rounds(context, records, meter)
-    await _passes(context, records)
-    after = await context.board.conditions()
-    around = Around(facts=facts, before=before, after=after)
+    if meter is not None and context.spec.benchmark.measure_latency:
+        await _measure_latency(context, records, meter, around)
+    await _passes(context, records, meter)
+    around.after = await context.board.conditions()
     return tuple([await _assembled(context, record, meter, around) for record in records])
 
 
@@ -53,7 +53,7 @@ async def _assembled(
     try:
         return await assemble_run(context, record, meter, around)
     except Exception as error:
-        empty = TrialRecord(trial=record.trial, failure=_fault(record, error))
+        empty = TrialRecord(trial=record.trial, failure=fault(record, error))
         return await assemble_run(context, empty, None, around)
 
 
@@ -64,54 +64,78 @@ def round_order(seed: int, round_index: int, count: int) -> list[int]:
     return order
 
 
-async def _rounds(context: ExecutionContext, records: Sequence[TrialRecord], meter: EnergyMeter) -> None:
+async def _measure_latency(
+    context: ExecutionContext, records: Sequence[TrialRecord], meter: EnergyMeter, around: Around
+) -> None:
+    if context.spec.benchmark.interleave == "batch":
+        refuse_crowd(context, records, around.before)
+    around.idle_before = await _idle(context, meter, around, "idle_before")
+    if context.spec.benchmark.load_pulse:
+        await _pulse(context, records, around)
     for round_index in range(context.spec.benchmark.rounds):
-        order = round_order(context.spec.benchmark.seed, round_index, len(records))
-        for position, index in enumerate(order):
-            if records[index].alive:
-                await _guarded(
-                    context,
-                    records[index],
-                    partial(measure_block, meter=meter, round_index=round_index, position=position),
-                )
+        await _round(context, records, meter, round_index)
+    around.idle_after = await _idle(context, meter, around, "idle_after")
 
 
-async def _passes(context: ExecutionContext, records: Sequence[TrialRecord]) -> None:
+async def _idle(
+    context: ExecutionContext, meter: EnergyMeter, around: Around, name: str
+) -> EnergySpan | None:
+    if not context.spec.benchmark.idle_s or context.stop.reason is not None:
+        return None
+    try:
+        return await idle(context, around.phases, meter, name)
+    except RunnerFailure:
+        # The job is to stop; every trial that is still to come says so itself.
+        return None
+
+
+async def _pulse(context: ExecutionContext, records: Sequence[TrialRecord], around: Around) -> None:
+    """Pulse with the first model that runs."""
+    for record in records:
+        if record.alive and context.stop.reason is None:
+            await guarded(context, record, partial(pulse_load, phases=around.phases))
+            if record.alive:
+                return
+
+
+async def _round(
+    context: ExecutionContext, records: Sequence[TrialRecord], meter: EnergyMeter, round_index: int
+) -> None:
+    order = [records[index] for index in round_order(context.spec.benchmark.seed, round_index, len(records))]
+    if context.spec.benchmark.interleave == "batch":
+        await measure_turns(context, [record for record in order if record.alive], meter, round_index)
+        return
+    for position, record in enumerate(order):
+        if record.alive:
+            await guarded(
+                context,
+                record,
+                partial(measure_block, meter=meter, round_index=round_index, position=position),
+            )
+
+
+async def _passes(
+    context: ExecutionContext, records: Sequence[TrialRecord], meter: EnergyMeter | None
+) -> None:
     benchmark = context.spec.benchmark
-    wanted: list[Pass] = [
+    wanted: list[Step] = [
         step
         for step, flag in (
             (measure_memory, benchmark.measure_memory),
             (measure_nodes, benchmark.measure_nodes),
             (check_parity, benchmark.check_parity),
+            (measure_scenario, bool(benchmark.scenario)),
         )
         if flag
     ]
+    if meter is not None and benchmark.sustained_s:
+        wanted.append(partial(measure_sustained, meter=meter))
     for record in records:
         for step in wanted:
             if record.alive:
-                await _guarded(context, record, step)
+                await guarded(context, record, step)
         record.finished = True
         _tell_done(context, record)
-
-
-async def _guarded(context: ExecutionContext, record: TrialRecord, step: Pass) -> None:
-    """Carry out one step; its failure is the record's and nobody else's."""
-    try:
-        if context.stop.reason is not None:
-            raise stopped(context)
-        await step(context, record)
-    except RunnerFailure as failure:
-        record.failure = failure
-    except Exception as error:
-        record.failure = _fault(record, error)
-
-
-def _fault(record: TrialRecord, error: Exception) -> RunnerFailure:
-    """Return a fault of ours as the outcome of the one trial that met it."""
-    _log.error("trial %s failed", record.trial.trial_id, exc_info=error)
-    reason = f"the agent failed with {type(error).__name__}: {error}"
-    return RunnerFailure(Outcome.HARNESS_ERROR, FailureKind.RUNNER_CRASHED, reason[:1000])
 
 
 def _tell_done(context: ExecutionContext, record: TrialRecord) -> None:
@@ -122,7 +146,7 @@ def _tell_done(context: ExecutionContext, record: TrialRecord) -> None:
             phase="done",
             done_count=1,
             total_count=1,
-            sample_count=len(record.pooled_ns),
+            sample_count=record.sample_count,
             message=f"{record.trial.label}: {how}",
         )
     )

@@ -24,7 +24,8 @@ class Progress:
 
     #: Trial it concerns; empty for the job as a whole.
     trial_id: str = ""
-    #: "load", "warm-up", "steady", "memory", "nodes", "parity" or "done".
+    #: "idle_before", "idle_after", "load_pulse", "load", "warm-up", "steady", "sustained", "scenario", "memory",
+    #: "nodes", "parity" or "done".
     phase: str = ""
     #: Finished pieces of the phase.
     done_count: int = 0

@@ -15,7 +15,6 @@ import dataclasses
 import functools
 import hashlib
 import logging
-import math
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
@@ -26,7 +25,6 @@ from edgeloop_foundation.errors import (
     BusyError,
     CorruptDataError,
     EdgeloopError,
-    InvalidInputError,
     LeaseError,
     NotFoundError,
 )
@@ -43,6 +41,7 @@ from edgeloop_agent.execution import Execute, ExecutionContext, Progress
 from edgeloop_agent.job_journal import JobJournal, JobRecord, run_without_measurement
 from edgeloop_agent.job_table import ROW_WITHOUT, JobTransition, next_state
 from edgeloop_agent.leases import Leases
+from edgeloop_agent.spec_rules import check_spec
 from edgeloop_agent.spool import Spool
 from edgeloop_agent.store import ContentStore
 from edgeloop_agent.workspace import Workspace
@@ -53,33 +52,11 @@ if TYPE_CHECKING:
 __all__ = ["Jobs"]
 
 _KEPT_COUNT = 200
-_TRIALS_MAX = 100
-_DEADLINE_S_MAX = 24 * 3600.0
-# Each round is a block in the record, and a record has to fit into one message.
-_ROUNDS_MAX = 1000
 _STOP_GRACE_S = 5.0
 _RETRY_S = 1.0
 _SPOOL_ROOM_BYTES = 16 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
-
-
-def _check_spec(spec: JobSpec) -> None:
-    if not 0 < len(spec.request_id) <= 200:
-        raise InvalidInputError(f"request_id has 1 to 200 characters, not {len(spec.request_id)}.")
-    if len(spec.trials) > _TRIALS_MAX:
-        raise InvalidInputError(f"a job has at most {_TRIALS_MAX} trials, not {len(spec.trials)}.")
-    for name, seconds in (("deadline_s", spec.deadline_s), ("runner_deadline_s", spec.runner_deadline_s)):
-        if not (math.isfinite(seconds) and seconds <= _DEADLINE_S_MAX):
-            raise InvalidInputError(f"{name} is at most {_DEADLINE_S_MAX:.0f} seconds, not {seconds}.")
-    benchmark = spec.benchmark
-    if benchmark.rounds > _ROUNDS_MAX:
-        raise InvalidInputError(f"a benchmark has at most {_ROUNDS_MAX} rounds, not {benchmark.rounds}.")
-    for name in ("warmup_s_min", "warmup_s_max", "steady_s_max", "batch_s"):
-        if not 0.0 <= (seconds := getattr(benchmark, name)) <= _DEADLINE_S_MAX:
-            raise InvalidInputError(
-                f"{name} of a benchmark is between 0 and {_DEADLINE_S_MAX:.0f} seconds, not {seconds}."
-            )
 
 
 def _refusal(operation: Callable[[], object]) -> OSError | None:
@@ -170,7 +147,7 @@ class Jobs:
             BusyError: another job runs, or the disk is too full for results.
             StateError: blobs are missing.
         """
-        _check_spec(spec)
+        check_spec(spec)
         # Shielded: a client that goes away must not leave a job on the disk that nobody runs.
         return await asyncio.shield(self._submit(spec, digest_of(spec)))
 

@@ -55,9 +55,9 @@ async def measure_nodes(context: ExecutionContext, record: TrialRecord) -> None:
 
 def _node_runs(record: TrialRecord) -> int:
     """Return how many runs fill about a second: the profile counts whole microseconds, so more is better."""
-    if not record.pooled_ns:
+    if not (pooled := record.pooled_ns):
         return _NODES_COUNT_MIN
-    wanted = int(_NODES_S / max(statistics.median(record.pooled_ns) * _NS, 1e-9))
+    wanted = int(_NODES_S / max(statistics.median(pooled) * _NS, 1e-9))
     return max(_NODES_COUNT_MIN, min(wanted, _NODES_COUNT_MAX))
 
 
@@ -86,7 +86,7 @@ def _tell(context: ExecutionContext, record: TrialRecord, phase: str) -> None:
         Progress(
             trial_id=record.trial.trial_id,
             phase=phase,
-            sample_count=len(record.pooled_ns),
+            sample_count=record.sample_count,
             message=f"{record.trial.label}: {phase}",
         )
     )

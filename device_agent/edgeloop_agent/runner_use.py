@@ -12,13 +12,16 @@ from typing import Any
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.run import FailureKind, Outcome
 
+from edgeloop_agent.benchmark import OVERRUN_MAX
 from edgeloop_agent.board import RunnerSession, RunnerStart, open_arguments
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.phases import phase
 from edgeloop_agent.runner_process import Reply
+from edgeloop_agent.scenarios import OVERTIME
 from edgeloop_agent.trial_record import TrialRecord
 
-__all__ = ["RunnerUse", "TimedReply", "memory_limit", "stopped", "use_runner"]
+__all__ = ["RunnerUse", "TimedReply", "allowance_s", "memory_limit", "stopped", "use_runner"]
 
 _GIB = 1 << 30
 _THREAD_BYTES = 144 << 20
@@ -59,12 +62,61 @@ def stopped(context: ExecutionContext) -> RunnerFailure:
 
 
 class RunnerUse:
-    """A session under the runner's deadline and the job's stop signal."""
+    """One runner process of one trial under the runner's deadline and the job's stop signal."""
 
-    def __init__(self, context: ExecutionContext, session: RunnerSession) -> None:
-        self._context = context
-        self._session = session
+    def __init__(
+        self, context: ExecutionContext, record: TrialRecord, start: RunnerStart, session: RunnerSession
+    ) -> None:
+        self._context, self._record = context, record
+        self._start, self._session = start, session
         self._started_ns = context.wall_clock.monotonic_ns()
+
+    @classmethod
+    async def begin(
+        cls,
+        context: ExecutionContext,
+        record: TrialRecord,
+        purpose: str,
+        *,
+        round_index: int = 0,
+        cold: bool = False,
+    ) -> RunnerUse:
+        """Start the process; nothing is loaded yet, and the caller has to close it.
+
+        Raises:
+            RunnerFailure: it could not be started, or the job is to stop.
+        """
+        if context.stop.reason is not None:
+            raise stopped(context)
+        if record.started_wall_s is None:
+            record.started_wall_s = context.wall_clock.wall_s()
+        start = _start(context, record, purpose, round_index, cold)
+        before = context.board.clock.monotonic_ns()
+        session = await context.board.start_runner(start)
+        record.spent_ns += context.board.clock.monotonic_ns() - before
+        return cls(context, record, start, session)
+
+    async def prepare(self) -> None:
+        """Let the process import what loading will need; the same for every model.
+
+        Raises:
+            RunnerFailure: as ``request``.
+        """
+        await self.request("prepare", {"settings": open_arguments(self._start)["settings"]})
+
+    async def open(self, round_index: int = -1) -> dict[str, Any]:
+        """Open the trial's artifact and return the answer's header.
+
+        Raises:
+            RunnerFailure: as ``request``.
+        """
+        record, board = self._record, self._context.board
+        with phase(board.clock, record.phases, "load", round_index):
+            opened = (await self.request("open", open_arguments(self._start))).reply.header
+        record.runtime_version = str(opened.get("runtime_version", ""))
+        if board.simulation is not None and isinstance(opened.get("interval_factor"), float):
+            record.interval_factor = opened["interval_factor"]
+        return opened
 
     async def request(self, command: str, arguments: dict[str, Any]) -> TimedReply:
         """Send one command; give up at once when the job is asked to stop.
@@ -74,6 +126,8 @@ class RunnerUse:
         """
         if self._context.stop.reason is not None:
             raise stopped(self._context)
+        clock = self._context.board.clock
+        before = clock.monotonic_ns()
         asking = asyncio.ensure_future(self._timed(command, arguments))
         stopping = asyncio.ensure_future(self._context.stop.wait())
         try:
@@ -85,20 +139,29 @@ class RunnerUse:
             for task in (asking, stopping):
                 task.cancel()
             await asyncio.gather(asking, stopping, return_exceptions=True)
+            self._record.spent_ns += clock.monotonic_ns() - before
 
     async def _timed(self, command: str, arguments: dict[str, Any]) -> TimedReply:
         spent_s = (self._context.wall_clock.monotonic_ns() - self._started_ns) * _NS
         clock = self._context.board.clock
         before = clock.monotonic_ns()
-        reply = await self._session.request(
-            command, arguments, max(self._context.spec.runner_deadline_s - spent_s, 0.0)
-        )
+        deadline_s = self._context.spec.runner_deadline_s + allowance_s(self._context, self._start.purpose)
+        reply = await self._session.request(command, arguments, max(deadline_s - spent_s, 0.0))
         return TimedReply(reply, clock.monotonic_ns() - before)
+
+    def note_log(self) -> None:
+        """Keep the last lines that it wrote: it is what failed."""
+        self._record.log_tail = self._session.log_tail()
+
+    async def close(self) -> None:
+        """Kill the process; safe to call twice."""
+        await self._session.close()
+        self._record.isolation = self._session.isolation
 
 
 @contextlib.asynccontextmanager
 async def use_runner(
-    context: ExecutionContext, record: TrialRecord, purpose: str, *, round_index: int = 0, cold: bool = False
+    context: ExecutionContext, record: TrialRecord, purpose: str, *, round_index: int = -1, cold: bool = False
 ) -> AsyncIterator[tuple[RunnerUse, dict[str, Any]]]:
     """Start a runner, open the trial's artifact in it and yield it with the answer to ``open``.
 
@@ -108,28 +171,28 @@ async def use_runner(
     Raises:
         RunnerFailure: it could not be started, or the artifact could not be opened.
     """
-    if context.stop.reason is not None:
-        raise stopped(context)
-    clock = context.board.clock
-    before = clock.monotonic_ns()
-    if record.started_wall_s is None:
-        record.started_wall_s = context.wall_clock.wall_s()
-    start = _start(context, record, purpose, round_index, cold)
-    session = await context.board.start_runner(start)
+    use = await RunnerUse.begin(context, record, purpose, round_index=max(round_index, 0), cold=cold)
     try:
-        use = RunnerUse(context, session)
-        opened = (await use.request("open", open_arguments(start))).reply.header
-        record.runtime_version = str(opened.get("runtime_version", ""))
-        if context.board.simulation is not None and isinstance(opened.get("interval_factor"), float):
-            record.interval_factor = opened["interval_factor"]
-        yield use, opened
+        yield use, await use.open(round_index)
     except RunnerFailure:
-        record.log_tail = session.log_tail()
+        use.note_log()
         raise
     finally:
-        await session.close()
-        record.isolation = session.isolation
-        record.spent_ns += clock.monotonic_ns() - before
+        await use.close()
+
+
+def allowance_s(context: ExecutionContext, purpose: str) -> float:
+    """Return how much longer than the runner's deadline a process of this purpose may live: it was asked to."""
+    benchmark = context.spec.benchmark
+    if purpose == "sustained":
+        return benchmark.sustained_s
+    if purpose == "scenario":
+        # Twice: a server that is too slow for its rate answers long after the last query was sent.
+        return 2.0 * OVERTIME * benchmark.scenario_s_min
+    if purpose == "latency":
+        sharing = len(context.spec.trials) if benchmark.interleave == "batch" else 1
+        return sharing * OVERRUN_MAX * benchmark.steady_s_max / benchmark.rounds
+    return 0.0
 
 
 def _start(
@@ -147,7 +210,7 @@ def _start(
         settings=settings,
         batch_size=batch_size,
         memory_bytes=spec.runner_memory_bytes or memory_limit(artifact, threads, batch_size),
-        cpu_s=int(spec.runner_deadline_s * threads) + _CPU_SLACK_S,
+        cpu_s=int((spec.runner_deadline_s + allowance_s(context, purpose)) * threads) + _CPU_SLACK_S,
         seed=seed.getrandbits(31),
         purpose=purpose,
         drop_page_cache=cold,

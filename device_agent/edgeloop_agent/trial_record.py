@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.artifact import Artifact
+from edgeloop_protocol.types.conditions import Phase
+from edgeloop_protocol.types.load import ScenarioResult, Sustained
 from edgeloop_protocol.types.run import FailureKind, Isolation, Memory, Outcome, Parity, Placement
 from edgeloop_protocol.types.trial import Trial
 
 from edgeloop_agent.benchmark import ClockCheck
 from edgeloop_agent.energy import EnergySpan
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.samples import ThinnedSamples
 
-__all__ = ["MeasuredBlock", "TrialRecord", "read_artifact"]
+__all__ = ["MeasuredBlock", "RequestCounts", "TrialRecord", "read_artifact"]
+
+
+_WARMUP_KEPT_COUNT = 200
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestCounts:
+    """What became of the scheduled requests of one block."""
+
+    #: Latencies in order of sending.
+    latencies: ThinnedSamples
+    dropped_count: int
+    queue_count_peak: int
+    #: Length of the schedule as it was drawn, and of the block as it ran.
+    scheduled_ns: int
+    duration_ns: int
+    #: Time in which an inference ran.
+    busy_ns: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,10 +52,24 @@ class MeasuredBlock:
     load_ns: int | None = None
     first_inference_ns: int | None = None
     warmup_count: int = 0
+    #: The earliest inferences, the first one included; enough to see what compiles itself.
+    warmup_ns: array[int] = field(default_factory=lambda: array("q"))
     #: Whether the model's pages were really out of the page cache before loading.
     cold: bool = False
-    #: Steady samples in order of time.
-    samples_ns: array[int] = field(default_factory=lambda: array("q"))
+    #: Steady times of inferences in order of time.
+    samples: ThinnedSamples = field(default_factory=ThinnedSamples)
+    #: Latencies from the intended time of sending, and what became of the requests; None in a closed loop.
+    requests: RequestCounts | None = None
+
+    @property
+    def samples_ns(self) -> array[int]:
+        """Return the steady samples that are kept."""
+        return self.samples.kept
+
+    def note_warm_up(self, samples_ns: Sequence[int]) -> None:
+        """Take in inferences of the warm-up."""
+        self.warmup_ns.extend(samples_ns[: max(0, _WARMUP_KEPT_COUNT - len(self.warmup_ns))])
+        self.warmup_count += len(samples_ns)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,13 +80,15 @@ class TrialRecord:
     directory: Path | None = None
     artifact: Artifact | None = None
     blocks: list[MeasuredBlock] = field(default_factory=list)
-    #: Samples of all blocks, in order of time.
-    pooled_ns: array[int] = field(default_factory=lambda: array("q"))
+    #: Stretches of its own processes.
+    phases: list[Phase] = field(default_factory=list)
     clock_check: ClockCheck = field(default_factory=ClockCheck)
     energy_spans: list[EnergySpan] = field(default_factory=list)
     memory: Memory | None = None
     placement: Placement | None = None
     parity: Parity | None = None
+    sustained: Sustained | None = None
+    scenario: ScenarioResult | None = None
     runtime_version: str = ""
     isolation: Isolation | None = None
     #: 90 % interval of this trial's own prediction as a factor; absent for a real board.
@@ -64,6 +101,19 @@ class TrialRecord:
     spent_ns: int = 0
     #: True once nothing is left to do for it.
     finished: bool = False
+
+    @property
+    def pooled_ns(self) -> array[int]:
+        """Return the kept samples of all blocks, in order of time."""
+        pooled = array("q")
+        for block in self.blocks:
+            pooled.extend(block.samples_ns)
+        return pooled
+
+    @property
+    def sample_count(self) -> int:
+        """Return how many inferences were measured, those whose samples were thinned out included."""
+        return sum(block.samples.count for block in self.blocks)
 
     @property
     def alive(self) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Outcome, Source, Verdict
 
+from edgeloop.domain.latency import LatencyAssessment
+
 __all__ = ["CheckResult", "Decision", "Evidence", "Finding", "Strategy"]
 
 
@@ -39,7 +41,7 @@ class Evidence:
     values: tuple[tuple[str, Estimate], ...] = ()
     #: Quantity name -> how many times better than the original (above 1 is better), paired, 95 % interval.
     gains: tuple[tuple[str, Estimate], ...] = ()
-    #: True when the latency samples had not settled.
+    #: True when the latency samples had not settled: there are no latency values then.
     unsettled: bool = False
     #: Basis of simulated figures, for example "datasheet"; empty for measured ones.
     basis: str = ""
@@ -47,6 +49,8 @@ class Evidence:
     series: str = ""
     #: Why no gate accepts its figures (a disqualifying anomaly, disputed timing); empty when they may stand.
     disqualification: str = ""
+    #: What the raw latency samples tell; None when there is no run, or its samples were not looked at.
+    latency: LatencyAssessment | None = None
 
     def value(self, quantity: str) -> Estimate:
         """Return the value of a quantity, absent with a reason when unknown."""

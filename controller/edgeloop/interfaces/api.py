@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeloop_foundation.errors import AlreadyExistsError
+from edgeloop_foundation.errors import AlreadyExistsError, NotFoundError
 from edgeloop_protocol.types.artifact import Artifact, StateBinding
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
 from edgeloop.domain.candidate import Candidate
+from edgeloop.domain.comparison import Comparison
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import (
     DeviceResult,
@@ -27,6 +28,7 @@ from edgeloop.domain.experiment import (
     Plan,
     SilentListener,
 )
+from edgeloop.domain.latency import LatencyAssessment
 from edgeloop.domain.recipe import PassSpec, Recipe
 from edgeloop.domain.sweep import NO_SWEEP, SweepPlan
 
@@ -42,11 +44,13 @@ __all__ = [
     "Artifact",
     "Benchmark",
     "Candidate",
+    "Comparison",
     "DeviceResult",
     "DeviceSpec",
     "Edgeloop",
     "ExperimentRequest",
     "ExperimentResult",
+    "LatencyAssessment",
     "Listener",
     "PassSpec",
     "Plan",
@@ -166,16 +170,30 @@ class Edgeloop:
         a: str,
         b: str,
         devices: Sequence[DeviceSpec],
-        benchmark: Benchmark = _NO_BENCHMARK,
+        benchmark: Benchmark | None = None,
         settings: RuntimeSettings = _NO_SETTINGS,
         *,
         data: str = "",
-    ) -> tuple[DeviceResult, ...]:
-        """Measure two models interleaved on every device; the gains of ``b`` are paired with ``a``."""
-        from edgeloop.orchestrate.single import compare
+    ) -> tuple[Comparison, ...]:
+        """Say whether ``b`` is slower than ``a`` on every device, beyond what the device does to one artifact.
+
+        Without a benchmark the protocol of comparisons is used: many short rounds, interleaved.
+        """
+        from edgeloop.orchestrate.compare import COMPARISON_BENCHMARK, compare
+
+        how = benchmark or COMPARISON_BENCHMARK
+        with self._open() as app:
+            return asyncio.run(compare(app, a, b, devices, how, settings, self._listener, data=data))
+
+    def assess(self, run_id: str) -> LatencyAssessment:
+        """Say what the raw latency samples of a recorded run tell: settled or not, intervals, modes, outliers."""
+        from edgeloop.orchestrate.assess import assess_runs
 
         with self._open() as app:
-            return asyncio.run(compare(app, a, b, devices, benchmark, settings, self._listener, data=data))
+            run = app.records.run(run_id)
+            if run.timing is None:
+                raise NotFoundError(f"run {run_id} measured no latency.", next_step="Name another run.")
+            return assess_runs(app, (run,))[run_id]
 
     def analyze(self, model: str, *, data: str = "", state: Sequence[StateBinding] = ()) -> Analysis:
         """Describe a model and say which recipes are worth trying, and why."""

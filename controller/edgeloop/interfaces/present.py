@@ -31,6 +31,7 @@ __all__ = [
     "print_measurements",
     "print_plan",
     "print_result",
+    "print_table",
     "print_text",
     "print_tree",
 ]
@@ -79,7 +80,8 @@ def _tree(value: Any) -> Any:
     return value
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    """Print a table; wide ones are folded to a terminal, never in a pipe."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -125,7 +127,7 @@ def print_measurements(devices: Sequence[DeviceResult], *, gains: bool = False) 
             parity = evidence.parity.value if evidence.parity else "not checked"
             origin = [_source(evidence), series_text(evidence.series)]
             rows.append([evidence.candidate, *_values(evidence, known), *gain, parity, *origin])
-        _table(columns, rows, device.device.name)
+        print_table(columns, rows, device.device.name)
         for evidence in _on_the_device(device):
             for remark in _remarks(evidence, every_parity=not gains):
                 print_text(f"  {evidence.candidate}: {remark}")
@@ -142,7 +144,7 @@ def _print_measured(device: DeviceResult) -> None:
         if table.title in _ELSEWHERE:
             continue
         rows = [[_said(cell) for cell in row] for row in table.rows]
-        _table(table.columns, rows, f"{device.device.name}: {table.title}")
+        print_table(table.columns, rows, f"{device.device.name}: {table.title}")
 
 
 def _said(cell: Cell) -> str:
@@ -176,7 +178,7 @@ def print_result(result: ExperimentResult) -> None:
     """Print the strategy of every device with its reasons."""
     print_measurements(result.devices, gains=True)
     rows = [_strategy_row(device.device.name, device.strategy, device.error) for device in result.devices]
-    _table(["device", "decision", "candidate", "runner-up", "figures"], rows, "Strategies")
+    print_table(["device", "decision", "candidate", "runner-up", "figures"], rows, "Strategies")
     for device in result.devices:
         for reason in device.strategy.reasons if device.strategy else ():
             print_text(f"  {device.device.name}: {reason}")
@@ -210,11 +212,11 @@ def print_plan(plan: Plan) -> None:
     """Print what would be done, with expected durations."""
     from edgeloop.report.units import duration
 
-    _table(["step", "expected"], [(step.what, duration(step.expected_s)) for step in plan.steps], "Plan")
+    print_table(["step", "expected"], [(step.what, duration(step.expected_s)) for step in plan.steps], "Plan")
     recipes = [
         (recipe.label, ", ".join(p.name for p in recipe.passes) or "unmodified") for recipe in plan.recipes
     ]
-    _table(["recipe", "passes"], recipes)
+    print_table(["recipe", "passes"], recipes)
     for skipped in plan.skipped:
         print_text(f"  skipped {skipped.label}: {skipped.reason}")
     print_text(f"expected in all: {plan.expected_s / 60:.1f} minutes on {', '.join(plan.devices)}")
@@ -235,13 +237,13 @@ def print_candidate(candidate: Candidate) -> None:
         drop = f"{amount(quality.drop.value, 'ratio')} ({interval(quality.drop, 'ratio')})"
         rows += [(quality.metric, value), ("drop", drop)]
     rows += [("note", note) for note in candidate.notes]
-    _table(["", candidate.label], rows)
+    print_table(["", candidate.label], rows)
 
 
 def print_gates(gates: Sequence[GateResult]) -> None:
     """Print every gate with its answer."""
     rows = [("passed" if gate.passed else "FAILED", gate.name, gate.reason) for gate in gates]
-    _table(["answer", "gate", "reason"], rows)
+    print_table(["answer", "gate", "reason"], rows)
 
 
 def print_artifacts(artifacts: Sequence[tuple[str, Artifact]]) -> None:
@@ -252,14 +254,14 @@ def print_artifacts(artifacts: Sequence[tuple[str, Artifact]]) -> None:
         (digest[:12], artifact.label, artifact.precision, amount(artifact.model_size_bytes, "B"))
         for digest, artifact in artifacts
     ]
-    _table(["artifact", "label", "precision", "size"], rows)
+    print_table(["artifact", "label", "precision", "size"], rows)
 
 
 def print_device_list(devices: Sequence[DeviceSpec]) -> None:
     """Print the devices that can be named."""
     figures = {"simulated": "simulated"}
     rows = [(d.name, d.transport, d.address, figures.get(d.transport, "measured")) for d in devices]
-    _table(["device", "transport", "address", "figures"], rows)
+    print_table(["device", "transport", "address", "figures"], rows)
 
 
 def print_facts(found: Sequence[tuple[DeviceSpec, Facts | None, str]]) -> None:
@@ -276,7 +278,7 @@ def print_facts(found: Sequence[tuple[DeviceSpec, Facts | None, str]]) -> None:
         cpu = f"{board.cpu_model or board.architecture}, {board.logical_cores} cores"
         memory = amount(board.memory_total_bytes, "B")
         rows.append((spec.name, kind, cpu, memory, system.name, amount(facts.disk_free_bytes, "B")))
-    _table(["device", "kind", "processor", "memory", "system", "free disk"], rows)
+    print_table(["device", "kind", "processor", "memory", "system", "free disk"], rows)
     for spec, facts, reason in found:
         if facts is None:
             print_text(f"{spec.name}: {reason}")
@@ -296,7 +298,7 @@ def _print_runtimes(name: str, facts: Facts) -> None:
         )
         for runtime in facts.runtimes
     ]
-    _table(["runtime", "version", "formats", "providers", "state"], rows, f"{name}: runtimes")
+    print_table(["runtime", "version", "formats", "providers", "state"], rows, f"{name}: runtimes")
 
 
 def _print_sensors(name: str, facts: Facts) -> None:
@@ -315,13 +317,13 @@ def _print_sensors(name: str, facts: Facts) -> None:
         for sensor in facts.sensors
     ]
     columns = ["sensor", "quantity", "scope", "channels", "rate", "resolution", "error", "cost", "state"]
-    _table(columns, rows, f"{name}: sensors")
+    print_table(columns, rows, f"{name}: sensors")
 
 
 def print_doctor(found: Sequence[tuple[DeviceSpec, Sequence[DoctorFinding]]]) -> None:
     """Print what was found on each device and what to do about it."""
     rows = [(spec.name, f.level, f.what, f.next_step) for spec, findings in found for f in findings]
-    _table(["device", "level", "finding", "next step"], rows)
+    print_table(["device", "level", "finding", "next step"], rows)
 
 
 def print_tree(value: Any, indent: str = "") -> None:
@@ -333,7 +335,7 @@ def print_tree(value: Any, indent: str = "") -> None:
         elif isinstance(item, list) and item and all(isinstance(entry, dict) for entry in item):
             columns = list(item[0])
             rows = [[_short(entry.get(column)) for column in columns] for entry in item]
-            _table(columns, rows, name)
+            print_table(columns, rows, name)
         else:
             print_text(f"{indent}{name}: {_short(item)}")
 

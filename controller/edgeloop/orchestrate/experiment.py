@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from edgeloop.domain.experiment import (
     Skipped,
 )
 from edgeloop.domain.recipe import ORIGINAL, Recipe
+from edgeloop.orchestrate.assess import assess_runs, samples_of
 from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s, trials_that_fit
 from edgeloop.orchestrate.candidates import build_candidates, build_expected_s, judge_candidates
 from edgeloop.orchestrate.fleet import Fleet, measure_fleet, open_fleet, require_unique_names
@@ -37,6 +38,7 @@ from edgeloop.orchestrate.variants import require_distinct_runtimes, with_varian
 if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.domain.constraint import Constraint, Objective
+    from edgeloop.domain.latency import LatencyAssessment
     from edgeloop.domain.sweep import SweepPlan
 
 __all__ = ["plan_experiment", "reselect", "run_experiment"]
@@ -84,10 +86,15 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         measured = await measure_fleet(app, fleet, measure, listener)
         candidates = with_variants(candidates, request.settings, request.variants)
         listener.phase("Select")
-        decided = tuple(_decide(device, candidates, constraints, objectives) for device in measured)
+        runs = [run for device in measured for run in device.runs]
+        assessed = await asyncio.to_thread(assess_runs, app, runs)
+        samples = await asyncio.to_thread(samples_of, app, runs)
+        decided = tuple(
+            _decide(d, candidates, constraints, objectives, assessed, samples) for d in measured
+        )
         if request.sweep:
             listener.phase("Sweep")
-            decided = await _sweep(app, fleet, measure, request.sweep, decided, listener)
+            decided = await _sweep(app, fleet, measure, request.sweep, decided, candidates, listener)
     result = ExperimentResult(
         experiment_id=experiment_id,
         created_wall_s=created,
@@ -226,23 +233,29 @@ async def _sweep(
     request: MeasureRequest,
     plan: SweepPlan,
     decided: tuple[DeviceResult, ...],
+    candidates: Sequence[Candidate],
     listener: Listener,
 ) -> tuple[DeviceResult, ...]:
     """Sweep the answer of each device, or the original where there is none; devices of one answer at once."""
-    answers = {d.device.name: _answer(d) for d in decided if not d.error}
+    settings = {s.runtime: s for s in (request.settings, *request.variants)}
+    answers = {d.device.name: _answer(d, candidates) for d in decided if not d.error}
     swept: dict[str, DeviceResult] = {}
-    for label, digest in request.artifacts:
-        part = tuple(entry for entry in fleet if answers.get(entry[0].name) == digest)
-        if part:
-            one = replace(request, artifacts=((label, digest),))
-            swept |= await sweep_fleet(app, part, one, plan, listener)
+    for answer in {c.label: c for c in answers.values() if c is not None}.values():
+        part = tuple(entry for entry in fleet if answers.get(entry[0].name) == answer)
+        one = replace(
+            request,
+            artifacts=((answer.label, answer.artifact_digest),),
+            settings=settings.get(answer.runtime, request.settings),
+            variants=(),
+        )
+        swept |= await sweep_fleet(app, part, one, plan, listener)
     return tuple(with_sweeps(d, swept[d.device.name]) if d.device.name in swept else d for d in decided)
 
 
-def _answer(device: DeviceResult) -> str:
-    if device.strategy is not None and device.strategy.artifact_digest:
-        return device.strategy.artifact_digest
-    return next((e.artifact_digest for e in device.evidence if e.original), "")
+def _answer(device: DeviceResult, candidates: Sequence[Candidate]) -> Candidate | None:
+    label = device.strategy.candidate if device.strategy else ""
+    chosen = next((c for c in candidates if c.label == label and c.artifact_digest), None)
+    return chosen or next((c for c in candidates if c.original and c.artifact_digest), None)
 
 
 def _enough_samples(
@@ -285,13 +298,16 @@ def _decide(
     candidates: Sequence[Candidate],
     constraints: Sequence[Constraint],
     objectives: Sequence[Objective],
+    assessed: Mapping[str, LatencyAssessment],
+    samples: Mapping[str, bytes],
 ) -> DeviceResult:
     from edgeloop.select.decide import decide
     from edgeloop.select.evidence import collect
+    from edgeloop.select.quantities import with_throughput
 
     if not device.runs or device.facts is None:
         return device
-    evidence = collect(candidates, runs_of_trials(device))
+    evidence = with_throughput(collect(candidates, runs_of_trials(device), assessed), device.runs, samples)
     strategy = decide(device.device.name, device.facts.device_id, evidence, constraints, objectives)
     return replace(device, evidence=evidence, strategy=strategy)
 
@@ -358,7 +374,11 @@ def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) 
         prefer=prefer or stored.request.prefer,
     )
     _require_metric(constraints, stored.candidates)
-    devices = tuple(_decide(device, stored.candidates, constraints, objectives) for device in stored.devices)
+    runs = [run for device in stored.devices for run in device.runs]
+    assessed, samples = assess_runs(app, runs), samples_of(app, runs)
+    devices = tuple(
+        _decide(device, stored.candidates, constraints, objectives, assessed, samples) for device in stored.devices
+    )
     result = replace(stored, request=request, devices=devices)
     for device in devices:
         if device.strategy is not None:

@@ -1,16 +1,17 @@
-"""The single verbs: compress one recipe, benchmark, check parity, compare two models, analyse."""
+"""The single verbs: compress one recipe, benchmark, check parity, analyse."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.artifact import StateBinding
+from edgeloop_protocol.types.run import Run
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
 from edgeloop.domain.candidate import Candidate, CandidateState
@@ -19,6 +20,7 @@ from edgeloop.domain.experiment import DeviceResult, Listener, SilentListener
 from edgeloop.domain.recipe import ORIGINAL, Recipe
 from edgeloop.domain.strategy import Evidence
 from edgeloop.domain.sweep import NO_SWEEP, SweepPlan
+from edgeloop.orchestrate.assess import assess_runs, samples_of
 from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
 from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.compress.analysis import Analysis
 
-__all__ = ["analyze", "bench", "compare", "compress", "parity"]
+__all__ = ["analyze", "artifact_of", "bench", "compress", "parity"]
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
@@ -60,10 +62,15 @@ async def compress(
     return judged[-1]
 
 
-async def _artifact_of(
+async def artifact_of(
     app: App, model: str, data: str, state: Sequence[StateBinding], seed: int, listener: Listener
 ) -> tuple[str, str]:
-    """Return label and digest of a kept artifact, or of the unmodified model packed as one."""
+    """Return label and digest of a kept artifact, or of the unmodified model packed as one.
+
+    Raises:
+        InvalidInputError: the model or the data cannot be used.
+        NotFoundError: no such file or artifact.
+    """
     if _DIGEST.fullmatch(model):
         return model[:12], app.artifacts.find(model)
     prepared: Prepared = await asyncio.to_thread(prepare, app, model, data, state, seed, listener)
@@ -101,8 +108,13 @@ async def _measure(
         measured = await measure_fleet(app, fleet, request, listener)
         first = [_candidate(app, label, digest, label == anchor) for label, digest in artifacts]
         candidates = with_variants(first, settings, variants)
+        runs = [run for device in measured for run in device.runs]
+        assessed = await asyncio.to_thread(assess_runs, app, runs)
+        samples = await asyncio.to_thread(samples_of, app, runs)
         judged = tuple(
-            replace(d, evidence=tuple(map(_unjudged, collect(candidates, d.runs)))) if d.runs else d
+            replace(d, evidence=_unjudged(collect(candidates, d.runs, assessed), d.runs, samples))
+            if d.runs
+            else d
             for d in measured
         )
         if not sweep:
@@ -114,12 +126,17 @@ async def _measure(
     return tuple(with_sweeps(d, swept[d.device.name]) if d.device.name in swept else d for d in judged)
 
 
-def _unjudged(evidence: Evidence) -> Evidence:
+def _unjudged(
+    found: Sequence[Evidence], runs: Sequence[Run], samples: Mapping[str, bytes]
+) -> tuple[Evidence, ...]:
     """Leave quality out: here nothing was judged, not even that the first one is the original."""
-    values = tuple(
-        (name, value) for name, value in evidence.values if name not in ("quality", "quality_drop")
+    from edgeloop.select.quantities import with_throughput
+
+    left_out = ("quality", "quality_drop")
+    return tuple(
+        replace(e, values=tuple((name, value) for name, value in e.values if name not in left_out))
+        for e in with_throughput(found, runs, samples)
     )
-    return replace(evidence, values=values)
 
 
 def _candidate(app: App, label: str, digest: str, original: bool) -> Candidate:
@@ -157,7 +174,7 @@ async def bench(
         InvalidInputError: the model or the data cannot be used, or one runtime is named twice.
         NotFoundError: no such file or artifact.
     """
-    artifact = await _artifact_of(app, model_or_digest, data, state, benchmark.seed, listener)
+    artifact = await artifact_of(app, model_or_digest, data, state, benchmark.seed, listener)
     return await _measure(
         app, (artifact,), artifact[0], devices, benchmark, settings, listener, variants, sweep
     )
@@ -182,25 +199,6 @@ async def parity(
     return await bench(
         app, model_or_digest, devices, only, settings, listener, data=data, state=state, variants=variants
     )
-
-
-async def compare(
-    app: App,
-    a: str,
-    b: str,
-    devices: Sequence[DeviceSpec],
-    benchmark: Benchmark,
-    settings: RuntimeSettings,
-    listener: Listener,
-    *,
-    data: str = "",
-) -> tuple[DeviceResult, ...]:
-    """Measure ``a`` and ``b`` interleaved; the gains of ``b`` are paired with ``a``. Raises what ``bench`` raises."""
-    first = await _artifact_of(app, a, data, (), benchmark.seed, listener)
-    second = await _artifact_of(app, b, data, (), benchmark.seed, listener)
-    labels = (f"a: {first[0]}", f"b: {second[0]}")
-    pair = ((labels[0], first[1]), (labels[1], second[1]))
-    return await _measure(app, pair, labels[0], devices, benchmark, settings, listener)
 
 
 def analyze(app: App, model: str, data: str = "", state: Sequence[StateBinding] = ()) -> Analysis:

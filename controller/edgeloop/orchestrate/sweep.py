@@ -7,7 +7,7 @@ rate is carried. A p99 needs 662 samples, so a low rate takes long: 662 / rate s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from edgeloop_protocol.types.trial import Benchmark
 
 from edgeloop.domain.experiment import DeviceResult, Listener
 from edgeloop.domain.sweep import BatchPoint, BatchSweep, RatePoint, RateSweep, SweepPlan
+from edgeloop.orchestrate.assess import samples_of
 from edgeloop.orchestrate.budget import job_expected_s
 from edgeloop.orchestrate.fleet import Fleet, measure_fleet
 from edgeloop.orchestrate.measure import MeasureRequest
@@ -93,12 +94,13 @@ async def sweep_fleet(
             runs[device.device.name] += [run for run in device.runs if run.trial.label == named]
             if device.error:
                 errors[device.device.name] = device.error
+    samples = samples_of(app, [run for several in runs.values() for run in several])
     return {
         spec.name: DeviceResult(
             device=spec,
             runs=tuple(runs[spec.name]),
             error=errors.get(spec.name, ""),
-            batch_sweep=batch_sweep(label, plan, runs[spec.name]) if plan.batch_sizes else None,
+            batch_sweep=batch_sweep(label, plan, runs[spec.name], samples) if plan.batch_sizes else None,
             rate_sweep=rate_sweep(label, plan, runs[spec.name]) if plan.rates_hz else None,
         )
         for spec, _ in fleet
@@ -130,10 +132,12 @@ def runs_of_trials(device: DeviceResult) -> tuple[Run, ...]:
     return tuple(run for run in device.runs if run.run_id not in swept)
 
 
-def batch_sweep(candidate: str, plan: SweepPlan, runs: Sequence[Run]) -> BatchSweep:
-    """Return throughput over batch size from the runs of a device."""
+def batch_sweep(
+    candidate: str, plan: SweepPlan, runs: Sequence[Run], samples: Mapping[str, bytes]
+) -> BatchSweep:
+    """Return throughput over batch size from the runs of a device and their raw samples by digest."""
     closed = {run.benchmark.batch_size: run for run in runs if run.benchmark.arrival == "closed"}
-    points = tuple(_batch_point(size, closed.get(size)) for size in plan.batch_sizes)
+    points = tuple(_batch_point(size, closed.get(size), samples) for size in plan.batch_sizes)
     known = [point for point in points if point.throughput_hz.value is not None]
     if not known:
         reason = "; ".join(dict.fromkeys(point.throughput_hz.reason for point in points))
@@ -152,7 +156,7 @@ def _overlap(lower: Estimate, higher: Estimate) -> bool:
     return lower.high >= higher.low
 
 
-def _batch_point(size: int, run: Run | None) -> BatchPoint:
+def _batch_point(size: int, run: Run | None, samples: Mapping[str, bytes]) -> BatchPoint:
     from edgeloop.select.quantities import disqualification, throughput
 
     reason = _why_not(run) or (disqualification(run) if run else "")
@@ -168,7 +172,7 @@ def _batch_point(size: int, run: Run | None) -> BatchPoint:
     latency = run.timing.steady.p50
     return BatchPoint(
         batch_size=size,
-        throughput_hz=throughput(run),
+        throughput_hz=throughput(run, samples),
         latency_s=latency,
         item_latency_s=_divided(latency, size),
         run_id=run.run_id,

@@ -12,6 +12,7 @@ from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Energy, Memory, Run, Timing
 
 from edgeloop.domain.experiment import DeviceResult
+from edgeloop.domain.latency import LatencyAssessment
 from edgeloop.report.cells import ORIGIN, Cell, Table, estimate_cell, rows_of, run_origin, series_text
 from edgeloop.report.load import load_tables
 from edgeloop.report.units import MISSING, amount, duration
@@ -32,6 +33,7 @@ def measurement_tables(device: DeviceResult) -> tuple[Table, ...]:
         _anomalies(device.runs),
         *load_tables(device),
         _timing(device.runs),
+        _steadiness(device),
         _memory(device.runs),
         _energy(device.runs),
         _placement(device.runs),
@@ -162,6 +164,41 @@ def _watched(run: Run, timing: Timing) -> Cell:
     if throttled:
         said.append(f"{sum(throttled)} throttle events")
     return Cell(text="no anomaly", detail="; ".join(said), tone="good")
+
+
+def _steadiness(device: DeviceResult) -> Table:
+    """Return what the raw samples tell: whether they settled, over which processes, in how many modes."""
+    by_id = {run.run_id: run for run in device.runs}
+    rows = [
+        (
+            Cell(text=evidence.candidate),
+            *run_origin(by_id[evidence.run_id]),
+            Cell(
+                text=evidence.latency.steadiness.value.replace("_", " "),
+                detail=evidence.latency.reason,
+                tone="good" if evidence.latency.settled else "bad",
+            ),
+            estimate_cell(evidence.latency.p50, "s"),
+            Cell(text=_modes(evidence.latency), tone="open" if evidence.latency.bimodal else ""),
+            Cell(
+                text=str(evidence.latency.sample_count),
+                detail=f"{evidence.latency.mild_outlier_count} mild and {evidence.latency.severe_outlier_count} "
+                "severe outliers, none dropped",
+            ),
+        )
+        for evidence in device.evidence
+        if evidence.latency is not None and evidence.run_id in by_id
+    ]
+    columns = ("candidate", *ORIGIN, "latency over time", "p50 over processes", "modes", "settled samples")
+    return Table(title="Steady state and modes", columns=columns, rows=rows_of(rows))
+
+
+def _modes(latency: LatencyAssessment) -> str:
+    if not latency.modes:
+        return MISSING
+    if not latency.bimodal:
+        return "one"
+    return ", ".join(f"{amount(m.centre_s, 's')} in {amount(m.share, 'ratio')}" for m in latency.modes)
 
 
 _MEMORY = (

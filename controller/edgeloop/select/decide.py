@@ -6,7 +6,9 @@
 - A run with a disqualifying anomaly or disputed timing satisfies and violates no bound on the device: its candidate
   is undecided until it is measured again.
 - THIS_ONE: a feasible candidate whose score (the gain in the preferred quantity, or the weighted mean of
-  gains) has a 95 % lower bound above 1. Of several the one with the highest lower bound; of equal ones the
+  gains) has a lower bound above 1: at 95 % for all candidates together, so that of many which are all equal to the
+  original one in twenty *choices*, not one in twenty *candidates*, is wrong (Bonferroni: each interval is stretched
+  to 1 - 0.05 / m of m candidates that might be chosen; figures are shown at 95 %). Of several the one with the highest lower bound; of equal ones the
   one that loses less quality.
 - UNDECIDED: no such candidate, but one that more data could turn into it; or the original itself is not
   proven feasible while something may be.
@@ -22,9 +24,10 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_foundation.statistics import student_t_quantile
 from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Outcome, Source, Verdict
 
@@ -37,6 +40,8 @@ from edgeloop.select.words import say_estimate, say_gain, say_value
 __all__ = ["check_constraint", "decide"]
 
 _WORTH_A_CHANGE = 1.01
+_DEGREES_MAX = 1000
+"""Student's t is the normal distribution from there on."""
 _FRONT = ("latency_p50", "size", "quality_drop")
 _TIMED = (
     "latency_p50",
@@ -112,7 +117,10 @@ class _Judged:
 
     evidence: Evidence
     checks: tuple[CheckResult, ...]
+    #: Gain with its 95 % interval.
     score: Estimate
+    #: Lower bound of the gain that holds for all candidates together; absent without an interval.
+    bound: float | None
     #: "feasible", "infeasible", "undecided" or "excluded".
     standing: str
     reason: str
@@ -124,7 +132,7 @@ class _Judged:
     @property
     def proven(self) -> bool:
         """Whether it may be recommended."""
-        low = self.score.low
+        low = self.bound
         return self.standing == "feasible" and not self.evidence.original and low is not None and low > 1.0
 
     @property
@@ -139,7 +147,7 @@ class _Judged:
     @property
     def rank(self) -> tuple[float, float, float]:
         """Sort key, higher is better: what is proven, the point estimate, the smaller drop in quality."""
-        low = self.score.low if self.score.low is not None else 0.0
+        low = self.bound if self.bound is not None else 0.0
         drop = self.evidence.value("quality_drop").value
         return (low, self.score.value or 0.0, -(float("inf") if drop is None else drop))
 
@@ -182,7 +190,9 @@ def decide(
             f"{device}: a decision needs at least one candidate and one preferred quantity."
         )
     scorer = POLICIES.load(policy or ("prefer" if len(objectives) == 1 else "weighted"))()
-    judged = [_judge(e, constraints, scorer.score(e, objectives), allow_simulated) for e in evidence]
+    judged = _judge_together(
+        [_judge(e, constraints, scorer.score(e, objectives), allow_simulated) for e in evidence]
+    )
     front = _front(judged, objectives)
     verdict = _conclude(judged, " and ".join(o.quantity for o in objectives))
     simulated = next((e for e in evidence if e.source is Source.SIMULATED), None)
@@ -214,7 +224,36 @@ def _judge(
 ) -> _Judged:
     checks = () if evidence.exclusion else tuple(check_constraint(c, evidence) for c in constraints)
     standing, reason = _standing(evidence, checks, allow_simulated)
-    return _Judged(evidence=evidence, checks=checks, score=score, standing=standing, reason=reason)
+    return _Judged(
+        evidence=evidence, checks=checks, score=score, bound=score.low, standing=standing, reason=reason
+    )
+
+
+def _judge_together(judged: Sequence[_Judged]) -> list[_Judged]:
+    """Lower every bound so that it holds for all candidates that might be chosen, together."""
+    rivals = sum(_rival(j) for j in judged)
+    return [replace(j, bound=_bound_of(j.score, rivals)) if _rival(j) else j for j in judged]
+
+
+def _rival(judged: _Judged) -> bool:
+    """Whether it might be chosen on a gain that is only known with a confidence."""
+    uncertain = judged.score.confidence is not None and judged.score.confidence < 1.0
+    return judged.standing in ("feasible", "undecided") and not judged.evidence.original and uncertain
+
+
+def _bound_of(score: Estimate, rivals: int) -> float | None:
+    """Return the lower bound of a gain at 1 - 0.05 / rivals; a gain that is exact, or a policy, stays as it is.
+
+    The interval is stretched on the logarithm by the ratio of Student's t at the two confidences, with as many
+    degrees of freedom as the gain has samples (rounds, for a paired one) less one.
+    """
+    low, value, confidence = score.low, score.value, score.confidence
+    if low is None or value is None or confidence is None or low <= 0.0 or rivals < 2 or confidence >= 1.0:
+        return low
+    degrees = max(1, min(score.sample_count - 1, _DEGREES_MAX))
+    wanted = 1.0 - (1.0 - confidence) / rivals
+    factor = student_t_quantile(wanted, degrees) / student_t_quantile(confidence, degrees)
+    return value * (low / value) ** factor
 
 
 def _standing(evidence: Evidence, checks: Sequence[CheckResult], allow_simulated: bool) -> tuple[str, str]:
@@ -252,7 +291,7 @@ def _conclude(judged: Sequence[_Judged], what: str) -> _Verdict:
     proven = sorted((j for j in judged if j.proven), key=lambda j: j.rank, reverse=True)
     original = next((j for j in judged if j.evidence.original), None)
     if proven:
-        return _this_one(proven, original, what)
+        return _this_one(judged, proven, original, what)
     open_cases = sorted((j for j in judged if j.promising), key=lambda j: j.rank, reverse=True)
     if original is not None and original.standing == "feasible":
         return _undecided(open_cases, original, what) if open_cases else _keep(judged, original, what)
@@ -262,7 +301,9 @@ def _conclude(judged: Sequence[_Judged], what: str) -> _Verdict:
     return _none_feasible(judged)
 
 
-def _this_one(proven: Sequence[_Judged], original: _Judged | None, what: str) -> _Verdict:
+def _this_one(
+    judged: Sequence[_Judged], proven: Sequence[_Judged], original: _Judged | None, what: str
+) -> _Verdict:
     best = proven[0]
     second = proven[1] if len(proven) > 1 else None
     if second is None and original is not None and original.standing == "feasible":
@@ -272,6 +313,12 @@ def _this_one(proven: Sequence[_Judged], original: _Judged | None, what: str) ->
     if best.evidence.source is Source.SIMULATED and (quantity is None or quantity.of_device):
         certainty = "as predicted; nothing is proven before it is measured"
     reasons = [f"{best.label} is {say_gain(best.score)} in {what}; {certainty}."]
+    rivals = sum(_rival(j) for j in judged)
+    if rivals > 1 and _rival(best) and best.bound is not None:
+        reasons.append(
+            f"{rivals} candidates were held against the original: its lower bound for all of them together "
+            f"(Bonferroni) is {best.bound:.3f}."
+        )
     reasons += [f"{check.constraint}: {check.reason}." for check in best.checks]
     if best.evidence.parity is Verdict.UNDECIDED:
         reasons.append(f"Its parity is undecided: {best.evidence.parity_reason}.")
@@ -323,6 +370,11 @@ def _open_question(case: _Judged, what: str) -> str:
         return (
             f"it satisfies every bound but is no better than the original in {what}, which is what "
             "was preferred"
+        )
+    if case.bound is not None and case.score.low > 1.0:
+        return (
+            f"the 95 % lower bound of its gain in {what} is {case.score.low:.3f} by itself, but "
+            f"{case.bound:.3f} for all candidates together, not above 1 (n too small for so many)"
         )
     return f"the 95 % lower bound of its gain in {what} is {case.score.low:.3f}, not above 1 (n too small)"
 

@@ -14,6 +14,10 @@ How a gain (times better, above 1 is better) comes about:
 
 Quality is not a gain; it is kept by constraints.
 
+Latency values come from the assessment of the raw samples where there is one: its intervals count processes first, and
+where it finds no steady state there is no value and no gain in latency, with the reason. Without one (samples not kept)
+they are the device's own order-statistic intervals, widened by the spread of the processes.
+
 A run that ended for a reason outside of the candidate (cancelled, interrupted, a fault of the harness, a full
 disk, a device that was not fit to measure) says nothing about it: the candidate is as if it had not run.
 """
@@ -21,14 +25,16 @@ disk, a device that was not fit to measure) says nothing about it: the candidate
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from edgeloop_foundation.statistics import student_t_interval
 from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Block, FailureKind, Outcome, Run, SteadyState, Timing
 
 from edgeloop.domain.candidate import Candidate, CandidateState
+from edgeloop.domain.latency import LatencyAssessment, Steadiness
 from edgeloop.domain.parity import overall_verdict
 from edgeloop.domain.strategy import Evidence
 from edgeloop.select.quantities import (
@@ -46,6 +52,9 @@ MEMORY_ALLOWANCE = 0.10
 """A peak resident set is read once, in one process: allocator arenas and page granularity move it by some
 percent between
 processes, so the reading is taken as plus or minus this share. It is a policy: no confidence."""
+
+Assessments = Mapping[str, LatencyAssessment]
+_NONE: Assessments = MappingProxyType({})
 
 _ROUNDS_MIN = 3
 _SILENT = frozenset({Outcome.CANCELLED, Outcome.HARNESS_ERROR, Outcome.GATE_REFUSED})
@@ -65,7 +74,9 @@ _WHY_OUT = {
 }
 
 
-def collect(candidates: Sequence[Candidate], runs: Sequence[Run]) -> tuple[Evidence, ...]:
+def collect(
+    candidates: Sequence[Candidate], runs: Sequence[Run], assessments: Assessments = _NONE
+) -> tuple[Evidence, ...]:
     """Return the evidence of every candidate from the runs of one device.
 
     Of several runs of an artifact those of the candidate's own trial count, else those of a trial with the
@@ -76,16 +87,19 @@ def collect(candidates: Sequence[Candidate], runs: Sequence[Run]) -> tuple[Evide
     Args:
         candidates: all of the experiment, the original among them.
         runs: all of one device, in any order.
+        assessments: what their raw samples tell, by the run's identifier; those that are not there were not looked at.
 
     Raises:
         InvalidInputError: the runs are of two series, whose figures are never mixed.
     """
     require_one_series(runs)
     original = next((c for c in candidates if c.original), None)
-    return tuple(_evidence(c, original, runs) for c in candidates)
+    return tuple(_evidence(c, original, runs, assessments) for c in candidates)
 
 
-def _evidence(candidate: Candidate, original: Candidate | None, runs: Sequence[Run]) -> Evidence:
+def _evidence(
+    candidate: Candidate, original: Candidate | None, runs: Sequence[Run], assessments: Assessments
+) -> Evidence:
     evidence = Evidence(
         candidate=candidate.label, original=candidate.original, artifact_digest=candidate.artifact_digest
     )
@@ -115,20 +129,36 @@ def _evidence(candidate: Candidate, original: Candidate | None, runs: Sequence[R
     if run.outcome is not Outcome.SUCCESS:
         return replace(evidence, exclusion=f"failed on the device ({run.failure_kind.value}): {why}")
     verdict, reason = overall_verdict(run.parity)
-    values = _device_values(run)
+    latency = _of_samples(assessments.get(run.run_id))
+    values = _device_values(run, latency)
     anchor = None if original is None else _anchor(original, run, runs)
     return replace(
         evidence,
         parity=verdict,
         parity_reason=reason,
         timing_disputed=run.timing is not None and run.timing.timing_disputed,
-        unsettled=run.timing is not None and run.timing.steady_state is SteadyState.NOT_REACHED,
+        unsettled=_unsettled(run.timing, latency),
+        latency=assessments.get(run.run_id),
         values=(*host_values, *values, *further_values(run)),
         gains=(
             ("size", size_gain),
-            *counting_gains((*_device_gains(run, anchor, dict(values)), *further_gains(run, anchor)), anchor),
+            *counting_gains(
+                (*_device_gains(run, anchor, dict(values), assessments), *further_gains(run, anchor)), anchor
+            ),
         ),
     )
+
+
+def _of_samples(assessment: LatencyAssessment | None) -> LatencyAssessment | None:
+    """Return the assessment where there is one; without samples there is none, and the device's figures stand."""
+    return None if assessment is None or assessment.steadiness is Steadiness.NOT_ASSESSED else assessment
+
+
+def _unsettled(timing: Timing | None, latency: LatencyAssessment | None) -> bool:
+    """Whether the samples had not settled: the assessment knows more than the device, which looked for a trend."""
+    if latency is not None:
+        return not latency.settled
+    return timing is not None and timing.steady_state is SteadyState.NOT_REACHED
 
 
 def _of(candidate: Candidate, runs: Iterable[Run]) -> list[Run]:
@@ -175,9 +205,9 @@ def _size_gain(candidate: Candidate, original: Candidate | None) -> Estimate:
     return _exact(original.size_bytes / candidate.size_bytes)
 
 
-def _device_values(run: Run) -> tuple[tuple[str, Estimate], ...]:
+def _device_values(run: Run, latency: LatencyAssessment | None) -> tuple[tuple[str, Estimate], ...]:
     return (
-        *((f"latency_{name}", _latency(run.timing, name)) for name in ("p50", "p90", "p95", "p99")),
+        *((f"latency_{name}", _latency(run.timing, latency, name)) for name in ("p50", "p90", "p95", "p99")),
         ("first_inference", _phase(run.timing, "first_inference_s")),
         ("load_time", _phase(run.timing, "warm_load_s")),
         ("memory", _memory(run)),
@@ -185,7 +215,9 @@ def _device_values(run: Run) -> tuple[tuple[str, Estimate], ...]:
     )
 
 
-def _latency(timing: Timing | None, name: str) -> Estimate:
+def _latency(timing: Timing | None, latency: LatencyAssessment | None, name: str) -> Estimate:
+    if latency is not None:
+        return latency.quantile(name)
     estimate = _pooled(timing, name)
     return estimate if timing is None else _widened(estimate, timing)
 
@@ -249,18 +281,23 @@ def _energy(run: Run) -> Estimate:
 
 
 def _device_gains(
-    run: Run, anchor: Run | None, values: dict[str, Estimate]
+    run: Run, anchor: Run | None, values: dict[str, Estimate], assessments: Assessments
 ) -> Iterable[tuple[str, Estimate]]:
     if anchor is None:
         why = Estimate.absent("the original has no successful run in the same job to compare with")
         return [(quantity, why) for quantity in values]
-    reference = dict(_device_values(anchor))
+    both = [_of_samples(assessments.get(r.run_id)) for r in (anchor, run)]
+    reference = dict(_device_values(anchor, both[0]))
     gains = {q: _ratio_of_ends(q, reference[q], value) for q, value in values.items()}
     for quantity, seconds in _PAIRED.items():
-        gains[quantity] = _paired(quantity, anchor.timing, run.timing, seconds)
+        # Medians of processes that never settled are no medians of anything.
+        if quantity != "latency_p50" or all(a is None or a.settled for a in both):
+            gains[quantity] = _paired(quantity, anchor.timing, run.timing, seconds)
     for name in ("p90", "p95", "p99"):
         quantity = f"latency_{name}"
-        ends = _ratio_of_ends(quantity, _pooled(anchor.timing, name), _pooled(run.timing, name))
+        ends = gains[quantity]
+        if None in both:
+            ends = _ratio_of_ends(quantity, _pooled(anchor.timing, name), _pooled(run.timing, name))
         gains[quantity] = _between_processes(ends, gains["latency_p50"])
     return gains.items()
 

@@ -2,7 +2,8 @@
 
 - ``latency_sustained_p50``, ``latency_sustained_p95``, ``sustained_ratio``: as the sustained run states them.
 - ``throughput``: items of the steady phase by the time its inferences took (batch size / mean latency), with
-  an interval as wide, relatively, as the medians of the processes differ (95 % Student on the logarithm).
+  an interval as wide, relatively, as the means of the processes differ (95 % Student on the logarithm). Those
+  means are in the raw samples only: without them there is no interval.
 
 Gains are taken from the ends of the two intervals, the least favourable against each other.
 """
@@ -10,14 +11,17 @@ Gains are taken from the ends of the two intervals, the least favourable against
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_foundation.statistics import student_t_interval
 from edgeloop_protocol.types.measurement import Estimate
-from edgeloop_protocol.types.run import Run, Source
+from edgeloop_protocol.types.run import Run, Source, Timing
 
 from edgeloop.domain.constraint import QUANTITIES
+from edgeloop.domain.strategy import Evidence
 
 __all__ = [
     "counting_gains",
@@ -27,9 +31,11 @@ __all__ = [
     "require_one_series",
     "series_of",
     "throughput",
+    "with_throughput",
 ]
 
 _ROUNDS_MIN = 3
+_SAMPLE_BYTES = 8
 _NO_SUSTAINED = "no sustained run was asked for (--sustained 20m)"
 
 
@@ -79,8 +85,13 @@ def counting_gains(
     return tuple((name, absent) for name, _ in gains)
 
 
-def throughput(run: Run) -> Estimate:
-    """Return items per second of one process in a closed loop."""
+def throughput(run: Run, samples: Mapping[str, bytes] | None = None) -> Estimate:
+    """Return items per second of one process in a closed loop.
+
+    Args:
+        run: any run; one without latency has no throughput.
+        samples: raw samples by digest; without them there is no interval.
+    """
     timing = run.timing
     if timing is None or timing.steady is None:
         return Estimate.absent((timing.reason if timing else "") or "latency was not measured")
@@ -89,7 +100,7 @@ def throughput(run: Run) -> Estimate:
     if timing.steady.mean <= 0:
         return Estimate.absent("the mean latency is zero")
     value, count = run.benchmark.batch_size / timing.steady.mean, timing.steady.sample_count
-    logs = [math.log(block.p50_s) for block in timing.blocks if block.p50_s]
+    logs = [math.log(mean) for mean in _process_means(timing, (samples or {}).get(timing.samples_digest))]
     if len(logs) < _ROUNDS_MIN:
         return Estimate(value=value, sample_count=count)
     mean, low, high = student_t_interval(logs, 0.95)
@@ -100,6 +111,37 @@ def throughput(run: Run) -> Estimate:
         confidence=0.95,
         sample_count=count,
     )
+
+
+def _process_means(timing: Timing, blob: bytes | None) -> list[float]:
+    """Return the mean latency of each process from the raw samples, nanoseconds; nothing when they are not kept."""
+    held = sum(block.sample_count for block in timing.blocks)
+    if not blob or len(blob) != held * _SAMPLE_BYTES:
+        return []
+    raw = struct.unpack(f"<{held}q", blob)
+    parts = (raw[b.sample_offset : b.sample_offset + b.sample_count] for b in timing.blocks)
+    return [mean for part in parts if part and (mean := sum(part) / len(part)) > 0]
+
+
+def with_throughput(
+    found: Sequence[Evidence], runs: Iterable[Run], samples: Mapping[str, bytes]
+) -> tuple[Evidence, ...]:
+    """Return the evidence with the interval that only raw samples give throughput, and with its gain."""
+    by_id = {run.run_id: run for run in runs}
+    known = {e.candidate: throughput(by_id[e.run_id], samples) for e in found if e.run_id in by_id}
+    original = next((known[e.candidate] for e in found if e.original and e.candidate in known), None)
+    return tuple(_with_throughput(e, known.get(e.candidate), original) for e in found)
+
+
+def _with_throughput(evidence: Evidence, value: Estimate | None, original: Estimate | None) -> Evidence:
+    values, gains = dict(evidence.values), dict(evidence.gains)
+    if value is None or "throughput" not in values:
+        return evidence
+    values["throughput"] = value
+    # A gain that does not count, or has no anchor in its job, stays as it is.
+    if original is not None and gains.get("throughput", original).value is not None:
+        gains["throughput"] = _gain("throughput", original, value)
+    return replace(evidence, values=tuple(values.items()), gains=tuple(gains.items()))
 
 
 def further_values(run: Run) -> tuple[tuple[str, Estimate], ...]:

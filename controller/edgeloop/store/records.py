@@ -21,6 +21,7 @@ from edgeloop_protocol.types.run import Run, SpooledRun
 from sqlalchemy import Connection, RowMapping, Table, func, select
 
 from edgeloop.domain.candidate import Candidate
+from edgeloop.domain.comparison import Comparison, ComparisonKey
 from edgeloop.domain.experiment import (
     DataSummary,
     DeviceResult,
@@ -316,6 +317,46 @@ class RecordStore:
         if record is None:
             raise NotFoundError(f"no run {run_id!r} is recorded.")
         return from_json(record, Run)
+
+    def add_comparison(self, comparison: Comparison) -> None:
+        """Append a comparison that was measured.
+
+        Raises:
+            InternalError: it never was.
+            BusyError: no disk space, or the file is locked.
+        """
+        row = rows.comparison_row(comparison)
+        with self._database.writing() as connection:
+            connection.execute(schema.comparisons.insert().values(row))
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Return every comparison, oldest first."""
+        table = schema.comparisons
+        with self._database.reading() as connection:
+            records = connection.execute(select(table.c.record).order_by(table.c.id)).scalars().all()
+        return tuple(from_json(record, Comparison) for record in records)
+
+    def noise_of(
+        self, key: ComparisonKey, boot_id: str, since_wall_s: float
+    ) -> tuple[tuple[float, float], ...]:
+        """Return time and B/A of the median of every A/A comparison of that key, newest first.
+
+        Args:
+            key: what has to be equal.
+            boot_id: the device's boot; another boot is another placement of everything in memory.
+            since_wall_s: older ones do not count.
+        """
+        table = schema.comparisons
+        query = (
+            select(table.c.measured_wall_s, table.c.p50_ratio)
+            .where(table.c.device_id == key.device_id, table.c.same == 1, table.c.boot_id == boot_id)
+            .where(table.c.runtime == key.runtime, table.c.threads == key.threads)
+            .where(table.c.protocol == key.protocol, table.c.p50_ratio.is_not(None))
+            .where(table.c.measured_wall_s >= since_wall_s)
+            .order_by(table.c.id.desc())
+        )
+        with self._database.reading() as connection:
+            return tuple((float(wall_s), float(ratio)) for wall_s, ratio in connection.execute(query))
 
 
 def _append_run(connection: Connection, row: Mapping[str, Any]) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_foundation.errors import InternalError, InvalidInputError
 from edgeloop_protocol.convert import to_json
 from edgeloop_protocol.types.run import Run
 
+from edgeloop.domain.comparison import Comparison
 from edgeloop.domain.experiment import DataSummary, DeviceResult, ExperimentRequest, ExperimentResult
 from edgeloop.domain.model import ModelDescription
 from edgeloop.domain.strategy import Strategy
@@ -19,6 +20,7 @@ __all__ = [
     "FINISHED",
     "RUNNING",
     "candidate_rows",
+    "comparison_row",
     "decision_row",
     "device_row",
     "experiment_row",
@@ -117,4 +119,23 @@ def decision_row(
         "require": text(list(require)),
         "prefer": prefer,
         "record": text(strategy),
+    }
+
+
+def comparison_row(comparison: Comparison) -> dict[str, Any]:
+    """Return the row of a comparison that was measured."""
+    key = comparison.key
+    if key is None or comparison.source is None:
+        raise InternalError(f"the comparison of {comparison.a} with {comparison.b} was never measured.")
+    return {
+        "device_id": key.device_id,
+        "boot_id": comparison.boot_id,
+        "runtime": key.runtime,
+        "threads": key.threads,
+        "protocol": key.protocol,
+        "same": int(comparison.same),
+        "source": comparison.source.value,
+        "measured_wall_s": comparison.measured_wall_s,
+        "p50_ratio": comparison.ratios[0].ratio.value if comparison.ratios else None,
+        "record": text(comparison),
     }

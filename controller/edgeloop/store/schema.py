@@ -21,7 +21,16 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["MIGRATIONS", "Migration", "candidates", "decisions", "device_results", "experiments", "runs"]
+__all__ = [
+    "MIGRATIONS",
+    "Migration",
+    "candidates",
+    "comparisons",
+    "decisions",
+    "device_results",
+    "experiments",
+    "runs",
+]
 
 METADATA = MetaData()
 
@@ -104,6 +113,24 @@ decisions = Table(
 )
 """Every decision ever taken, the later ones from the same records under other constraints."""
 
+comparisons = Table(
+    "comparisons",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("device_id", String(128), nullable=False),
+    Column("boot_id", String(64), nullable=False),
+    Column("runtime", String(128), nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("protocol", String(255), nullable=False),
+    Column("same", Integer, nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("measured_wall_s", Float, nullable=False),
+    Column("p50_ratio", Float),
+    Column("record", Text, nullable=False),
+    Index("comparisons_of_device", "device_id", "same", "measured_wall_s"),
+)
+"""One row a comparison of two artifacts; those of one artifact with itself are the device's noise."""
+
 APPEND_ONLY = """
 CREATE TRIGGER {table}_never_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE(ABORT, '{table} are appended, never changed or removed'); END
@@ -113,12 +140,21 @@ Migration = Callable[[Connection], None]
 """One step from a schema version to the next, within a transaction."""
 
 
-def _first(connection: Connection) -> None:
-    METADATA.create_all(connection)
-    for table in ("runs", "decisions"):
+def _append_only(connection: Connection, *tables: str) -> None:
+    for table in tables:
         for verb in ("update", "delete"):
             connection.exec_driver_sql(APPEND_ONLY.format(table=table, verb=verb))
 
 
-MIGRATIONS: Sequence[Migration] = (_first,)
+def _first(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[experiments, candidates, runs, device_results, decisions])
+    _append_only(connection, "runs", "decisions")
+
+
+def _comparisons(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[comparisons])
+    _append_only(connection, "comparisons")
+
+
+MIGRATIONS: Sequence[Migration] = (_first, _comparisons)
 """Step N leads from version N to N + 1; released steps are never edited, new ones are appended."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import sys
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeloop_agent.arrivals import Serve
 from edgeloop_agent.runner.runtimes.base import Execute
 
-__all__ = ["FeedCycle", "Timed", "time_inferences"]
+__all__ = ["FeedCycle", "Timed", "server", "still_collector", "time_inferences", "wait_until"]
+
+# A sleeping process wakes up some 60 us late; the rest of the wait is spun.
+_SPIN_NS = 100_000
 
 
 @dataclass(slots=True)
@@ -48,26 +52,50 @@ class Timed:
     #: ``perf_counter_ns`` after the last.
     end_ns: int
 
-    def payload(self) -> bytes:
-        """Return the samples as little-endian int64."""
-        if sys.byteorder == "big":
-            swapped = array("q", self.samples_ns)
-            swapped.byteswap()
-            return swapped.tobytes()
-        return self.samples_ns.tobytes()
-
 
 def time_inferences(execute: Execute, cycle: FeedCycle, count: int) -> Timed:
     """Run ``count`` inferences and time each; the garbage collector stands still meanwhile.
 
     It is not made to collect here: that would take milliseconds which only the agent's clock sees.
     """
-    gc.disable()
-    try:
+    with still_collector():
         loop = _with_state if cycle.bindings else _without_state
         return loop(execute, cycle, count)
+
+
+@contextlib.contextmanager
+def still_collector() -> Iterator[None]:
+    """Keep the garbage collector from running within."""
+    gc.disable()
+    try:
+        yield
     finally:
         gc.enable()
+
+
+def server(execute: Execute, cycle: FeedCycle) -> Serve:
+    """Return a function that runs the next inference and returns the clock before and after it."""
+    clock, advance, feeds = time.perf_counter_ns, cycle.advance, cycle.feeds
+
+    def serve() -> tuple[int, int]:
+        feed = feeds[cycle.cursor]
+        before = clock()
+        outputs = execute(feed)
+        after = clock()
+        advance(outputs)
+        return before, after
+
+    return serve
+
+
+def wait_until(deadline_ns: int) -> None:
+    """Return when ``perf_counter_ns`` shows ``deadline_ns``: sleep, then spin for the last 100 microseconds."""
+    clock = time.perf_counter_ns
+    left = deadline_ns - clock()
+    if left > _SPIN_NS:
+        time.sleep((left - _SPIN_NS) / 1e9)
+    while clock() < deadline_ns:
+        pass
 
 
 def _without_state(execute: Execute, cycle: FeedCycle, count: int) -> Timed:

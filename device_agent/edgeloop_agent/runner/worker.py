@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
+import importlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,15 @@ from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
+from edgeloop_agent.arrivals import SCHEDULE_COUNT_MAX, Serve, draw_schedule, serve_paced, serve_schedule
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.frames import HEADER_BYTES_MAX
+from edgeloop_agent.runner.loop import wait_until
 from edgeloop_agent.runner.memory import ProcessMemory
 from edgeloop_agent.runner.runtimes import RUNTIMES
 from edgeloop_agent.runner.runtimes.base import LoadedModel, Runtime
+from edgeloop_agent.samples import to_bytes
+from edgeloop_agent.scenarios import Plan, play
 
 __all__ = ["Answer", "Worker", "describe_runtimes"]
 
@@ -34,6 +40,7 @@ _PLACEMENT_BYTES_MAX = HEADER_BYTES_MAX - 64 * 1024
 _COUNT_MAX = 2_000_000
 _DROP_TRIES = 20
 _DROP_PAUSE_S = 0.005
+_now = time.perf_counter_ns
 
 
 def describe_runtimes() -> list[dict[str, Any]]:
@@ -63,8 +70,11 @@ class Worker:
         """
         commands: dict[str, Callable[[dict[str, Any]], Answer]] = {
             "describe": lambda _: ({"runtimes": describe_runtimes()}, b""),
+            "prepare": self._prepare,
             "open": self._open,
             "infer": self._infer,
+            "serve": self._serve,
+            "scenario": self._scenario,
             "memory": self._read_memory,
             "nodes": self._nodes,
             "parity": self._parity,
@@ -77,6 +87,12 @@ class Worker:
                 f"the runner knows no command {header.get('command')!r}.",
             )
         return command(header)
+
+    def _prepare(self, header: dict[str, Any]) -> Answer:
+        """Import what ``open`` will need: slow, and the same for every model."""
+        version = _runtime(from_json(header["settings"], RuntimeSettings).runtime).prepare()
+        importlib.import_module("edgeloop_agent.runner.golden")
+        return {"runtime_version": version}, b""
 
     def _open(self, header: dict[str, Any]) -> Answer:
         settings = from_json(header["settings"], RuntimeSettings)
@@ -111,7 +127,37 @@ class Worker:
 
     def _infer(self, header: dict[str, Any]) -> Answer:
         timed = self._session.infer(_count(header))
-        return {"start_ns": timed.start_ns, "end_ns": timed.end_ns}, timed.payload()
+        kept = timed.samples_ns[:: _keep_every(header)]
+        reply = {
+            "start_ns": timed.start_ns,
+            "end_ns": timed.end_ns,
+            "max_ns": max(timed.samples_ns),
+        }
+        return reply, to_bytes(kept)
+
+    def _serve(self, header: dict[str, Any]) -> Answer:
+        """Answer scheduled requests: times of service, then latencies."""
+        count = _count(header, SCHEDULE_COUNT_MAX)
+        process, rate_hz = str(header["process"]), float(header["rate_hz"])
+        with self._session.serving() as serve:
+            if process == "paced":
+                served = serve_paced(round(1e9 / rate_hz), count, _now, wait_until, serve)
+            else:
+                schedule = draw_schedule(process, rate_hz, count, int(header["seed"]))
+                served = serve_schedule(schedule, int(header["queue_count_max"]), _now, wait_until, serve)
+        return served.header(), to_bytes(served.service_ns) + to_bytes(served.latency_ns)
+
+    def _scenario(self, header: dict[str, Any]) -> Answer:
+        """Play one MLPerf scenario; with LoadGen where it is installed."""
+        from edgeloop_agent.runner.loadgen import is_installed, play_with_loadgen
+
+        plan = Plan(**header["plan"])
+        with self._session.serving() as serve:
+            if is_installed() and not header.get("own_engine"):
+                played = play_with_loadgen(plan, serve)
+            else:
+                played = play(plan, _now, wait_until, serve)
+        return played.answer(plan.latency_bound_s)
 
     def _read_memory(self, header: dict[str, Any]) -> Answer:
         reading = self._memory.read()
@@ -183,6 +229,17 @@ class _Opened:
         self._execute = self.model.executor()
         return elapsed
 
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Serve]:
+        """Yield a function that runs one inference; errors become what the runtime makes of them."""
+        from edgeloop_agent.runner.loop import server, still_collector
+
+        try:
+            with still_collector():
+                yield server(self._execute, self._cycle)
+        except Exception as error:
+            raise self.model.explain(error) from error
+
     def infer(self, count: int) -> Any:
         """Time ``count`` inferences."""
         from edgeloop_agent.runner.loop import time_inferences
@@ -212,15 +269,26 @@ def _runtime(name: str) -> Runtime:
         raise RunnerFailure(Outcome.UNSUPPORTED, FailureKind.LOAD_FAILED, str(error)) from error
 
 
-def _count(header: dict[str, Any]) -> int:
+def _count(header: dict[str, Any], maximum: int = _COUNT_MAX) -> int:
     count = header.get("count")
-    if not isinstance(count, int) or not 1 <= count <= _COUNT_MAX:
+    if not isinstance(count, int) or not 1 <= count <= maximum:
         raise RunnerFailure(
             Outcome.HARNESS_ERROR,
             FailureKind.RUNNER_CRASHED,
-            f"a count of inferences lies within 1..{_COUNT_MAX}, not {count!r}.",
+            f"a count of inferences lies within 1..{maximum}, not {count!r}.",
         )
     return count
+
+
+def _keep_every(header: dict[str, Any]) -> int:
+    stride = header.get("keep_every", 1)
+    if not isinstance(stride, int) or stride < 1:
+        raise RunnerFailure(
+            Outcome.HARNESS_ERROR,
+            FailureKind.RUNNER_CRASHED,
+            f"every first, second, ... sample is kept, not every {stride!r}.",
+        )
+    return stride
 
 
 def _manifest(path: Path) -> Artifact:

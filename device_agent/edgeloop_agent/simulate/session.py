@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sys
 from array import array
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,8 +13,11 @@ from edgeloop_profiles.profile import Profile
 from edgeloop_protocol.convert import digest_of
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
 
+from edgeloop_agent.arrivals import Serve, draw_schedule, serve_paced, serve_schedule
 from edgeloop_agent.board import Reply, RunnerStart
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.samples import to_bytes
+from edgeloop_agent.scenarios import Plan, play
 from edgeloop_agent.simulate.clock import SimulatedJobClock
 from edgeloop_agent.simulate.state import BoardState
 from edgeloop_agent.simulate.workload import Workload, runtime_version
@@ -64,9 +66,12 @@ class SimulatedSession:
             "open": self._open,
             "memory": self._memory,
             "nodes": self._nodes,
+            "prepare": self._prepare,
+            "serve": self._serve,
+            "scenario": self._scenario,
         }
         if command == "infer":
-            return await self._infer(_count(arguments), timeout_s)
+            return await self._infer(arguments, timeout_s)
         if command not in answers:
             raise _harness(f"a simulated runner knows no command {command!r}.")
         return answers[command](arguments, timeout_s)
@@ -79,6 +84,10 @@ class SimulatedSession:
         """End the process; the board cools down from here on."""
         self._workload = None
         self._state.rest()
+
+    def _prepare(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
+        """Import nothing: what imports take is no part of the model of a board."""
+        return Reply(header={"ok": True}, payload=b"")
 
     def _open(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
         start = self._start
@@ -103,30 +112,80 @@ class SimulatedSession:
         }
         return Reply(header=header, payload=b"")
 
-    async def _infer(self, count: int, timeout_s: float) -> Reply:
-        workload = self._opened()
+    async def _infer(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
+        """Draw samples; with ``keep_every`` each one that is kept stands for those that are not."""
+        workload, count = self._opened(), _count(arguments)
+        stride = arguments.get("keep_every", 1)
+        if not isinstance(stride, int) or stride < 1:
+            raise _harness(f"every first, second, ... sample is kept, not every {stride!r}.")
         start_ns = self._clock.monotonic_ns()
         samples, pending_ns, spent_ns = array("q"), 0, 0
-        for index in range(count):
-            sample_ns = self._next_ns(workload)
+        for index in range(0, count, stride):
+            sample_ns = self._next_ns(workload, min(stride, count - index))
             samples.append(sample_ns)
-            pending_ns += sample_ns
-            spent_ns += sample_ns
-            if pending_ns >= _LOOK_S * 1e9 or index == count - 1:
-                self._pass(pending_ns / 1e9, workload.threads, timeout_s - (spent_ns - pending_ns) / 1e9)
-                pending_ns = 0
-            if index % _YIELD_COUNT == _YIELD_COUNT - 1:
+            pending_ns += sample_ns * min(stride, count - index)
+            if pending_ns >= _LOOK_S * 1e9 or index + stride >= count:
+                self._pass(pending_ns / 1e9, workload.threads, timeout_s - spent_ns / 1e9)
+                spent_ns, pending_ns = spent_ns + pending_ns, 0
+            if len(samples) % _YIELD_COUNT == 0:
                 await asyncio.sleep(0)
         self._peak_bytes = max(self._peak_bytes, workload.memory.inference_peak_bytes)
-        if sys.byteorder == "big":
-            samples.byteswap()
-        header = {"ok": True, "start_ns": start_ns, "end_ns": self._clock.monotonic_ns()}
-        return Reply(header=header, payload=samples.tobytes())
+        header = {
+            "ok": True,
+            "start_ns": start_ns,
+            "end_ns": self._clock.monotonic_ns(),
+            "max_ns": max(samples),
+        }
+        return Reply(header=header, payload=to_bytes(samples))
 
-    def _next_ns(self, workload: Workload) -> int:
+    def _serve(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
+        """Answer scheduled requests on job time, by the rule of the real runner."""
+        count, rate_hz = _count(arguments), _number(arguments, "rate_hz")
+        served = self._on_job_time(timeout_s)
+        if arguments["process"] == "paced":
+            answer = serve_paced(
+                round(1e9 / rate_hz), count, self._clock.monotonic_ns, self._wait_until, served
+            )
+        else:
+            seed, queue = (round(_number(arguments, name)) for name in ("seed", "queue_count_max"))
+            schedule = draw_schedule(str(arguments["process"]), rate_hz, count, seed)
+            answer = serve_schedule(schedule, queue, self._clock.monotonic_ns, self._wait_until, served)
+        payload = to_bytes(answer.service_ns) + to_bytes(answer.latency_ns)
+        return Reply(header={"ok": True, **answer.header()}, payload=payload)
+
+    def _scenario(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
+        """Play an MLPerf scenario on job time; LoadGen knows wall time only."""
+        fields = arguments["plan"]
+        if not isinstance(fields, dict):
+            raise _harness("a scenario comes with its plan.")
+        plan = Plan(**fields)
+        played = play(plan, self._clock.monotonic_ns, self._wait_until, self._on_job_time(timeout_s))
+        header, payload = played.answer(plan.latency_bound_s)
+        return Reply(header={"ok": True, **header}, payload=payload)
+
+    def _on_job_time(self, timeout_s: float) -> Serve:
+        """Return a function that lets one inference pass and returns the job time before and after it."""
+        workload, begin_ns = self._opened(), self._clock.monotonic_ns()
+        self._peak_bytes = max(self._peak_bytes, workload.memory.inference_peak_bytes)
+
+        def serve() -> tuple[int, int]:
+            before = self._clock.monotonic_ns()
+            spent_s = (before - begin_ns) / 1e9
+            self._pass(self._next_ns(workload) / 1e9, workload.threads, timeout_s - spent_s)
+            return before, self._clock.monotonic_ns()
+
+        return serve
+
+    def _wait_until(self, deadline_ns: int) -> None:
+        left_ns = deadline_ns - self._clock.monotonic_ns()
+        if left_ns > 0:
+            self._clock.advance_ns(left_ns)
+            self._state.advance(left_ns / 1e9, 0, self._opened().nominal.precision)
+
+    def _next_ns(self, workload: Workload, count: int = 1) -> int:
         now = workload.latency(self._state.frequency_hz)
         factor = now.point_s / workload.nominal.point_s * self._load.warmup_factor(self._inferences)
-        self._inferences += 1
+        self._inferences += count
         return max(1, round(self._samples.next_s(factor) * 1e9))
 
     def _memory(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
@@ -195,6 +254,13 @@ def _count(arguments: Mapping[str, object]) -> int:
     if not isinstance(count, int) or count < 1:
         raise _harness(f"a count of inferences starts at 1, not {count!r}.")
     return count
+
+
+def _number(arguments: Mapping[str, object], name: str) -> float:
+    value = arguments.get(name)
+    if not isinstance(value, (int, float)) or value < 0:
+        raise _harness(f"{name} is a number from 0, not {value!r}.")
+    return value
 
 
 def _harness(reason: str) -> RunnerFailure:

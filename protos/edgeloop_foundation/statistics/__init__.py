@@ -5,6 +5,10 @@ quantile that the number of samples cannot carry is refused, never extrapolated.
 """
 
 from edgeloop_foundation.statistics.binomial import binomial_interval, binomial_two_sided_p
+from edgeloop_foundation.statistics.early_stopping import (
+    early_stopping_estimate,
+    early_stopping_fast_count_min,
+)
 from edgeloop_foundation.statistics.energy import integrate_energy
 from edgeloop_foundation.statistics.order import quantile, quantile_interval, sample_floor
 from edgeloop_foundation.statistics.robust import median_absolute_deviation, tukey_outliers
@@ -13,6 +17,8 @@ from edgeloop_foundation.statistics.student import student_t_interval, student_t
 __all__ = [
     "binomial_interval",
     "binomial_two_sided_p",
+    "early_stopping_estimate",
+    "early_stopping_fast_count_min",
     "integrate_energy",
     "median_absolute_deviation",
     "quantile",

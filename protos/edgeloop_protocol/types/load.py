@@ -31,6 +31,9 @@ class Arrivals:
     latency: Distribution
     #: Time of the inferences alone.
     service: Distribution
+    #: SHA-256 of the blob of raw latencies in the order of the service times in the run's own samples blob:
+    #: little-endian int64 nanoseconds; empty when none is kept.
+    samples_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,3 +108,5 @@ class Sustained:
     duration_s: float
     #: SHA-256 of the blob of raw samples, little-endian int64 nanoseconds; empty when none is kept.
     samples_digest: str = ""
+    #: Which inferences percentiles and blob rest on, or why there is no blob; counts and maxima are of all of them.
+    thinning: str = ""

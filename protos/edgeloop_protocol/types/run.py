@@ -122,6 +122,9 @@ class Block:
     cold: bool = False
     #: What went on during its steady phase; absent when it was not watched.
     watch: Watch | None = None
+    #: Inferences of its steady phase. More than its samples when evenly thinned: every second, fourth, ... was kept,
+    #: so that the memory of a small agent holds any number of inferences.
+    inference_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

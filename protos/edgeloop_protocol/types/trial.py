@@ -143,6 +143,8 @@ class Benchmark:
     scenario_s_min: float = 10.0
     #: Latency bound of the server scenario.
     latency_bound_s: float = 0.0
+    #: Whether a fixed pattern of load and idling goes before the first round, for external meters to be aligned by.
+    load_pulse: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("series", self.series, SERIES)

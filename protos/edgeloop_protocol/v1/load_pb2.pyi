@@ -28,6 +28,7 @@ class Arrivals(google.protobuf.message.Message):
     DUTY_CYCLE_FIELD_NUMBER: builtins.int
     LATENCY_FIELD_NUMBER: builtins.int
     SERVICE_FIELD_NUMBER: builtins.int
+    SAMPLES_DIGEST_FIELD_NUMBER: builtins.int
     process: builtins.str
     """"paced", "open_uniform" or "open_poisson"."""
     offered_rate_hz: builtins.float
@@ -42,6 +43,10 @@ class Arrivals(google.protobuf.message.Message):
     """Longest queue seen."""
     duty_cycle: builtins.float
     """Share of the time in which an inference ran, 0 to 1."""
+    samples_digest: builtins.str
+    """SHA-256 of the blob of raw latencies in the order of the service times in the run's own samples blob:
+    little-endian int64 nanoseconds; empty when none is kept.
+    """
     @property
     def latency(self) -> measurement_pb2.Distribution:
         """Latency from the intended time of sending to the answer, dropped requests left out."""
@@ -62,9 +67,10 @@ class Arrivals(google.protobuf.message.Message):
         duty_cycle: builtins.float = ...,
         latency: measurement_pb2.Distribution | None = ...,
         service: measurement_pb2.Distribution | None = ...,
+        samples_digest: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["latency", b"latency", "service", b"service"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["achieved_rate_hz", b"achieved_rate_hz", "answered_count", b"answered_count", "dropped_count", b"dropped_count", "duty_cycle", b"duty_cycle", "latency", b"latency", "offered_rate_hz", b"offered_rate_hz", "process", b"process", "queue_count_peak", b"queue_count_peak", "service", b"service"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["achieved_rate_hz", b"achieved_rate_hz", "answered_count", b"answered_count", "dropped_count", b"dropped_count", "duty_cycle", b"duty_cycle", "latency", b"latency", "offered_rate_hz", b"offered_rate_hz", "process", b"process", "queue_count_peak", b"queue_count_peak", "samples_digest", b"samples_digest", "service", b"service"]) -> None: ...
 
 global___Arrivals = Arrivals
 
@@ -210,10 +216,13 @@ class Sustained(google.protobuf.message.Message):
     TIME_TO_THROTTLE_S_FIELD_NUMBER: builtins.int
     DURATION_S_FIELD_NUMBER: builtins.int
     SAMPLES_DIGEST_FIELD_NUMBER: builtins.int
+    THINNING_FIELD_NUMBER: builtins.int
     duration_s: builtins.float
     """Duration of the run."""
     samples_digest: builtins.str
     """SHA-256 of the blob of raw samples, little-endian int64 nanoseconds; empty when none is kept."""
+    thinning: builtins.str
+    """Which inferences percentiles and blob rest on, or why there is no blob; counts and maxima are of all of them."""
     @property
     def windows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Window]:
         """Windows in order of time."""
@@ -249,8 +258,9 @@ class Sustained(google.protobuf.message.Message):
         time_to_throttle_s: measurement_pb2.Estimate | None = ...,
         duration_s: builtins.float = ...,
         samples_digest: builtins.str = ...,
+        thinning: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["first_minute_p50_s", b"first_minute_p50_s", "last_minute_p50_s", b"last_minute_p50_s", "last_minute_p95_s", b"last_minute_p95_s", "ratio", b"ratio", "time_to_throttle_s", b"time_to_throttle_s"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["duration_s", b"duration_s", "first_minute_p50_s", b"first_minute_p50_s", "last_minute_p50_s", b"last_minute_p50_s", "last_minute_p95_s", b"last_minute_p95_s", "ratio", b"ratio", "samples_digest", b"samples_digest", "time_to_throttle_s", b"time_to_throttle_s", "windows", b"windows"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["duration_s", b"duration_s", "first_minute_p50_s", b"first_minute_p50_s", "last_minute_p50_s", b"last_minute_p50_s", "last_minute_p95_s", b"last_minute_p95_s", "ratio", b"ratio", "samples_digest", b"samples_digest", "thinning", b"thinning", "time_to_throttle_s", b"time_to_throttle_s", "windows", b"windows"]) -> None: ...
 
 global___Sustained = Sustained

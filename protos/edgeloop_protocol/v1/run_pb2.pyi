@@ -347,6 +347,7 @@ class Block(google.protobuf.message.Message):
     FIRST_INFERENCE_S_FIELD_NUMBER: builtins.int
     COLD_FIELD_NUMBER: builtins.int
     WATCH_FIELD_NUMBER: builtins.int
+    INFERENCE_COUNT_FIELD_NUMBER: builtins.int
     round: builtins.int
     """Round it belongs to, from 0."""
     position: builtins.int
@@ -365,6 +366,10 @@ class Block(google.protobuf.message.Message):
     """Time of the first inference."""
     cold: builtins.bool
     """True when the model's pages were dropped from the cache before loading."""
+    inference_count: builtins.int
+    """Inferences of its steady phase. More than its samples when evenly thinned: every second, fourth, ... was kept,
+    so that the memory of a small agent holds any number of inferences.
+    """
     @property
     def watch(self) -> conditions_pb2.Watch:
         """What went on during its steady phase; absent when it was not watched."""
@@ -382,9 +387,10 @@ class Block(google.protobuf.message.Message):
         first_inference_s: builtins.float | None = ...,
         cold: builtins.bool = ...,
         watch: conditions_pb2.Watch | None = ...,
+        inference_count: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_first_inference_s", b"_first_inference_s", "_load_s", b"_load_s", "_p50_s", b"_p50_s", "first_inference_s", b"first_inference_s", "load_s", b"load_s", "p50_s", b"p50_s", "watch", b"watch"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_first_inference_s", b"_first_inference_s", "_load_s", b"_load_s", "_p50_s", b"_p50_s", "cold", b"cold", "first_inference_s", b"first_inference_s", "load_s", b"load_s", "p50_s", b"p50_s", "position", b"position", "round", b"round", "sample_count", b"sample_count", "sample_offset", b"sample_offset", "warmup_count", b"warmup_count", "watch", b"watch"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_first_inference_s", b"_first_inference_s", "_load_s", b"_load_s", "_p50_s", b"_p50_s", "cold", b"cold", "first_inference_s", b"first_inference_s", "inference_count", b"inference_count", "load_s", b"load_s", "p50_s", b"p50_s", "position", b"position", "round", b"round", "sample_count", b"sample_count", "sample_offset", b"sample_offset", "warmup_count", b"warmup_count", "watch", b"watch"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_first_inference_s", b"_first_inference_s"]) -> typing.Literal["first_inference_s"] | None: ...
     @typing.overload

@@ -167,6 +167,7 @@ class Benchmark(google.protobuf.message.Message):
     SCENARIO_FIELD_NUMBER: builtins.int
     SCENARIO_S_MIN_FIELD_NUMBER: builtins.int
     LATENCY_BOUND_S_FIELD_NUMBER: builtins.int
+    LOAD_PULSE_FIELD_NUMBER: builtins.int
     rounds: builtins.int
     """Fresh processes per trial; trials are interleaved in seeded order within each round."""
     batch_size: builtins.int
@@ -223,6 +224,8 @@ class Benchmark(google.protobuf.message.Message):
     """Least duration of the scenario; MLPerf itself asks for 600 s."""
     latency_bound_s: builtins.float
     """Latency bound of the server scenario."""
+    load_pulse: builtins.bool
+    """Whether a fixed pattern of load and idling goes before the first round, for external meters to be aligned by."""
     def __init__(
         self,
         *,
@@ -252,8 +255,9 @@ class Benchmark(google.protobuf.message.Message):
         scenario: builtins.str = ...,
         scenario_s_min: builtins.float = ...,
         latency_bound_s: builtins.float = ...,
+        load_pulse: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["arrival", b"arrival", "batch_s", b"batch_s", "batch_size", b"batch_size", "check_parity", b"check_parity", "idle_s", b"idle_s", "interleave", b"interleave", "latency_bound_s", b"latency_bound_s", "measure_latency", b"measure_latency", "measure_memory", b"measure_memory", "measure_nodes", b"measure_nodes", "median_half_width", b"median_half_width", "queue_count_max", b"queue_count_max", "rate_hz", b"rate_hz", "rounds", b"rounds", "sample_count_min", b"sample_count_min", "scenario", b"scenario", "scenario_s_min", b"scenario_s_min", "seed", b"seed", "series", b"series", "settle_s_max", b"settle_s_max", "steady_s_max", b"steady_s_max", "sustained_s", b"sustained_s", "warmup_count_min", b"warmup_count_min", "warmup_s_max", b"warmup_s_max", "warmup_s_min", b"warmup_s_min", "window_s", b"window_s"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arrival", b"arrival", "batch_s", b"batch_s", "batch_size", b"batch_size", "check_parity", b"check_parity", "idle_s", b"idle_s", "interleave", b"interleave", "latency_bound_s", b"latency_bound_s", "load_pulse", b"load_pulse", "measure_latency", b"measure_latency", "measure_memory", b"measure_memory", "measure_nodes", b"measure_nodes", "median_half_width", b"median_half_width", "queue_count_max", b"queue_count_max", "rate_hz", b"rate_hz", "rounds", b"rounds", "sample_count_min", b"sample_count_min", "scenario", b"scenario", "scenario_s_min", b"scenario_s_min", "seed", b"seed", "series", b"series", "settle_s_max", b"settle_s_max", "steady_s_max", b"steady_s_max", "sustained_s", b"sustained_s", "warmup_count_min", b"warmup_count_min", "warmup_s_max", b"warmup_s_max", "warmup_s_min", b"warmup_s_min", "window_s", b"window_s"]) -> None: ...
 
 global___Benchmark = Benchmark
 

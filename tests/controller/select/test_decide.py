@@ -132,7 +132,7 @@ def test_what_else_stands_in_the_way(
 def test_the_best_proven_one_wins_and_the_next_is_the_runner_up(evidence: Make) -> None:
     cases = [
         evidence("original", SELF),
-        evidence("wide", (2.0, 1.1, 3.0)),
+        evidence("wide", (2.0, 1.3, 3.0)),
         evidence("sure", (1.6, 1.5, 1.7)),
         evidence("hopeful", (3.0, 0.9, 9.0)),
     ]

@@ -85,7 +85,7 @@ def test_the_loop_times_each_inference_and_cycles_the_feeds() -> None:
     cycle = FeedCycle(feeds=[{"x": 0}, {"x": 1}, {"x": 2}], starts=[True] * 3)
     for count in (4, 3):
         timed = time_inferences(execute, cycle, count)
-        assert len(timed.samples_ns) * 8 == len(timed.payload()) == count * 8
+        assert len(timed.samples_ns) == count
         assert 0 < sum(timed.samples_ns) <= timed.end_ns - timed.start_ns
     assert seen == [0, 1, 2, 0, 1, 2, 0]
 

@@ -34,7 +34,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "compress": ("single:compress", "Build candidates on the host and judge them."),
     "bench": ("single:bench", "Benchmark one model or artifact on devices."),
     "parity": ("single:parity", "Check on devices that outputs agree with the host's."),
-    "compare": ("single:compare", "Measure two models interleaved, with the interval of the ratio."),
+    "compare": ("compare:compare", "Say whether one model is slower than another on a device."),
     "analyze": ("single:analyze", "Describe a model and say what is worth trying."),
     "select": ("decide:select", "Decide again from records, without measuring."),
     "validate": ("decide:validate", "Hold an experiment against thresholds; exit 1 when a gate fails."),

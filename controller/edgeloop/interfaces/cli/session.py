@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeloop.interfaces.config import Config
     from edgeloop.interfaces.settings import Measurement
 
-__all__ = ["Session", "json_option", "on_option", "seed_option", "state_option"]
+__all__ = ["Session", "json_option", "on_option", "seed_option", "state_option", "threads_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,3 +93,6 @@ state_option = click.option(
     help="An output that is fed back as an input at the next step; repeatable.",
 )
 seed_option = click.option("--seed", type=int, default=None, help="Seed of everything random.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), default=None, help="Threads within one operator."
+)

@@ -1,4 +1,4 @@
-"""The verbs on one model: ``compress``, ``bench``, ``parity``, ``compare``, ``analyze``."""
+"""The verbs on one model: ``compress``, ``bench``, ``parity``, ``analyze``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeloop.domain.recipe import Recipe
     from edgeloop.interfaces.api import Edgeloop
 
-__all__ = ["analyze", "bench", "compare", "compress", "parity"]
+__all__ = ["analyze", "bench", "compress", "parity"]
 
 _data_option = click.option("--data", default="", help="Data for calibration, golden inputs and judgement.")
 
@@ -175,33 +175,6 @@ def parity(
     verdicts = [evidence.parity for device in results for evidence in device.evidence]
     if not verdicts or any(verdict is not Verdict.PASSED for verdict in verdicts):
         ctx.exit(1)
-
-
-@click.command(cls=MeasuringCommand)
-@click.argument("a")
-@click.argument("b")
-@_data_option
-@on_option
-@json_option
-@measuring
-@click.pass_context
-def compare(
-    ctx: click.Context,
-    a: str,
-    b: str,
-    data: str,
-    on: tuple[str, ...],
-    as_json: bool,
-    words: Mapping[str, Any],
-) -> None:
-    """Measure A and B, files or digests, interleaved on devices; gains of B are paired with A."""
-    session: Session = ctx.obj
-    devices = session.devices(on)
-    how = session.measurement(words)
-    refuse_sweep(how, "compare")
-    with session.verbs() as verbs:
-        results = verbs.compare(a, b, devices, how.benchmark, how.settings, data=data)
-    _finish(ctx, results, as_json, gains=True)
 
 
 @click.command()
