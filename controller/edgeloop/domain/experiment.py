@@ -142,6 +142,14 @@ class DeviceResult:
     #: Latency over the rate of requests; None when it was not swept.
     rate_sweep: RateSweep | None = None
 
+    @property
+    def trial_runs(self) -> tuple[Run, ...]:
+        """The runs that candidates are judged by: those of the sweeps' points left out."""
+        swept = {point.run_id for point in self.batch_sweep.points} if self.batch_sweep else set()
+        if self.rate_sweep:
+            swept |= {point.run_id for point in self.rate_sweep.points}
+        return tuple(run for run in self.runs if run.run_id not in swept)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentResult:

@@ -32,7 +32,7 @@ from edgeloop.orchestrate.candidates import build_candidates, build_expected_s, 
 from edgeloop.orchestrate.fleet import Fleet, measure_fleet, open_fleet, require_unique_names
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
-from edgeloop.orchestrate.sweep import runs_of_trials, sweep_expected_s, sweep_fleet, with_sweeps
+from edgeloop.orchestrate.sweep import sweep_expected_s, sweep_fleet, with_sweeps
 from edgeloop.orchestrate.variants import require_distinct_runtimes, with_variants
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def _decide(
 
     if not device.runs or device.facts is None:
         return device
-    evidence = with_throughput(collect(candidates, runs_of_trials(device), assessed), device.runs, samples)
+    evidence = with_throughput(collect(candidates, device.trial_runs, assessed), device.runs, samples)
     strategy = decide(device.device.name, device.facts.device_id, evidence, constraints, objectives)
     return replace(device, evidence=evidence, strategy=strategy)
 

@@ -30,7 +30,6 @@ __all__ = [
     "batch_sweep",
     "point_benchmarks",
     "rate_sweep",
-    "runs_of_trials",
     "sweep_expected_s",
     "sweep_fleet",
     "with_sweeps",
@@ -122,14 +121,6 @@ def with_sweeps(device: DeviceResult, swept: DeviceResult) -> DeviceResult:
         batch_sweep=swept.batch_sweep,
         rate_sweep=swept.rate_sweep,
     )
-
-
-def runs_of_trials(device: DeviceResult) -> tuple[Run, ...]:
-    """Return the runs that candidates are judged by: those of the sweeps left out."""
-    swept = {point.run_id for point in device.batch_sweep.points} if device.batch_sweep else set()
-    if device.rate_sweep:
-        swept |= {point.run_id for point in device.rate_sweep.points}
-    return tuple(run for run in device.runs if run.run_id not in swept)
 
 
 def batch_sweep(

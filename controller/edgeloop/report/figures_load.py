@@ -55,7 +55,7 @@ def _sustained(runs: Sequence[Run], compared: str) -> Figure | None:
         for number, (_, value) in enumerate(panels, start=1):
             data.append(_line(run.trial.label, sustained, value, color, number))
         data += _tail(run.trial.label, sustained, factor, color)
-        data += _throttles(sustained, factor)
+        data += _throttles(sustained, factor, shown=run is shown[0][0])
     return Figure(
         title="Burst to sustained",
         caption=_sustained_caption(shown, len(panels)),
@@ -108,7 +108,7 @@ def _tail(label: str, sustained: Sustained, factor: float, color: str) -> list[d
     ]
 
 
-def _throttles(sustained: Sustained, factor: float) -> list[dict[str, Any]]:
+def _throttles(sustained: Sustained, factor: float, *, shown: bool) -> list[dict[str, Any]]:
     hit = [w for w in sustained.windows if w.throttle_event_count and w.p50_s is not None]
     if not hit:
         return []
@@ -117,6 +117,8 @@ def _throttles(sustained: Sustained, factor: float) -> list[dict[str, Any]]:
             "type": "scatter",
             "mode": "markers",
             "name": "throttled in this window",
+            "legendgroup": "throttled",
+            "showlegend": shown,
             "x": [_minutes(w) for w in hit],
             "y": [(w.p50_s or 0.0) / factor for w in hit],
             "marker": {"color": "var:bad", "symbol": "triangle-down", "size": 10},
@@ -224,7 +226,7 @@ def _rates(sweep: RateSweep | None) -> Figure | None:
         )
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": "requests per second"}, "rangemode": "tozero"},
-        "yaxis": {"title": {"text": f"latency [{unit}]"}, "type": "log"},
+        "yaxis": {"title": {"text": f"latency [{unit}]"}, "type": "log", "dtick": "D2"},
     }
     if sweep.knee_hz is not None:
         line = {"color": "var:good", "width": 1.5, "dash": "dash"}

@@ -19,7 +19,7 @@ def load_tables(device: DeviceResult) -> tuple[Table, ...]:
     """Return the tables of what was asked for; those of what was not are empty."""
     return (
         _sustained(device.runs),
-        _arrivals(device.runs),
+        _arrivals(device.trial_runs),
         _scenarios(device.runs),
         _batches(device),
         _rates(device),

@@ -29,14 +29,15 @@ _ANSWER_TONE = {
 
 def measurement_tables(device: DeviceResult) -> tuple[Table, ...]:
     """Return every table that has a row, in the order they are read."""
+    runs = device.trial_runs
     tables = (
         _anomalies(device.runs),
         *load_tables(device),
-        _timing(device.runs),
+        _timing(runs),
         _steadiness(device),
-        _memory(device.runs),
-        _energy(device.runs),
-        _placement(device.runs),
+        _memory(runs),
+        _energy(runs),
+        _placement(runs),
         _preflight(device.runs),
         _numbers(device),
     )
@@ -52,7 +53,7 @@ def remarks(device: DeviceResult) -> tuple[Cell, ...]:
             found.append(Cell(text=text, tone="bad"))
     sensed = [run.energy for run in device.runs if run.energy]
     absent = {energy_text(energy) for energy in sensed if energy.gross_j.value is None}
-    found += [Cell(text=f"{text}.", tone="quiet") for text in sorted(absent)]
+    found += [Cell(text=f"Energy: {text}.", tone="quiet") for text in sorted(absent)]
     return tuple(dict.fromkeys(found))
 
 
@@ -249,7 +250,7 @@ def energy_text(energy: Energy) -> str:
     if energy.gross_j.value is not None:
         return f"{energy.sensor}, {energy.scope}".strip(", ")
     reason = energy.gross_j.reason
-    if energy.sensor or reason.startswith("no power sensor"):
+    if energy.sensor or "no power sensor" in reason:
         return reason
     return f"no power sensor: {reason}"
 

@@ -39,6 +39,9 @@ QUANTITY_ORDER = (
 )
 """Columns of the candidates' table, where anything is known of them."""
 
+_WHEN_ASKED = ("latency_sustained_p95", "throughput")
+"""Shown among the candidates when something is required or preferred of them; they have tables of their own."""
+
 _CARD = ("latency_p50", "size", "memory", "energy", "quality")
 
 
@@ -212,7 +215,12 @@ _STANDING_TONE = {
 def _candidates(result: ExperimentResult, device: DeviceResult, basis: str) -> Table:
     findings = {f.candidate: f for f in (device.strategy.findings if device.strategy else ())}
     metric = result.data.metric
-    quantities = [q for q in QUANTITY_ORDER if any(e.value(q).value is not None for e in device.evidence)]
+    asked = " ".join((*result.request.require, result.request.prefer))
+    quantities = [
+        q
+        for q in QUANTITY_ORDER
+        if any(e.value(q).value is not None for e in device.evidence) and (q not in _WHEN_ASKED or q in asked)
+    ]
     rows = []
     for evidence in device.evidence:
         finding = findings.get(evidence.candidate, Finding(candidate=evidence.candidate, standing="–"))

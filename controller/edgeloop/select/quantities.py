@@ -60,8 +60,10 @@ def require_one_series(runs: Iterable[Run]) -> None:
 
 def disqualification(run: Run) -> str:
     """Return why no gate accepts this run's figures; empty when they may stand."""
-    if run.preflight is not None and run.preflight.series == "nominal" and not run.preflight.fit:
+    if series_of(run) == "nominal" and run.preflight is not None and not run.preflight.fit:
         return "the device was not fit to measure, yet the series is nominal"
+    if series_of(run) == "nominal" and run.preflight is None and run.source is Source.MEASURED:
+        return "nobody checked that the device was fit to measure, yet the series is nominal"
     for anomaly in run.anomalies:
         if anomaly.disqualifying:
             where = f" in round {anomaly.round}" if anomaly.round >= 0 else ""
