@@ -114,6 +114,7 @@ class BenchmarkConfig(_Table):
     scenario: Literal["", "single_stream", "multi_stream", "server", "offline"] = ""
     scenario_s_min: Seconds = Field(default=10.0, ge=0)
     latency_bound_s: Seconds = Field(default=0.0, ge=0)
+    load_pulse: bool = False
     batch_sizes: list[int] = []
 
 

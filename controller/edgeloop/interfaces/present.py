@@ -177,8 +177,11 @@ def _remarks(evidence: Evidence, *, every_parity: bool) -> Iterable[str]:
 def print_result(result: ExperimentResult) -> None:
     """Print the strategy of every device with its reasons."""
     print_measurements(result.devices, gains=True)
-    rows = [_strategy_row(device.device.name, device.strategy, device.error) for device in result.devices]
-    print_table(["device", "decision", "candidate", "runner-up", "figures"], rows, "Strategies")
+    rows = [
+        [*_strategy_row(device.device.name, device.strategy, device.error), _series(device)]
+        for device in result.devices
+    ]
+    print_table(["device", "decision", "candidate", "runner-up", "figures", "series"], rows, "Strategies")
     for device in result.devices:
         for reason in device.strategy.reasons if device.strategy else ():
             print_text(f"  {device.device.name}: {reason}")
@@ -188,6 +191,12 @@ def print_result(result: ExperimentResult) -> None:
     for skipped in result.skipped:
         print_text(f"  skipped {skipped.label}: {skipped.reason}")
     print_text(f"experiment {result.experiment_id}")
+
+
+def _series(device: DeviceResult) -> str:
+    from edgeloop.report.cells import series_text
+
+    return series_text(next((e.series for e in device.evidence if e.series), ""))
 
 
 def _strategy_row(name: str, strategy: Strategy | None, error: str) -> list[str]:

@@ -36,6 +36,7 @@ _PLAIN = {
     "seed": "seed",
     "queue": "queue_count_max",
     "interleave": "interleave",
+    "load_pulse": "load_pulse",
 }
 _SETTINGS = {
     "require_provider": "require_provider",

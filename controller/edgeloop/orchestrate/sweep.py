@@ -138,6 +138,9 @@ def batch_sweep(
     said = f"batch {best.batch_size} has the highest throughput"
     if equal:
         said += f", not told apart from batch {', '.join(str(p.batch_size) for p in equal)}"
+    unknown = [str(p.batch_size) for p in points if p.throughput_hz.value is None]
+    if unknown:
+        said += f"; of batch {', '.join(unknown)} it is not known"
     return BatchSweep(candidate=candidate, points=points, best_batch_size=best.batch_size, reason=f"{said}.")
 
 

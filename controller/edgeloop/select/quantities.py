@@ -18,7 +18,7 @@ from dataclasses import replace
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_foundation.statistics import student_t_interval
 from edgeloop_protocol.types.measurement import Estimate
-from edgeloop_protocol.types.run import Run, Source, Timing
+from edgeloop_protocol.types.run import Outcome, Run, Source, Timing
 
 from edgeloop.domain.constraint import QUANTITIES
 from edgeloop.domain.strategy import Evidence
@@ -60,6 +60,8 @@ def require_one_series(runs: Iterable[Run]) -> None:
 
 def disqualification(run: Run) -> str:
     """Return why no gate accepts this run's figures; empty when they may stand."""
+    if run.outcome is Outcome.GATE_REFUSED:
+        return f"the device was refused as not fit to measure: {run.failure_reason.rstrip('.')}"
     if series_of(run) == "nominal" and run.preflight is not None and not run.preflight.fit:
         return "the device was not fit to measure, yet the series is nominal"
     if series_of(run) == "nominal" and run.preflight is None and run.source is Source.MEASURED:

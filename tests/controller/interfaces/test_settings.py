@@ -20,65 +20,17 @@ _HEAD = 'apiVersion = "edgeloop/v1"\nkind = "Config"\n'
 _WORDS = [
     word
     for line in (
-        "--as-deployed --settle 90s --idle 30s --arrival paced --rate 50 --queue 9 --sustained 20m --window 5s",
+        "--as-deployed --load-pulse --settle 90s --idle 30s --arrival paced --rate 50 --queue 9 --sustained 20m --window 5s",
         "--scenario multi-stream --scenario-time 1m --latency-bound 50ms --runtime openvino --provider CPU",
         "--require-provider --affinity 0,2-3 --spin --no-arena --precision fp16 --option threads=2",
         "--option a=b --warmup 20 --interleave batch --threads 2 --rounds 3 --batch-size 4 --samples 662",
     )
     for word in line.split()
 ]
-    "--as-deployed",
-    "--settle",
-    "90s",
-    "--idle",
-    "30s",
-    "--arrival",
-    "paced",
-    "--rate",
-    "50",
-    "--queue",
-    "9",
-    "--sustained",
-    "20m",
-    "--window",
-    "5s",
-    "--scenario",
-    "multi-stream",
-    "--scenario-time",
-    "1m",
-    "--latency-bound",
-    "50ms",
-    "--runtime",
-    "openvino",
-    "--provider",
-    "CPU",
-    "--require-provider",
-    "--affinity",
-    "0,2-3",
-    "--spin",
-    "--no-arena",
-    "--precision",
-    "fp16",
-    "--option",
-    "threads=2",
-    "--option",
-    "a=b",
-    "--warmup",
-    "20",
-    "--interleave",
-    "batch",
-    "--threads",
-    "2",
-    "--rounds",
-    "3",
-    "--batch-size",
-    "4",
-    "--samples",
-    "662",
-]
 _FILE = """
 [benchmark]
 as_deployed = true
+load_pulse = true
 settle = "90s"
 idle = 30
 arrival = "paced"
@@ -108,6 +60,7 @@ option = { threads = 2, a = "b" }
 _VALUES = (
     Benchmark(
         series="as_deployed",
+        load_pulse=True,
         settle_s_max=90.0,
         idle_s=30.0,
         arrival="paced",

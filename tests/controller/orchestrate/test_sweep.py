@@ -61,6 +61,7 @@ def test_a_batch_that_failed_keeps_its_reason(runs: tuple[Run, ...], samples: di
     sweep = batch_sweep("original", PLAN, (*runs[:3], failed), samples)
     assert sweep.points[3].throughput_hz.reason == "the batch of the model is fixed at 1."
     assert sweep.best_batch_size == 4
+    assert sweep.reason.endswith("; of batch 8 it is not known.")
     nothing = batch_sweep("original", PLAN, (), samples)
     assert (nothing.best_batch_size, nothing.reason) == (None, "it was not measured")
 

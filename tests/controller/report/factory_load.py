@@ -233,20 +233,22 @@ def swept(device: DeviceResult) -> DeviceResult:
 
 
 def experiment() -> ExperimentResult:
-    """Build the experiment; this machine is the device with everything."""
+    """Build the experiment, nominal throughout; this machine is the device with everything."""
     plain = factory.experiment()
-    here = plain.devices[0]
+    here, *others = (_nominal(device) for device in plain.devices)
     kinds = {kind.label: kind for kind in KINDS}
-    runs = tuple(
-        surrounded(r, kinds[r.trial.label])
-        if r.trial.label in kinds
-        else replace(r, benchmark=Benchmark(seed=7, series="nominal"), preflight=preflight())
-        for r in here.runs
-    )
+    runs = tuple(surrounded(r, kinds[r.trial.label]) if r.trial.label in kinds else r for r in here.runs)
     by_id = {r.run_id: r for r in runs}
     evidence = tuple(_evidence(e, by_id[e.run_id]) for e in here.evidence)
     loaded = swept(replace(here, runs=runs, evidence=evidence))
-    return replace(plain, devices=(loaded, *plain.devices[1:]))
+    return replace(plain, devices=(loaded, *others))
+
+
+def _nominal(device: DeviceResult) -> DeviceResult:
+    benchmark = Benchmark(seed=7, series="nominal")
+    runs = tuple(replace(r, benchmark=benchmark, preflight=preflight()) for r in device.runs)
+    evidence = tuple(replace(e, series="nominal") for e in device.evidence)
+    return replace(device, runs=runs, evidence=evidence)
 
 
 def _evidence(evidence: Evidence, record: Run) -> Evidence:

@@ -24,7 +24,7 @@ from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.conditions import Anomaly, AnomalyKind, Preflight
 from edgeloop_protocol.types.load import Sustained
 from edgeloop_protocol.types.measurement import Estimate
-from edgeloop_protocol.types.run import Run, Verdict
+from edgeloop_protocol.types.run import FailureKind, Outcome, Run, Verdict
 from edgeloop_protocol.types.trial import Benchmark
 
 Make = Callable[..., Candidate]
@@ -147,6 +147,17 @@ def preflight(*, series: str = "nominal", fit: bool = True) -> Preflight:
 def test_what_no_gate_accepts(run: MakeRun, changes: dict[str, Any], reason: str) -> None:
     found = disqualification(replace(run("a", [0.01] * 3), **changes))
     assert (reason in found) if reason else (found == "")
+
+
+def test_a_refused_device_says_what_it_was_refused_for(run: MakeRun) -> None:
+    refused = run(
+        "a",
+        outcome=Outcome.GATE_REFUSED,
+        failure_kind=FailureKind.UNFIT_DEVICE,
+        failure_reason="governor is powersave, required is performance.",
+        preflight=preflight(fit=False),
+    )
+    assert disqualification(refused).endswith("governor is powersave, required is performance")
 
 
 def test_disputed_timing_is_accepted_by_no_gate(run: MakeRun) -> None:

@@ -78,6 +78,10 @@ _SECTIONS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
             },
         ),
         (("--settle",), _TIME | {"help": "Longest wait for the device to become fit; 30s."}),
+        (
+            ("--load-pulse/--no-load-pulse", "load_pulse"),
+            {"default": None, "help": "A pattern of load first, to align external meters by; no."},
+        ),
         (("--idle",), _TIME | {"help": "Idling measured before and after, for energy above idle."}),
     ),
     "Load": (
