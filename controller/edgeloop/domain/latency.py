@@ -10,6 +10,9 @@ from edgeloop_protocol.types.measurement import Estimate
 __all__ = ["LatencyAssessment", "LatencyMode", "ProcessSteadiness", "Steadiness"]
 
 
+_NOT_ASSESSED = Estimate.absent("not assessed")
+
+
 class Steadiness(enum.Enum):
     """How latency developed over a process, or over the processes of a run (Barrett et al., OOPSLA 2017)."""
 
@@ -49,7 +52,7 @@ class ProcessSteadiness:
     #: First sample of the accepted tail, counted within the process.
     tail_offset: int = 0
     #: Relative change per minute over the last windows, 95 % interval; absent with the reason.
-    slope_per_min: Estimate = Estimate.absent("not assessed")
+    slope_per_min: Estimate = _NOT_ASSESSED
     #: One sentence.
     reason: str = ""
 

@@ -13,7 +13,7 @@ from edgeloop_protocol.types.run import Block, Run, Timing
 from numpy.typing import NDArray
 
 from edgeloop.domain.latency import LatencyAssessment, ProcessSteadiness, Steadiness
-from edgeloop.measure.bootstrap import block_length, quantile_estimates
+from edgeloop.measure.bootstrap import block_length, centred_ranks, quantile_estimates
 from edgeloop.measure.modality import find_modes
 from edgeloop.measure.steady import classify_process, classify_run
 
@@ -76,7 +76,8 @@ def assess(run: Run, samples: bytes | None) -> LatencyAssessment:
     processes = tuple(classify_process(values, block.round) for block, values in blocks)
     steadiness, reason = classify_run(processes, _warming(run.sustained))
     tails = [
-        values[p.tail_offset :] * _S_PER_NS for p, (_, values) in zip(processes, blocks, strict=True)
+        values[p.tail_offset :].astype(np.float64) * _S_PER_NS
+        for p, (_, values) in zip(processes, blocks, strict=True)
     ]
     return _summary(run, steadiness, reason, processes, tails)
 
@@ -129,8 +130,7 @@ def _neighbours(tails: list[NDArray[np.float64]]) -> float:
     """Return the lag-1 autocorrelation of the ranks within the processes, the largest of them."""
     found = [0.0]
     for tail in tails:
-        ranks = np.argsort(np.argsort(tail, kind="stable"), kind="stable").astype(np.float64)
-        ranks -= ranks.mean()
+        ranks = centred_ranks(tail)
         power = float(np.sum(ranks**2))
         if power > 0.0:
             found.append(float(np.sum(ranks[1:] * ranks[:-1])) / power)

@@ -94,4 +94,4 @@ def _bin_width(logs: Floats) -> float:
     """
     half = len(logs) // 2
     shortest = float(np.min(logs[half:] - logs[: len(logs) - half]))
-    return 2.0 * shortest / len(logs) ** (1.0 / 3.0)
+    return float(2.0 * shortest / len(logs) ** (1.0 / 3.0))

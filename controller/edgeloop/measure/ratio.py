@@ -11,6 +11,9 @@ samples: what Student's t asks for. The bootstrap stays for the tail of rounds t
 same artifact did to itself on this device. *No change shown* needs an interval that would have shown a change of
 ``RESOLUTION``; wider ones are *undecided*.
 
+Latency that has no steady state leaves a ratio all the same: batches took turns, so that what changed meanwhile changed
+under both. The comparison says so in its notes.
+
 **Floor.** With 20 A/A comparisons or more the 95 % quantile of their ``|log ratio|``; with fewer the largest of them.
 """
 
@@ -119,20 +122,17 @@ def _quantile(samples: Floats, level: float) -> float:
     return float(np.quantile(samples, level))
 
 
-def judge(ratio: RatioEstimate, floor: NoiseFloor | None, settled: bool = True) -> RatioEstimate:
+def judge(ratio: RatioEstimate, floor: NoiseFloor | None) -> RatioEstimate:
     """Return the ratio with its verdict.
 
     Args:
         ratio: of ``compare_runs``.
         floor: the device's noise; None when it is not known, which leaves the verdict open.
-        settled: False when one of the runs has no steady state: its figure is none to decide by.
     """
     estimate = ratio.ratio
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return ratio
     said = f"B/A is {estimate.value:.4f} ({estimate.low:.4f} to {estimate.high:.4f})"
-    if not settled:
-        return replace(ratio, verdict=ChangeVerdict.UNDECIDED, reason=f"{said}, but there is no steady state")
     if floor is None:
         why = f"{said}, but the noise of this device is not known"
         return replace(ratio, verdict=ChangeVerdict.UNDECIDED, reason=why)

@@ -6,10 +6,10 @@
 - A run with a disqualifying anomaly or disputed timing satisfies and violates no bound on the device: its candidate
   is undecided until it is measured again.
 - THIS_ONE: a feasible candidate whose score (the gain in the preferred quantity, or the weighted mean of
-  gains) has a lower bound above 1: at 95 % for all candidates together, so that of many which are all equal to the
-  original one in twenty *choices*, not one in twenty *candidates*, is wrong (Bonferroni: each interval is stretched
-  to 1 - 0.05 / m of m candidates that might be chosen; figures are shown at 95 %). Of several the one with the highest lower bound; of equal ones the
-  one that loses less quality.
+  gains) has a lower bound above 1, at 95 % for all candidates together: of many that are all equal to the
+  original one *choice* in twenty is wrong, not one *candidate* in twenty (Bonferroni: each interval is
+  stretched to 1 - 0.05 / m for m candidates that might be chosen; figures are shown at 95 %). Of several
+  the one with the highest lower bound; of equal ones the one that loses less quality.
 - UNDECIDED: no such candidate, but one that more data could turn into it; or the original itself is not
   proven feasible while something may be.
 - KEEP_ORIGINAL: the original is feasible, and no candidate is or could well be better.
@@ -253,7 +253,7 @@ def _bound_of(score: Estimate, rivals: int) -> float | None:
     degrees = max(1, min(score.sample_count - 1, _DEGREES_MAX))
     wanted = 1.0 - (1.0 - confidence) / rivals
     factor = student_t_quantile(wanted, degrees) / student_t_quantile(confidence, degrees)
-    return value * (low / value) ** factor
+    return float(value * (low / value) ** factor)
 
 
 def _standing(evidence: Evidence, checks: Sequence[CheckResult], allow_simulated: bool) -> tuple[str, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeloop.domain.candidate import CandidateState
+from edgeloop.domain.comparison import ChangeVerdict, NoiseFloor, RatioEstimate
 from edgeloop.domain.experiment import DataSummary, PlanStep, Skipped
 from edgeloop.domain.model import ModelDescription
 from edgeloop.domain.recipe import ORIGINAL
@@ -16,6 +18,7 @@ from edgeloop.interfaces.api import (
     Artifact,
     Benchmark,
     Candidate,
+    Comparison,
     DeviceResult,
     DeviceSpec,
     Edgeloop,
@@ -65,6 +68,34 @@ def device_result(name: str = "pi", error: str = "", parity: Verdict = Verdict.P
         basis="datasheet",
     )
     return DeviceResult(device=spec, evidence=(evidence(parity),), strategy=strategy)
+
+
+def comparison(device: DeviceSpec, ratio: float, error: str = "") -> Comparison:
+    """Return a comparison with an interval of 1 % around the ratio."""
+    found = Comparison(device=device, a="a", b="b", a_digest=DIGEST, b_digest=DIGEST[::-1], error=error)
+    if error:
+        return found
+    verdict = ChangeVerdict.SLOWER if ratio > 1.02 else ChangeVerdict.NO_CHANGE_SHOWN
+    b_a = Estimate(value=ratio, low=ratio - 0.01, high=ratio + 0.01, confidence=0.95, sample_count=6)
+    a_b = Estimate(
+        value=1 / ratio, low=1 / (ratio + 0.01), high=1 / (ratio - 0.01), confidence=0.95, sample_count=6
+    )
+    p50 = RatioEstimate(
+        quantity="latency_p50", ratio=b_a, gain=a_b, verdict=verdict, reason="B/A, it is said"
+    )
+    p90 = replace(
+        p50, quantity="latency_p90", ratio=Estimate.absent("too few"), gain=Estimate.absent("too few")
+    )
+    floor = NoiseFloor(fraction=0.008, count=3, newest_age_s=600.0, oldest_age_s=86_400.0 * 3)
+    return replace(
+        found,
+        source=Source.SIMULATED,
+        basis="datasheet",
+        ratios=(p50, p90),
+        floor=floor,
+        round_count=6,
+        notes=("a: its latency has two modes.",),
+    )
 
 
 def experiment(*devices: DeviceResult) -> ExperimentResult:
@@ -134,6 +165,7 @@ class Recorder(Edgeloop):
         super().__init__()
         self.devices = devices or (device_result(),)
         self.error = error
+        self.compared = 1.0
         self.calls: list[tuple[str, Any]] = []
 
     def _hear(self, verb: str, *what: Any) -> None:
@@ -219,13 +251,13 @@ class Recorder(Edgeloop):
         a: str,
         b: str,
         devices: Sequence[DeviceSpec],
-        benchmark: Benchmark = Benchmark(),  # noqa: B008
+        benchmark: Benchmark | None = None,
         settings: RuntimeSettings = RuntimeSettings(),  # noqa: B008
         *,
         data: str = "",
-    ) -> tuple[DeviceResult, ...]:
-        self._hear("compare", a, b, tuple(devices), data)
-        return self.devices
+    ) -> tuple[Comparison, ...]:
+        self._hear("compare", a, b, tuple(devices), data, benchmark, settings)
+        return tuple(comparison(device, self.compared) for device in devices)
 
     def facts(self, devices: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec, Facts | None, str], ...]:
         self._hear("facts", tuple(devices))

@@ -179,14 +179,6 @@ def test_validate_refuses_thresholds_it_does_not_know(call: Call) -> None:
     assert "'requires'" in result.stderr
 
 
-def test_compare_hands_both_models_on(call: Call) -> None:
-    api = Recorder()
-    result = call("compare", "a.onnx", "b.onnx", "--on", "local", "--data", "d", api=api)
-    assert result.exit_code == 0, result.output
-    assert (api.heard[0], api.heard[1], api.heard[3]) == ("a.onnx", "b.onnx", "d")
-    assert "gain in latency_p50" in result.stdout
-
-
 class Picky(Recorder):
     """Cannot build the recipe "one"; cannot write a report."""
 

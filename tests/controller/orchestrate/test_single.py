@@ -9,7 +9,7 @@ import pytest
 from edgeloop.app import App
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import SilentListener
-from edgeloop.orchestrate.single import compare
+from edgeloop.orchestrate.single import bench
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 from onnx import TensorProto, helper
 
@@ -27,24 +27,16 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "m.onnx")
 
 
-async def test_a_model_beside_itself_shows_the_noise_and_no_quality_that_nobody_judged(
+async def test_quality_that_nobody_judged_is_left_out_and_the_samples_are_assessed(
     tmp_path: Path, path: str
 ) -> None:
     benchmark = Benchmark(rounds=3, measure_memory=False, measure_nodes=False)
+    devices = (DeviceSpec.parse("sim:nuc11"),)
     with App.open(tmp_path / "home") as app:
-        (device,) = await compare(
-            app,
-            path,
-            path,
-            (DeviceSpec.parse("sim:nuc11"),),
-            benchmark,
-            RuntimeSettings(),
-            SilentListener(),
-        )
-    first, second = device.evidence
-    assert first.run_id != second.run_id
-    gain = second.gain("latency_p50")
-    assert gain.low is not None
-    assert gain.high is not None
-    assert gain.low < gain.high
-    assert all("quality" not in name for evidence in device.evidence for name, _ in evidence.values)
+        (device,) = await bench(app, path, devices, benchmark, RuntimeSettings(), SilentListener())
+    (evidence,) = device.evidence
+    assert all("quality" not in name for name, _ in evidence.values)
+    assert evidence.latency is not None
+    assert evidence.latency.run_id == evidence.run_id
+    assert len(evidence.latency.processes) == 3
+    assert evidence.value("latency_p50") == evidence.latency.p50

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 
-class _Percent(click.ParamType):
+class _Percent(click.ParamType[float]):
     """A share in percent, with or without the sign."""
 
     name = "pct"
@@ -40,12 +40,10 @@ class _Percent(click.ParamType):
 @on_option
 @click.option("--rounds", type=click.IntRange(min=3), help="Fresh processes per model.")
 @click.option(
-    "--round-s", type=click.FloatRange(min=0.05), help="Measured time per process; default 0.4 seconds."
+    "--round-s", type=click.FloatRange(min=0.05), help="Measured time per process; default 0.2 seconds."
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Items per inference.")
-@click.option(
-    "--nominal", is_flag=True, help="Refuse a device that does not pass every preflight check."
-)
+@click.option("--nominal", is_flag=True, help="Refuse a device that does not pass every preflight check.")
 @click.option(
     "--fail-if-slower",
     type=_Percent(),
@@ -91,7 +89,9 @@ def compare(
     settings = RuntimeSettings(intra_op_threads=threads or (config.experiment.threads if config else 1))
     with session.verbs() as verbs:
         found = verbs.compare(a, b, devices, benchmark, settings, data=data)
-    present.print_json({"comparisons": [_tree(one) for one in found]}) if as_json else print_comparisons(found)
+    present.print_json({"comparisons": [_tree(one) for one in found]}) if as_json else print_comparisons(
+        found
+    )
     if any(one.error for one in found):
         ctx.exit(3)
     if fail_if_slower is not None and _slower(found, fail_if_slower):
