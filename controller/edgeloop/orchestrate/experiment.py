@@ -89,9 +89,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         runs = [run for device in measured for run in device.runs]
         assessed = await asyncio.to_thread(assess_runs, app, runs)
         samples = await asyncio.to_thread(samples_of, app, runs)
-        decided = tuple(
-            _decide(d, candidates, constraints, objectives, assessed, samples) for d in measured
-        )
+        decided = tuple(_decide(d, candidates, constraints, objectives, assessed, samples) for d in measured)
         if request.sweep:
             listener.phase("Sweep")
             decided = await _sweep(app, fleet, measure, request.sweep, decided, candidates, listener)
@@ -377,7 +375,8 @@ def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) 
     runs = [run for device in stored.devices for run in device.runs]
     assessed, samples = assess_runs(app, runs), samples_of(app, runs)
     devices = tuple(
-        _decide(device, stored.candidates, constraints, objectives, assessed, samples) for device in stored.devices
+        _decide(device, stored.candidates, constraints, objectives, assessed, samples)
+        for device in stored.devices
     )
     result = replace(stored, request=request, devices=devices)
     for device in devices:

@@ -20,7 +20,8 @@ _HEAD = 'apiVersion = "edgeloop/v1"\nkind = "Config"\n'
 _WORDS = [
     word
     for line in (
-        "--as-deployed --load-pulse --settle 90s --idle 30s --arrival paced --rate 50 --queue 9 --sustained 20m --window 5s",
+        "--as-deployed --load-pulse --settle 90s --idle 30s --arrival paced --rate 50 --queue 9",
+        "--sustained 20m --window 5s",
         "--scenario multi-stream --scenario-time 1m --latency-bound 50ms --runtime openvino --provider CPU",
         "--require-provider --affinity 0,2-3 --spin --no-arena --precision fp16 --option threads=2",
         "--option a=b --warmup 20 --interleave batch --threads 2 --rounds 3 --batch-size 4 --samples 662",
