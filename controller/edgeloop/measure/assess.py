@@ -73,13 +73,18 @@ def assess(run: Run, samples: bytes | None) -> LatencyAssessment:
     blocks = blocks_of(timing, samples)
     if not blocks:
         return _unassessed(run, "no process has samples")
-    processes = tuple(classify_process(values, block.round) for block, values in blocks)
+    processes = tuple(classify_process(values, block.round, _thinning(block)) for block, values in blocks)
     steadiness, reason = classify_run(processes, _warming(run.sustained))
     tails = [
         values[p.tail_offset :].astype(np.float64) * _S_PER_NS
         for p, (_, values) in zip(processes, blocks, strict=True)
     ]
     return _summary(run, steadiness, reason, processes, tails)
+
+
+def _thinning(block: Block) -> float:
+    """Return how many inferences a kept sample stands for."""
+    return max(1.0, block.inference_count / block.sample_count)
 
 
 def _unassessed(run: Run, reason: str) -> LatencyAssessment:

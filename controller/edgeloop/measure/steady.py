@@ -51,12 +51,13 @@ _NS_PER_MIN = 6e10
 Samples = NDArray[np.int64]
 
 
-def classify_process(samples_ns: Samples, round_index: int) -> ProcessSteadiness:
+def classify_process(samples_ns: Samples, round_index: int, thinning: float = 1.0) -> ProcessSteadiness:
     """Return how the latency of one process developed.
 
     Args:
         samples_ns: its samples in order of time, nanoseconds.
         round_index: its round.
+        thinning: inferences that one of these samples stands for; 1 when all were kept.
     """
     count = len(samples_ns)
     windows = min(_WINDOWS_MAX, count // _WINDOW_SAMPLES_MIN)
@@ -73,7 +74,7 @@ def classify_process(samples_ns: Samples, round_index: int) -> ProcessSteadiness
     changes = changepoints(logs.tolist())
     levels = _levels(logs, changes)
     steadiness, first, reason = _classify(levels, changes, windows)
-    minutes = np.array([float(piece.sum()) for piece in pieces]) / _NS_PER_MIN
+    minutes = np.array([float(piece.sum()) for piece in pieces]) * thinning / _NS_PER_MIN
     slope, moved = _slope(logs, minutes)
     if steadiness.settled and _still_moving(slope, moved):
         steadiness = Steadiness.NO_STEADY_STATE

@@ -150,13 +150,15 @@ def _evidence(
 
 
 def _of_samples(assessment: LatencyAssessment | None) -> LatencyAssessment | None:
-    """Return the assessment where there is one; without samples there is none, and the device's figures stand."""
-    return None if assessment is None or assessment.steadiness is Steadiness.NOT_ASSESSED else assessment
+    """Return the assessment where it says something; without samples it does not, and the device's figures stand."""
+    if assessment is None or (assessment.settled and assessment.p50.value is None):
+        return None
+    return assessment
 
 
 def _unsettled(timing: Timing | None, latency: LatencyAssessment | None) -> bool:
     """Whether the samples had not settled: the assessment knows more than the device, which looked for a trend."""
-    if latency is not None:
+    if latency is not None and latency.steadiness is not Steadiness.NOT_ASSESSED:
         return not latency.settled
     return timing is not None and timing.steady_state is SteadyState.NOT_REACHED
 

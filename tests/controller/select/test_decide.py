@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from edgeloop.select.decide import check_constraint, decide
 from edgeloop.select.evidence import collect
 from edgeloop.select.expressions import parse_constraint, parse_constraints, parse_preference
 from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_foundation.statistics import student_t_interval
 from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Outcome, Run, Source, Verdict
 
@@ -300,3 +302,31 @@ def test_a_failed_original_is_said(evidence: Make) -> None:
     result = strategy(cases, prefer="size")
     assert result.decision is Decision.THIS_ONE
     assert any("out_of_memory" in reason for reason in result.reasons)
+
+
+def test_of_many_equals_none_is_picked_by_chance(evidence: Make) -> None:
+    """Twenty candidates as good as the original, five rounds each: one choice in twenty may be wrong, not most."""
+    rng = np.random.default_rng(5)
+    wrong = 0
+    for _ in range(60):
+        cases = [evidence("original", (1.0, 1.0, 1.0))]
+        for index in range(20):
+            mean, low, high = (math.exp(x) for x in student_t_interval(list(0.01 * rng.standard_normal(5)), 0.95))
+            gain = Estimate(value=mean, low=low, high=high, confidence=0.95, sample_count=5)
+            cases.append(evidence(f"c{index}", gain))
+        alone = [case for case in cases[1:] if (case.gain("latency_p50").low or 0.0) > 1.0]
+        wrong += strategy(cases).decision is Decision.THIS_ONE
+        assert alone or strategy(cases).decision is not Decision.THIS_ONE
+    assert wrong <= 6
+
+
+def test_one_candidate_alone_needs_no_correction_and_many_are_said(evidence: Make) -> None:
+    original = evidence("original", (1.0, 1.0, 1.0))
+    close = evidence("close", Estimate(value=1.02, low=1.001, high=1.039, confidence=0.95, sample_count=5))
+    other = evidence("other", Estimate(value=1.0, low=0.9, high=1.1, confidence=0.95, sample_count=5))
+    assert strategy([original, close]).decision is Decision.THIS_ONE
+    result = strategy([original, close, other])
+    assert result.decision is Decision.UNDECIDED
+    assert "for all candidates together" in " ".join(result.reasons)
+    sure = evidence("sure", Estimate(value=1.5, low=1.45, high=1.55, confidence=0.95, sample_count=5))
+    assert "2 candidates were held against the original" in " ".join(strategy([original, sure, other]).reasons)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from edgeloop.domain.candidate import Candidate, CandidateState
+from edgeloop.domain.latency import LatencyAssessment, Steadiness
 from edgeloop.domain.recipe import ORIGINAL
 from edgeloop.domain.strategy import Decision
 from edgeloop.select.decide import decide
@@ -231,3 +232,48 @@ def test_a_candidate_that_never_ran_says_so(candidate: Make) -> None:
     found = collect([candidate("original"), candidate("a")], [])[1]
     assert (found.outcome, found.source, found.run_id) == (None, None, "")
     assert found.value("latency_p50").value is None
+
+
+def assessed(label: str, steadiness: Steadiness, p50: Estimate | None = None) -> dict[str, LatencyAssessment]:
+    absent = Estimate.absent("there is no steady state: why")
+    found = LatencyAssessment(
+        run_id=f"j/{label}/1.0",
+        steadiness=steadiness,
+        reason="why",
+        p50=p50 or absent,
+        p90=absent,
+        p95=absent,
+        p99=absent,
+    )
+    return {found.run_id: found}
+
+
+def test_latency_comes_from_the_assessment_of_the_samples(candidate: Make, run: MakeRun) -> None:
+    ours = Estimate(value=0.5, low=0.4, high=0.6, confidence=0.95, sample_count=200)
+    runs = [run("original", [1.0] * 5), run("a", [0.5] * 5, steady_state=SteadyState.NOT_REACHED)]
+    found = collect([candidate("original"), candidate("a")], runs, assessed("a", Steadiness.FLAT, ours))[1]
+    assert found.value("latency_p50") == ours
+    assert found.latency is not None
+    # The device looked for a trend only; who saw all samples decides.
+    assert not found.unsettled
+
+
+def test_without_steady_state_no_figure_reaches_a_decision(candidate: Make, run: MakeRun) -> None:
+    runs = [run("original", [1.0] * 5), run("a", [0.5] * 5)]
+    candidates = [candidate("original"), candidate("a")]
+    found = collect(candidates, runs, assessed("a", Steadiness.NO_STEADY_STATE))
+    assert found[1].unsettled
+    assert found[1].value("latency_p50").reason == "there is no steady state: why"
+    assert "no steady state" in found[1].gain("latency_p50").reason
+    answer = decide("pi", "d", found, (), parse_preference("latency_p50"))
+    assert answer.decision is not Decision.THIS_ONE
+    # The same figures settled are the one.
+    settled = collect(candidates, runs)
+    assert decide("pi", "d", settled, (), parse_preference("latency_p50")).decision is Decision.THIS_ONE
+
+
+def test_samples_that_are_not_kept_leave_the_devices_own_figures(candidate: Make, run: MakeRun) -> None:
+    runs = [run("original", [1.0] * 5), run("a", [0.5] * 5)]
+    candidates = [candidate("original"), candidate("a")]
+    without = collect(candidates, runs, assessed("a", Steadiness.NOT_ASSESSED))
+    assert without[1].values == collect(candidates, runs)[1].values
