@@ -93,5 +93,7 @@ def test_a_board_that_still_warms_up_has_not_settled() -> None:
 
 def test_thinned_samples_stand_for_more_time() -> None:
     values = np.linspace(2e6, 2.2e6, 400).astype(np.int64)
-    whole, thinned = (classify_process(values, 0, thinning).slope_per_min.value or 0.0 for thinning in (1.0, 8.0))
+    whole, thinned = (
+        classify_process(values, 0, thinning).slope_per_min.value or 0.0 for thinning in (1.0, 8.0)
+    )
     assert whole == pytest.approx(8.0 * thinned)

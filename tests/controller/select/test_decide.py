@@ -311,7 +311,9 @@ def test_of_many_equals_none_is_picked_by_chance(evidence: Make) -> None:
     for _ in range(60):
         cases = [evidence("original", (1.0, 1.0, 1.0))]
         for index in range(20):
-            mean, low, high = (math.exp(x) for x in student_t_interval(list(0.01 * rng.standard_normal(5)), 0.95))
+            mean, low, high = (
+                math.exp(x) for x in student_t_interval(list(0.01 * rng.standard_normal(5)), 0.95)
+            )
             gain = Estimate(value=mean, low=low, high=high, confidence=0.95, sample_count=5)
             cases.append(evidence(f"c{index}", gain))
         alone = [case for case in cases[1:] if (case.gain("latency_p50").low or 0.0) > 1.0]
@@ -329,4 +331,6 @@ def test_one_candidate_alone_needs_no_correction_and_many_are_said(evidence: Mak
     assert result.decision is Decision.UNDECIDED
     assert "for all candidates together" in " ".join(result.reasons)
     sure = evidence("sure", Estimate(value=1.5, low=1.45, high=1.55, confidence=0.95, sample_count=5))
-    assert "2 candidates were held against the original" in " ".join(strategy([original, sure, other]).reasons)
+    assert "2 candidates were held against the original" in " ".join(
+        strategy([original, sure, other]).reasons
+    )
