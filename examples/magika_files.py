@@ -1,6 +1,7 @@
 """Magika (file type detection) judged on the files of the running Python installation.
 
-``edgeloop run examples/magika_files.py:model --data examples/magika_files.py:dataset``; needs ``pip install
+``edgeloop run examples/magika_files.py:model --data examples/magika_files.py:dataset
+--on local --as-deployed`` (as it is: a machine that is not tuned is refused otherwise); needs ``pip install
 magika==1.0.3``, whose wheel holds the model. Labels come from file extensions that belong to one content
 type alone.
 """

@@ -1,6 +1,7 @@
 """Silero VAD (is there speech?), a model with state, judged on spoken prompts in noise.
 
-``edgeloop run examples/silero_vad.py:model --data examples/silero_vad.py:dataset``; needs ``pip install
+``edgeloop run examples/silero_vad.py:model --data examples/silero_vad.py:dataset
+--on local --as-deployed`` (as it is: a machine that is not tuned is refused otherwise); needs ``pip install
 --no-deps silero-vad==6.2.3`` for the model and the Debian package asterisk-core-sounds-en-wav for the
 speech. Unpacked elsewhere, its folder is named by ``EDGELOOP_EXAMPLE_SPEECH``.
 """

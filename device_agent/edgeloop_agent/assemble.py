@@ -20,7 +20,6 @@ from edgeloop_protocol.types.load import Arrivals
 from edgeloop_protocol.types.measurement import Distribution, Estimate
 from edgeloop_protocol.types.run import (
     Block,
-    Energy,
     FailureKind,
     Outcome,
     Run,
@@ -32,7 +31,7 @@ from edgeloop_protocol.types.run import (
 )
 
 from edgeloop_agent.benchmark import StopRule, steady_state
-from edgeloop_agent.energy import EnergyMeter, EnergySpan, summarise_energy
+from edgeloop_agent.energy import EnergyMeter, summarise_energy
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.fitness.anomalies import SeenBlock, SeenTrial, find_anomalies
 from edgeloop_agent.power.sensor_watch import sensor_anomalies
@@ -61,8 +60,6 @@ class Around:
     after: Conditions
     #: Stretches that belong to no trial: idling and load pulses.
     phases: list[Phase] = field(default_factory=list)
-    #: What the meter read while the board idled after the rounds; None when it did not, or could not read.
-    idle_after: EnergySpan | None = None
     preflight: Preflight | None = None
 
 
@@ -98,7 +95,7 @@ async def assemble_run(
         conditions_after=around.after,
         timing=await _timing(context, record) if measured else None,
         memory=record.memory,
-        energy=_energy(meter, record, around) if measured and meter else None,
+        energy=summarise_energy(meter, record.energy_spans) if measured and meter else None,
         placement=record.placement,
         parity=record.parity,
         isolation=record.isolation,
@@ -115,15 +112,6 @@ async def assemble_run(
             *(sensor_anomalies(meter.trace()) if meter else ()),
         ),
     )
-
-
-def _energy(meter: EnergyMeter, record: TrialRecord, around: Around) -> Energy:
-    """Return the energy of a trial with the power of the idling after it, where that was read."""
-    energy, span = summarise_energy(meter, record.energy_spans), around.idle_after
-    if span is None:
-        return energy
-    after = Estimate(value=span.energy_j / span.duration_s, sample_count=1)
-    return dataclasses.replace(energy, idle_after_w=after)
 
 
 def _anomalies(record: TrialRecord, series: str, around: Around) -> tuple[Anomaly, ...]:

@@ -194,7 +194,9 @@ class RealBoard:
         self._root = root
         self._fs = fs or OsFileSystem()
         self._sensors = SensorSet(root)
-        self._clock_probe = clock_probe or (ClockProbe(slice_count=_PROBE_SLICES) if root == Path("/") else None)
+        self._clock_probe = clock_probe or (
+            ClockProbe(slice_count=_PROBE_SLICES) if root == Path("/") else None
+        )
         self.idle_temperature = IdleTemperature()
         self._runtimes: tuple[RuntimeFacts, ...] | None = None
 

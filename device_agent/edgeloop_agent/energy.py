@@ -52,7 +52,7 @@ class EnergyMeter:
         usable = sorted((s for s in sensors if not s.reason), key=_rank)
         if not usable:
             why = "; ".join(f"{s.name}: {s.reason}" for s in sensors) or "it has none"
-            return cls(board, None, f"no power or energy sensor can be read on this board ({why})")
+            return cls(board, None, f"no power sensor can be read on this board ({why})")
         meter = cls(board, usable[0], "")
         await meter._measure_idle(usable[0])
         return meter

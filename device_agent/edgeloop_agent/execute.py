@@ -7,6 +7,7 @@ pairs. Interleaved by block the processes run one after the other, by batch they
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +16,7 @@ from edgeloop_protocol.types.run import Run
 
 from edgeloop_agent.assemble import Around, assemble_run
 from edgeloop_agent.blocks import measure_block
-from edgeloop_agent.energy import EnergyMeter, EnergySpan
+from edgeloop_agent.energy import EnergyMeter
 from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.placing import must_be_placed
@@ -74,26 +75,21 @@ async def _measure_latency(
 ) -> None:
     if context.spec.benchmark.interleave == "batch":
         refuse_crowd(context, records, around.before)
-    if span := await _idle(context, meter, around, "idle_before"):
-        # Longer, and right before the rounds: better than what the meter read of itself.
-        meter.idle_power_w = span.energy_j / span.duration_s
+    # The meter takes the last idling before the first inference as its baseline, and that after the last one.
+    await _idle(context, meter, around, "idle_before")
     if context.spec.benchmark.load_pulse:
         await _pulse(context, records, around)
     for round_index in range(context.spec.benchmark.rounds):
         await _round(context, records, meter, round_index)
-    around.idle_after = await _idle(context, meter, around, "idle_after")
+    await _idle(context, meter, around, "idle_after")
 
 
-async def _idle(
-    context: ExecutionContext, meter: EnergyMeter, around: Around, name: str
-) -> EnergySpan | None:
+async def _idle(context: ExecutionContext, meter: EnergyMeter, around: Around, name: str) -> None:
     if not context.spec.benchmark.idle_s or context.stop.reason is not None:
-        return None
-    try:
-        return await idle(context, around.phases, meter, name)
-    except RunnerFailure:
-        # The job is to stop; every trial that is still to come says so itself.
-        return None
+        return
+    # When the job is to stop, every trial that is still to come says so itself.
+    with contextlib.suppress(RunnerFailure):
+        await idle(context, around.phases, meter, name)
 
 
 async def _pulse(context: ExecutionContext, records: Sequence[TrialRecord], around: Around) -> None:

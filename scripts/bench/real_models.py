@@ -15,7 +15,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 COUNT = 32
-WORDS = "the quick brown fox jumps over a lazy dog while eleven benign oxen graze by the calm river".split()
+WORDS = (
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "lazy",
+    "dog",
+    "benign",
+    "oxen",
+    "graze",
+    "calm",
+    "river",
+)
 
 
 def packaged(package: str, name: str) -> str:

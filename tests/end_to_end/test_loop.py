@@ -73,6 +73,7 @@ def test_this_machine_is_a_real_device_and_decisions_can_be_taken_again(cli: Cli
         tiny.data,
         "--on",
         "local",
+        "--as-deployed",
         "--prefer",
         "size",
         "--budget",
@@ -93,12 +94,13 @@ def test_this_machine_is_a_real_device_and_decisions_can_be_taken_again(cli: Cli
         "validate", "latest", "--thresholds", _thresholds(tiny.directory, 'require = ["latency_p95 < 1ns"]')
     )
     assert gate.code == 1, gate.out
-    assert (
-        cli(
-            "validate", "latest", "--thresholds", _thresholds(tiny.directory, 'require = ["size < 1MB"]')
-        ).code
-        == 0
-    )
+    thresholds = _thresholds(tiny.directory, 'require = ["size < 1MB"]')
+    gate = cli("validate", "latest", "--thresholds", thresholds)
+    # What else runs on this machine may disqualify a run, and then no gate accepts it and says so.
+    if any(evidence["disqualification"] for evidence in device["evidence"]):
+        assert gate.code == 0 or "no gate accepts this run" in gate.out
+    else:
+        assert gate.code == 0, gate.out
 
 
 def _thresholds(directory: Path, text: str) -> Path:

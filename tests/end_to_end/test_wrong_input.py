@@ -104,7 +104,7 @@ def test_a_device_without_room(cli: Cli, tiny: Tiny, tmp_path: Path) -> None:
         try:
             assert agent.stdout is not None
             assert agent.stdout.readline().startswith("ready")
-            outcome = cli("bench", tiny.model, "--data", tiny.data, "--on", f"unix:{socket}")
+            outcome = cli("bench", tiny.model, "--data", tiny.data, "--on", f"unix:{socket}", "--as-deployed")
         finally:
             agent.terminate()
     assert outcome.code == DEVICE, outcome

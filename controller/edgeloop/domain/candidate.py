@@ -44,8 +44,12 @@ class Candidate:
     quality: Quality | None = None
     #: Things a person should know, for example a pass that rolled back.
     notes: tuple[str, ...] = ()
+    #: Runtime it is measured on where an experiment has several; empty where it has one.
+    runtime: str = ""
+    #: Whether it is the artifact of another candidate on a further runtime.
+    variant: bool = False
 
     @property
     def original(self) -> bool:
-        """Whether this is the unmodified model."""
-        return not self.recipe.passes
+        """Whether this is the unmodified model, on the first runtime."""
+        return not self.recipe.passes and not self.variant

@@ -15,7 +15,7 @@ class Quantity:
 
     #: Name as the user writes it.
     name: str
-    #: SI unit of its values; "ratio" for a share.
+    #: SI unit of its values; "ratio" for a share, "times" for a factor.
     unit: str
     #: Whether less is better.
     lower_is_better: bool
@@ -59,6 +59,30 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="energy", unit="J", lower_is_better=True, meaning="energy per inference, idle included"
+        ),
+        Quantity(
+            name="latency_sustained_p50",
+            unit="s",
+            lower_is_better=True,
+            meaning="median latency of the last minute of a sustained run",
+        ),
+        Quantity(
+            name="latency_sustained_p95",
+            unit="s",
+            lower_is_better=True,
+            meaning="95th percentile of latency in the last minute of a sustained run",
+        ),
+        Quantity(
+            name="sustained_ratio",
+            unit="times",
+            lower_is_better=True,
+            meaning="last minute's median latency over the first minute's",
+        ),
+        Quantity(
+            name="throughput",
+            unit="Hz",
+            lower_is_better=False,
+            meaning="items per second of one process in a closed loop",
         ),
         Quantity(
             name="quality",

@@ -15,6 +15,7 @@ from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.model import ModelDescription
 from edgeloop.domain.recipe import Recipe
 from edgeloop.domain.strategy import Evidence, Strategy
+from edgeloop.domain.sweep import NO_SWEEP, BatchSweep, RateSweep, SweepPlan
 
 __all__ = [
     "DataSummary",
@@ -47,8 +48,8 @@ class ExperimentRequest:
     recipes: tuple[Recipe, ...] = ()
     #: Runtime settings of every trial.
     settings: RuntimeSettings = RuntimeSettings()
-    #: Benchmark; its seed is replaced by the experiment's.
-    benchmark: Benchmark = Benchmark()
+    #: Benchmark; its seed is replaced by the experiment's. The nominal series measures no device that is not fit.
+    benchmark: Benchmark = Benchmark(series="nominal")
     #: State carried from step to step, where the data does not declare it.
     state: tuple[StateBinding, ...] = ()
     #: Seed of everything random.
@@ -61,6 +62,10 @@ class ExperimentRequest:
     hopeless_drop: float = 0.5
     #: Anything worth finding again.
     context: tuple[tuple[str, str], ...] = ()
+    #: Further settings, each of another runtime, that every candidate is measured under too.
+    variants: tuple[RuntimeSettings, ...] = ()
+    #: Batch sizes and rates at which the answer of each device is measured once more.
+    sweep: SweepPlan = NO_SWEEP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +137,18 @@ class DeviceResult:
     present_bytes: int = 0
     #: Wall time on this device.
     duration_s: float = 0.0
+    #: Throughput over batch size; None when it was not swept.
+    batch_sweep: BatchSweep | None = None
+    #: Latency over the rate of requests; None when it was not swept.
+    rate_sweep: RateSweep | None = None
+
+    @property
+    def trial_runs(self) -> tuple[Run, ...]:
+        """The runs that candidates are judged by: those of the sweeps' points left out."""
+        swept = {point.run_id for point in self.batch_sweep.points} if self.batch_sweep else set()
+        if self.rate_sweep:
+            swept |= {point.run_id for point in self.rate_sweep.points}
+        return tuple(run for run in self.runs if run.run_id not in swept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,10 @@ class Evidence:
     unsettled: bool = False
     #: Basis of simulated figures, for example "datasheet"; empty for measured ones.
     basis: str = ""
+    #: "nominal" or "as_deployed"; empty when it never ran. Figures of the two are never put side by side.
+    series: str = ""
+    #: Why no gate accepts its figures (a disqualifying anomaly, disputed timing); empty when they may stand.
+    disqualification: str = ""
     #: What the raw latency samples tell; None when there is no run, or its samples were not looked at.
     latency: LatencyAssessment | None = None
 

@@ -30,6 +30,7 @@ from edgeloop.domain.experiment import (
 )
 from edgeloop.domain.latency import LatencyAssessment
 from edgeloop.domain.recipe import PassSpec, Recipe
+from edgeloop.domain.sweep import NO_SWEEP, SweepPlan
 
 if TYPE_CHECKING:
     from edgeloop_protocol.types.facts import Facts
@@ -61,9 +62,11 @@ __all__ = [
     "RuntimeSettings",
     "SilentListener",
     "StateBinding",
+    "SweepPlan",
 ]
 
-_NO_BENCHMARK = Benchmark()
+_NO_BENCHMARK = Benchmark(series="nominal")
+"""Measures no device that is not fit; ``Benchmark()`` itself takes it as it is."""
 _NO_SETTINGS = RuntimeSettings()
 
 
@@ -138,25 +141,15 @@ class Edgeloop:
         *,
         data: str = "",
         state: Sequence[StateBinding] = (),
-        runtimes: Sequence[str] = (),
+        variants: Sequence[RuntimeSettings] = (),
+        sweep: SweepPlan = NO_SWEEP,
     ) -> tuple[DeviceResult, ...]:
-        """Benchmark a model file or a kept artifact on every device, under each of the named runtimes if any."""
+        """Benchmark a model file or a kept artifact on every device, and at every point of a sweep."""
         from edgeloop.orchestrate.single import bench
 
+        more: dict[str, Any] = {"data": data, "state": tuple(state), "variants": variants, "sweep": sweep}
         with self._open() as app:
-            return asyncio.run(
-                bench(
-                    app,
-                    model,
-                    devices,
-                    benchmark,
-                    settings,
-                    self._listener,
-                    data=data,
-                    state=tuple(state),
-                    runtimes=tuple(runtimes),
-                )
-            )
+            return asyncio.run(bench(app, model, devices, benchmark, settings, self._listener, **more))
 
     def parity(
         self,
@@ -167,16 +160,14 @@ class Edgeloop:
         *,
         data: str = "",
         state: Sequence[StateBinding] = (),
+        variants: Sequence[RuntimeSettings] = (),
     ) -> tuple[DeviceResult, ...]:
         """Check on every device that its outputs agree with those of the host."""
         from edgeloop.orchestrate.single import parity
 
+        more: dict[str, Any] = {"data": data, "state": tuple(state), "variants": variants}
         with self._open() as app:
-            return asyncio.run(
-                parity(
-                    app, model, devices, benchmark, settings, self._listener, data=data, state=tuple(state)
-                )
-            )
+            return asyncio.run(parity(app, model, devices, benchmark, settings, self._listener, **more))
 
     def explain_parity(
         self, results: Sequence[DeviceResult]

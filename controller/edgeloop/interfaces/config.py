@@ -6,15 +6,16 @@ lazily.
 
 from __future__ import annotations
 
+import difflib
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError, UnsupportedError
-from edgeloop_protocol.types.trial import Benchmark
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from edgeloop.domain.device import DeviceSpec
+from edgeloop.interfaces.options import parse_duration_s
 
 __all__ = [
     "CONFIG_NAME",
@@ -22,6 +23,7 @@ __all__ = [
     "Config",
     "DeviceConfig",
     "ExperimentConfig",
+    "RuntimeConfig",
     "load_config",
     "read_toml",
 ]
@@ -30,8 +32,35 @@ CONFIG_NAME = "edgeloop.toml"
 """Read from the current directory unless another is named."""
 
 
+def _seconds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_duration_s(value, zero=True)
+    except InvalidInputError as error:
+        raise ValueError("should be seconds, or a text like '20m' or '90s'") from error
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+"""A number of seconds, or a duration as the command line takes it."""
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+    #: Word of the command line -> key, for words that the record spells with their unit.
+    WORDS: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        keys = [cls.WORDS.get(key, key) for key in tree]
+        twice = next((key for key in keys if keys.count(key) > 1), "")
+        if twice:
+            raise ValueError(f"names {twice} twice, by its two spellings")
+        return dict(zip(keys, tree.values(), strict=True))
 
 
 class ExperimentConfig(_Table):
@@ -51,20 +80,69 @@ class ExperimentConfig(_Table):
 
 
 class BenchmarkConfig(_Table):
-    """How trials are measured; names, units and meaning are those of the record."""
+    """How trials are measured; names, units and meaning are those of the record, or the words of the command line."""
+
+    WORDS = {
+        "samples": "sample_count_min",
+        "settle": "settle_s_max",
+        "idle": "idle_s",
+        "rate": "rate_hz",
+        "queue": "queue_count_max",
+        "sustained": "sustained_s",
+        "window": "window_s",
+        "scenario_time": "scenario_s_min",
+        "latency_bound": "latency_bound_s",
+    }
 
     rounds: int = Field(default=5, ge=1)
     batch_size: int = Field(default=1, ge=1)
     warmup_count_min: int = Field(default=10, ge=0)
-    warmup_s_min: float = Field(default=0.2, ge=0)
-    warmup_s_max: float = Field(default=5.0, ge=0)
+    warmup_s_min: Seconds = Field(default=0.2, ge=0)
+    warmup_s_max: Seconds = Field(default=5.0, ge=0)
     median_half_width: float = Field(default=0.02, gt=0, lt=1)
     sample_count_min: int = Field(default=64, ge=1)
-    steady_s_max: float = Field(default=5.0, gt=0)
+    steady_s_max: Seconds = Field(default=5.0, gt=0)
+    as_deployed: bool = False
+    settle_s_max: Seconds = Field(default=30.0, ge=0)
+    idle_s: Seconds = Field(default=0.0, ge=0)
+    interleave: Literal["block", "batch"] = "block"
+    arrival: Literal["", "closed", "paced", "open_uniform", "open_poisson"] = ""
+    rate_hz: float | list[float] = 0.0
+    queue_count_max: int = Field(default=64, ge=1)
+    sustained_s: Seconds = Field(default=0.0, ge=0)
+    window_s: Seconds = Field(default=10.0, gt=0)
+    scenario: Literal["", "single_stream", "multi_stream", "server", "offline"] = ""
+    scenario_s_min: Seconds = Field(default=10.0, ge=0)
+    latency_bound_s: Seconds = Field(default=0.0, ge=0)
+    load_pulse: bool = False
+    batch_sizes: list[int] = []
 
-    def benchmark(self) -> Benchmark:
-        """Return the value that travels."""
-        return Benchmark(**self.model_dump())
+
+class RuntimeConfig(_Table):
+    """What trials run on; names and meaning are those of the record, or the words of the command line."""
+
+    WORDS = {
+        "provider": "providers",
+        "threads": "intra_op_threads",
+        "spin": "allow_spinning",
+        "arena": "memory_arena",
+        "precision": "inference_precision",
+        "warmup": "warmup_count_min",
+        "option": "options",
+    }
+
+    runtime: str | list[str] = "onnxruntime"
+    providers: list[str] = []
+    intra_op_threads: int | None = Field(default=None, ge=1)
+    inter_op_threads: int = Field(default=1, ge=1)
+    allow_spinning: bool = False
+    graph_optimization: Literal["none", "basic", "extended", "all"] = "all"
+    affinity: list[int] = []
+    require_provider: bool = False
+    memory_arena: bool = True
+    inference_precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    warmup_count_min: int = Field(default=0, ge=0)
+    options: dict[str, str | int | float | bool] = {}
 
 
 class DeviceConfig(_Table):
@@ -81,6 +159,7 @@ class Config(_Table):
     kind: Literal["Config"]
     experiment: ExperimentConfig = ExperimentConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
     devices: dict[str, str | DeviceConfig] = {}
 
     def device(self, name: str) -> DeviceSpec | None:
@@ -144,25 +223,38 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InvalidInputError(f"{path.name} is not TOML: {error}.") from error
 
 
+_TYPE_STEPS = ("str", "DeviceConfig", "float", "int", "bool", "list[str]", "list[float]")
+
+
 def _explain(name: str, error: ValidationError) -> str:
     first = error.errors()[0]
     # The members of a union and the keys of a literal appear as further steps of the location.
-    where = [str(step) for step in first["loc"] if step not in ("str", "DeviceConfig")]
+    where = [str(step) for step in first["loc"] if step not in _TYPE_STEPS]
     key = ".".join(where)
     if first["type"] == "missing":
         return f"{name}: {key} is missing."
     if first["type"] == "extra_forbidden":
-        return f"{name}: unknown key {key}; allowed are {', '.join(_allowed(where[:-1]))}."
+        allowed = _allowed(where[:-1])
+        near = difflib.get_close_matches(where[-1], [*allowed, *_model(where[:-1]).WORDS], n=1)
+        nearest = f" Nearest is {near[0]}." if near else ""
+        return f"{name}: unknown key {key}; allowed are {', '.join(allowed)}.{nearest}"
     wanted = first["msg"].removeprefix("Input ").replace("Value error, ", "")
+    if isinstance(first["input"], dict):
+        return f"{name}: {key} {wanted}."
     return f"{name}: {key} is {first['input']!r}, it {wanted}."
 
 
-def _allowed(table: list[str]) -> list[str]:
+def _model(table: list[str]) -> type[_Table]:
     models: dict[str, type[_Table]] = {
         "": Config,
         "experiment": ExperimentConfig,
         "benchmark": BenchmarkConfig,
+        "runtime": RuntimeConfig,
         "devices": DeviceConfig,
     }
-    model = models[table[0] if table else ""]
+    return models[table[0] if table else ""]
+
+
+def _allowed(table: list[str]) -> list[str]:
+    model = _model(table)
     return [field.alias or name for name, field in model.model_fields.items()]

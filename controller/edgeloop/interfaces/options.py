@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,23 +16,87 @@ from edgeloop.domain.device import DeviceSpec
 if TYPE_CHECKING:
     from edgeloop.interfaces.config import Config
 
-__all__ = ["parse_devices", "parse_duration_s", "parse_state", "read_thresholds"]
+__all__ = [
+    "parse_devices",
+    "parse_duration_s",
+    "parse_numbers",
+    "parse_pairs",
+    "parse_processors",
+    "parse_state",
+    "read_thresholds",
+]
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
 
 
-def parse_duration_s(text: str) -> float:
-    """Read "90s", "10m", "1.5h" or "1h30m" and return seconds.
+def parse_duration_s(text: str, *, zero: bool = False) -> float:
+    """Read "90s", "10m", "1.5h", "250ms" or "1h30m" and return seconds.
+
+    Args:
+        zero: whether none at all, "0s", is a duration too.
 
     Raises:
         InvalidInputError: none of these, or nothing at all.
     """
     match = _DURATION.fullmatch(text.strip())
-    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
-    total_s = hours * 3600 + minutes * 60 + seconds
-    if total_s <= 0:
+    parts = [] if match is None else [float(part or 0) for part in match.groups()]
+    total_s = sum(part * size for part, size in zip(parts, (3600, 60, 1, 1e-3), strict=False))
+    if total_s <= 0 and not (zero and match is not None and text.strip()):
         raise InvalidInputError(f"a duration is written like 90s, 10m or 1h30m, found {text!r}.")
     return total_s
+
+
+def parse_numbers(texts: Sequence[str], what: str) -> tuple[float, ...]:
+    """Read comma-separated words of positive numbers, each named once, and return them ascending.
+
+    Raises:
+        InvalidInputError: a word is no positive number, or one is named twice.
+    """
+    words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{what} is a list of numbers like 1,2,4, found {','.join(words)!r}."
+        ) from error
+    if not all(math.isfinite(number) and number > 0 for number in numbers):
+        raise InvalidInputError(f"{what} holds positive numbers only, found {','.join(words)!r}.")
+    if len(set(numbers)) != len(numbers):
+        raise InvalidInputError(f"{what} names a number twice: {','.join(words)!r}.")
+    return tuple(sorted(numbers))
+
+
+def parse_processors(text: str) -> tuple[int, ...]:
+    """Read "0,2-3" and return the processors.
+
+    Raises:
+        InvalidInputError: it is no such list.
+    """
+    found: list[int] = []
+    for word in (word.strip() for word in text.split(",")):
+        first, dash, last = word.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise InvalidInputError(f"processors are written like 0,1 or 0-3, found {text!r}.")
+        found += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(found))
+
+
+def parse_pairs(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read KEY=VALUE words.
+
+    Raises:
+        InvalidInputError: a word of another form, or a key twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not (key and sign):
+            raise InvalidInputError(f"an option of the runtime is written KEY=VALUE, found {text!r}.")
+        if key in pairs:
+            raise InvalidInputError(f"the runtime's option {key!r} is given twice.")
+        pairs[key] = value
+    return tuple(sorted(pairs.items()))
 
 
 def parse_state(texts: Sequence[str]) -> tuple[StateBinding, ...]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeloop.domain.strategy import Evidence, Strategy
     from edgeloop.orchestrate.devices import DoctorFinding
     from edgeloop.orchestrate.validate import GateResult
+    from edgeloop.report.cells import Cell
 
 __all__ = [
     "print_artifacts",
@@ -43,10 +44,16 @@ _SHOWN = (
     "memory",
     "size",
     "energy",
+    "latency_sustained_p50",
+    "sustained_ratio",
+    "throughput",
     "quality",
     "quality_drop",
 )
 """Quantities of a measurement, in the order of the columns."""
+
+_ELSEWHERE = ("Where each number comes from",)
+"""Tables for the report; a terminal has --json."""
 
 _PIPE_WIDTH = 100_000
 
@@ -104,6 +111,7 @@ def _known(device: DeviceResult) -> list[str]:
 
 def print_measurements(devices: Sequence[DeviceResult], *, gains: bool = False) -> None:
     """Print what was measured on each device; with ``gains`` also how many times better than the first."""
+    from edgeloop.report.cells import series_text
     from edgeloop.report.units import times
 
     for device in devices:
@@ -111,16 +119,40 @@ def print_measurements(devices: Sequence[DeviceResult], *, gains: bool = False) 
             print_text(f"{device.device.name}: {device.error}")
             continue
         known = _known(device)
-        columns = ["candidate", *known, *(["gain in latency_p50"] if gains else []), "parity", "figures"]
+        gained = ["gain in latency_p50"] if gains else []
+        columns = ["candidate", *known, *gained, "parity", "source", "series"]
         rows = []
         for evidence in _on_the_device(device):
-            gained = [times(evidence.gain("latency_p50"))] if gains else []
+            gain = [times(evidence.gain("latency_p50"))] if gains else []
             parity = evidence.parity.value if evidence.parity else "not checked"
-            rows.append([evidence.candidate, *_values(evidence, known), *gained, parity, _source(evidence)])
+            origin = [_source(evidence), series_text(evidence.series)]
+            rows.append([evidence.candidate, *_values(evidence, known), *gain, parity, *origin])
         print_table(columns, rows, device.device.name)
         for evidence in _on_the_device(device):
             for remark in _remarks(evidence, every_parity=not gains):
                 print_text(f"  {evidence.candidate}: {remark}")
+        _print_measured(device)
+
+
+def _print_measured(device: DeviceResult) -> None:
+    """Print what surrounds the figures: fitness, anomalies, load, memory, energy, placement."""
+    from edgeloop.report.measurement import measurement_tables, remarks
+
+    for remark in remarks(device):
+        print_text(f"  {remark.text}")
+    for table in measurement_tables(device):
+        if table.title in _ELSEWHERE:
+            continue
+        rows = [[_said(cell) for cell in row] for row in table.rows]
+        print_table(table.columns, rows, f"{device.device.name}: {table.title}")
+
+
+def _said(cell: Cell) -> str:
+    if cell.tone == "simulated":
+        return "simulated"  # its basis stands with the strategies and in the report
+    if not cell.detail:
+        return cell.text
+    return cell.detail if cell.text in ("", "–") else f"{cell.text} ({cell.detail})"
 
 
 def _on_the_device(device: DeviceResult) -> list[Evidence]:
@@ -145,8 +177,11 @@ def _remarks(evidence: Evidence, *, every_parity: bool) -> Iterable[str]:
 def print_result(result: ExperimentResult) -> None:
     """Print the strategy of every device with its reasons."""
     print_measurements(result.devices, gains=True)
-    rows = [_strategy_row(device.device.name, device.strategy, device.error) for device in result.devices]
-    print_table(["device", "decision", "candidate", "runner-up", "figures"], rows, "Strategies")
+    rows = [
+        [*_strategy_row(device.device.name, device.strategy, device.error), _series(device)]
+        for device in result.devices
+    ]
+    print_table(["device", "decision", "candidate", "runner-up", "figures", "series"], rows, "Strategies")
     for device in result.devices:
         for reason in device.strategy.reasons if device.strategy else ():
             print_text(f"  {device.device.name}: {reason}")
@@ -156,6 +191,12 @@ def print_result(result: ExperimentResult) -> None:
     for skipped in result.skipped:
         print_text(f"  skipped {skipped.label}: {skipped.reason}")
     print_text(f"experiment {result.experiment_id}")
+
+
+def _series(device: DeviceResult) -> str:
+    from edgeloop.report.cells import series_text
+
+    return series_text(next((e.series for e in device.evidence if e.series), ""))
 
 
 def _strategy_row(name: str, strategy: Strategy | None, error: str) -> list[str]:
@@ -233,7 +274,7 @@ def print_device_list(devices: Sequence[DeviceSpec]) -> None:
 
 
 def print_facts(found: Sequence[tuple[DeviceSpec, Facts | None, str]]) -> None:
-    """Print what the devices found out about themselves."""
+    """Print what the devices found out about themselves: board, runtimes, sensors."""
     from edgeloop.report.units import amount
 
     rows = []
@@ -241,16 +282,51 @@ def print_facts(found: Sequence[tuple[DeviceSpec, Facts | None, str]]) -> None:
         if facts is None:
             rows.append((spec.name, "no answer", "", "", "", ""))
             continue
-        board = facts.hardware
-        runtimes = ", ".join(f"{r.name} {r.version}" for r in facts.runtimes if not r.reason) or "none"
+        board, system = facts.hardware, facts.operating_system
         kind = f"simulated ({facts.profile})" if facts.simulated else "real"
         cpu = f"{board.cpu_model or board.architecture}, {board.logical_cores} cores"
         memory = amount(board.memory_total_bytes, "B")
-        rows.append((spec.name, kind, cpu, memory, runtimes, amount(facts.disk_free_bytes, "B")))
-    print_table(["device", "kind", "processor", "memory", "runtimes", "free disk"], rows)
+        rows.append((spec.name, kind, cpu, memory, system.name, amount(facts.disk_free_bytes, "B")))
+    print_table(["device", "kind", "processor", "memory", "system", "free disk"], rows)
     for spec, facts, reason in found:
         if facts is None:
             print_text(f"{spec.name}: {reason}")
+        else:
+            _print_runtimes(spec.name, facts)
+            _print_sensors(spec.name, facts)
+
+
+def _print_runtimes(name: str, facts: Facts) -> None:
+    rows = [
+        (
+            runtime.name,
+            runtime.version or "–",
+            ", ".join(runtime.formats) or "–",
+            ", ".join(runtime.providers) or "–",
+            runtime.reason or "usable",
+        )
+        for runtime in facts.runtimes
+    ]
+    print_table(["runtime", "version", "formats", "providers", "state"], rows, f"{name}: runtimes")
+
+
+def _print_sensors(name: str, facts: Facts) -> None:
+    rows = [
+        (
+            sensor.name,
+            f"{sensor.quantity} in {sensor.unit}" if sensor.unit else sensor.quantity,
+            sensor.scope,
+            ", ".join(sensor.channels) or "–",
+            "–" if not sensor.period_s else f"{1 / sensor.period_s:.3g} /s",
+            "–" if sensor.resolution is None else f"{sensor.resolution:.3g} {sensor.unit}",
+            "–" if sensor.error_fraction is None else f"{100 * sensor.error_fraction:.3g} %",
+            "–" if sensor.cost_s is None else f"{1e6 * sensor.cost_s:.3g} µs",
+            sensor.reason or "readable",
+        )
+        for sensor in facts.sensors
+    ]
+    columns = ["sensor", "quantity", "scope", "channels", "rate", "resolution", "error", "cost", "state"]
+    print_table(columns, rows, f"{name}: sensors")
 
 
 def print_doctor(found: Sequence[tuple[DeviceSpec, Sequence[DoctorFinding]]]) -> None:

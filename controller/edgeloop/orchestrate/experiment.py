@@ -26,17 +26,21 @@ from edgeloop.domain.experiment import (
     Skipped,
 )
 from edgeloop.domain.recipe import ORIGINAL, Recipe
-from edgeloop.orchestrate.assess import assess_runs
+from edgeloop.orchestrate.assess import assess_runs, samples_of
 from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s, trials_that_fit
 from edgeloop.orchestrate.candidates import build_candidates, build_expected_s, judge_candidates
 from edgeloop.orchestrate.fleet import Fleet, measure_fleet, open_fleet, require_unique_names
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
+from edgeloop.orchestrate.runtimes import forms_of
+from edgeloop.orchestrate.sweep import sweep_expected_s, sweep_fleet, with_sweeps
+from edgeloop.orchestrate.variants import require_distinct_runtimes, with_variants
 
 if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.domain.constraint import Constraint, Objective
     from edgeloop.domain.latency import LatencyAssessment
+    from edgeloop.domain.sweep import SweepPlan
 
 __all__ = ["plan_experiment", "reselect", "run_experiment"]
 
@@ -51,6 +55,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
     started, created = time.monotonic(), time.time()
     constraints, objectives = _rules(request.require, request.prefer)
     require_unique_names(request.devices)
+    require_distinct_runtimes(request.settings, request.variants)
     _require_labels(request.recipes)
     listener.phase("Model and data")
     prepared = await asyncio.to_thread(
@@ -79,10 +84,19 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         measure = _measure_request(
             replace(request, benchmark=benchmark), experiment_id, candidates, time.monotonic() - started
         )
+        digests = [digest for _, digest in measure.artifacts]
+        settings = (request.settings, *request.variants)
+        measure = replace(measure, forms=await forms_of(app, fleet, digests, settings, listener))
         measured = await measure_fleet(app, fleet, measure, listener)
-    listener.phase("Select")
-    runs = [run for device in measured for run in device.runs]
-    assessed = await asyncio.to_thread(assess_runs, app, runs)
+        candidates = with_variants(candidates, request.settings, request.variants, measure.forms)
+        listener.phase("Select")
+        runs = [run for device in measured for run in device.runs]
+        assessed = await asyncio.to_thread(assess_runs, app, runs)
+        samples = await asyncio.to_thread(samples_of, app, runs)
+        decided = tuple(_decide(d, candidates, constraints, objectives, assessed, samples) for d in measured)
+        if request.sweep:
+            listener.phase("Sweep")
+            decided = await _sweep(app, fleet, measure, request.sweep, decided, candidates, listener)
     result = ExperimentResult(
         experiment_id=experiment_id,
         created_wall_s=created,
@@ -93,7 +107,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         data=prepared.summary,
         candidates=candidates,
         skipped=skipped,
-        devices=tuple(_decide(device, candidates, constraints, objectives, assessed) for device in measured),
+        devices=decided,
     )
     app.records.finish(result)
     return result
@@ -170,7 +184,8 @@ def _affordable(request: ExperimentRequest, prepared: Prepared, recipes: Sequenc
         return len(recipes)
     for count in range(len(recipes), 1, -1):
         building_s = sum(build_expected_s(prepared, recipe) for recipe in recipes[:count])
-        if trials_that_fit(request.benchmark, (request.budget_s - building_s) / _turns(request)) >= count:
+        available_s = (request.budget_s - building_s) / _turns(request) - _sweep_s(request)
+        if trials_that_fit(request.benchmark, available_s) >= count * _settings_count(request):
             return count
     if len(recipes) < 2:
         return len(recipes)
@@ -201,7 +216,7 @@ def _measure_request(
     chosen = _measurable(candidates)
     benchmark = request.benchmark
     if request.budget_s is not None:
-        benchmark = _budgeted(benchmark, len(chosen), request, spent_s)
+        benchmark = _budgeted(benchmark, len(chosen) * _settings_count(request), request, spent_s)
     return MeasureRequest(
         experiment_id=experiment_id,
         artifacts=tuple((c.label, c.artifact_digest) for c in chosen),
@@ -210,7 +225,39 @@ def _measure_request(
         benchmark=benchmark,
         lease_wait_s=request.lease_wait_s,
         context=request.context,
+        variants=request.variants,
     )
+
+
+async def _sweep(
+    app: App,
+    fleet: Fleet,
+    request: MeasureRequest,
+    plan: SweepPlan,
+    decided: tuple[DeviceResult, ...],
+    candidates: Sequence[Candidate],
+    listener: Listener,
+) -> tuple[DeviceResult, ...]:
+    """Sweep the answer of each device, or the original where there is none; devices of one answer at once."""
+    settings = {s.runtime: s for s in (request.settings, *request.variants)}
+    answers = {d.device.name: _answer(d, candidates) for d in decided if not d.error}
+    swept: dict[str, DeviceResult] = {}
+    for answer in {c.label: c for c in answers.values() if c is not None}.values():
+        part = tuple(entry for entry in fleet if answers.get(entry[0].name) == answer)
+        one = replace(
+            request,
+            artifacts=((answer.label, answer.artifact_digest),),
+            settings=settings.get(answer.runtime, request.settings),
+            variants=(),
+        )
+        swept |= await sweep_fleet(app, part, one, plan, listener)
+    return tuple(with_sweeps(d, swept[d.device.name]) if d.device.name in swept else d for d in decided)
+
+
+def _answer(device: DeviceResult, candidates: Sequence[Candidate]) -> Candidate | None:
+    label = device.strategy.candidate if device.strategy else ""
+    chosen = next((c for c in candidates if c.label == label and c.artifact_digest), None)
+    return chosen or next((c for c in candidates if c.original and c.artifact_digest), None)
 
 
 def _enough_samples(
@@ -236,7 +283,16 @@ def _enough_samples(
 
 def _budgeted(benchmark: Benchmark, count: int, request: ExperimentRequest, spent_s: float) -> Benchmark:
     assert request.budget_s is not None
-    return fit_to_budget(benchmark, count, (request.budget_s - spent_s) / _turns(request))
+    available_s = (request.budget_s - spent_s) / _turns(request) - _sweep_s(request)
+    return fit_to_budget(benchmark, count, available_s)
+
+
+def _settings_count(request: ExperimentRequest) -> int:
+    return 1 + len(request.variants)
+
+
+def _sweep_s(request: ExperimentRequest) -> float:
+    return sweep_expected_s(request.benchmark, request.sweep)
 
 
 def _decide(
@@ -245,13 +301,15 @@ def _decide(
     constraints: Sequence[Constraint],
     objectives: Sequence[Objective],
     assessed: Mapping[str, LatencyAssessment],
+    samples: Mapping[str, bytes],
 ) -> DeviceResult:
     from edgeloop.select.decide import decide
     from edgeloop.select.evidence import collect
+    from edgeloop.select.quantities import with_throughput
 
     if not device.runs or device.facts is None:
         return device
-    evidence = collect(candidates, device.runs, assessed)
+    evidence = with_throughput(collect(candidates, device.trial_runs, assessed), device.runs, samples)
     strategy = decide(device.device.name, device.facts.device_id, evidence, constraints, objectives)
     return replace(device, evidence=evidence, strategy=strategy)
 
@@ -259,6 +317,7 @@ def _decide(
 async def plan_experiment(app: App, request: ExperimentRequest, listener: Listener) -> Plan:
     """Say what ``run_experiment`` would do and how long it is expected to take; nothing is built or measured."""
     constraints, objectives = _rules(request.require, request.prefer)
+    require_distinct_runtimes(request.settings, request.variants)
     _require_labels(request.recipes)
     prepared = await asyncio.to_thread(
         prepare, app, request.model, request.data, request.state, request.seed, listener
@@ -268,18 +327,11 @@ async def plan_experiment(app: App, request: ExperimentRequest, listener: Listen
         recipes, skipped = _recipes(request, prepared, fleet)
     build_s = sum(build_expected_s(prepared, recipe) for recipe in recipes)
     benchmark = _enough_samples(replace(request.benchmark, seed=request.seed), constraints, objectives)
+    trial_count = len(recipes) * _settings_count(request)
     if request.budget_s is not None:
-        benchmark = _budgeted(benchmark, len(recipes), request, build_s)
+        benchmark = _budgeted(benchmark, trial_count, request, build_s)
     steps = [PlanStep(what=f"build and judge {len(recipes)} candidates on this host", expected_s=build_s)]
-    per_device = job_expected_s(benchmark, len(recipes))
-    elsewhere = [d.name for d in request.devices if d.transport != "local"]
-    if elsewhere:
-        steps.append(PlanStep(what=f"measure on {', '.join(elsewhere)} at once", expected_s=per_device))
-    steps += [
-        PlanStep(what=f"measure on {d.name} alone", expected_s=per_device)
-        for d in request.devices
-        if d.transport == "local"
-    ]
+    steps += _device_steps(replace(request, benchmark=benchmark), trial_count)
     return Plan(
         model=prepared.description,
         recipes=recipes,
@@ -288,6 +340,25 @@ async def plan_experiment(app: App, request: ExperimentRequest, listener: Listen
         steps=tuple(steps),
         benchmark=benchmark,
     )
+
+
+def _device_steps(request: ExperimentRequest, trial_count: int) -> list[PlanStep]:
+    """Return what the devices do: all others at once, this machine alone."""
+    benchmark = request.benchmark
+    per_device, sweep_s = job_expected_s(benchmark, trial_count), _sweep_s(request)
+    elsewhere = [d.name for d in request.devices if d.transport != "local"]
+    here = [d.name for d in request.devices if d.transport == "local"]
+    steps = []
+    for names, how in ((", ".join(elsewhere), "at once"), *((name, "alone") for name in here)):
+        if not names:
+            continue
+        if benchmark.series == "nominal" and benchmark.settle_s_max:
+            what = f"wait until {names} {'are' if ',' in names else 'is'} fit to measure, at most"
+            steps.append(PlanStep(what=what, expected_s=benchmark.settle_s_max))
+        steps.append(PlanStep(what=f"measure on {names} {how}", expected_s=per_device))
+        if sweep_s:
+            steps.append(PlanStep(what=f"sweep on {names} {how}", expected_s=sweep_s))
+    return steps
 
 
 def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) -> ExperimentResult:
@@ -305,9 +376,11 @@ def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) 
         prefer=prefer or stored.request.prefer,
     )
     _require_metric(constraints, stored.candidates)
-    assessed = assess_runs(app, [run for device in stored.devices for run in device.runs])
+    runs = [run for device in stored.devices for run in device.runs]
+    assessed, samples = assess_runs(app, runs), samples_of(app, runs)
     devices = tuple(
-        _decide(device, stored.candidates, constraints, objectives, assessed) for device in stored.devices
+        _decide(device, stored.candidates, constraints, objectives, assessed, samples)
+        for device in stored.devices
     )
     result = replace(stored, request=request, devices=devices)
     for device in devices:

@@ -20,14 +20,14 @@ from edgeloop_protocol.types.trial import Benchmark, JobSpec, RuntimeSettings, T
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener
-from edgeloop.orchestrate.budget import job_expected_s
+from edgeloop.orchestrate.budget import job_deadline_s, runner_deadline_s
 
 if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.transport.base import Transport
     from edgeloop.transport.client import AgentClient
 
-__all__ = ["MeasureRequest", "OpenDevice", "holder_name", "measure_device"]
+__all__ = ["MeasureRequest", "OpenDevice", "holder_name", "measure_device", "variant_label"]
 
 
 def holder_name() -> str:
@@ -54,23 +54,40 @@ class MeasureRequest:
     benchmark: Benchmark
     lease_wait_s: float
     context: tuple[tuple[str, str], ...] = ()
-    #: Trials to measure instead of one per artifact under ``settings``.
+    #: Further settings, such as those of other runtimes, that every artifact is measured under too.
+    variants: tuple[RuntimeSettings, ...] = ()
+    #: Artifact, runtime and the artifact's form for it, where that runtime does not open the artifact itself; an empty
+    #: form means that there is none, and no trial.
+    forms: tuple[tuple[str, str, str], ...] = ()
+    #: Trials to measure instead of one per artifact and settings.
     given_trials: tuple[Trial, ...] = ()
 
     def trials(self) -> tuple[Trial, ...]:
-        """Return the given trials, or one per artifact."""
+        """Return the given trials, or one per artifact and settings, those of ``settings`` first."""
         if self.given_trials:
             return self.given_trials
+        forms = {(digest, runtime): form for digest, runtime, form in self.forms}
         return tuple(
             Trial(
-                trial_id=label,
-                label=label,
-                artifact_digest=digest,
-                settings=self.settings,
-                anchor=label == self.anchor,
+                trial_id=variant_label(label, settings, self.settings),
+                label=variant_label(label, settings, self.settings),
+                artifact_digest=form,
+                settings=settings,
+                anchor=settings is self.settings and label == self.anchor,
             )
+            for settings in (self.settings, *self.variants)
             for label, digest in self.artifacts
+            if (form := forms.get((digest, settings.runtime), digest))
         )
+
+    def pushed(self) -> tuple[tuple[str, str], ...]:
+        """Return label and digest of every artifact that a trial opens, each once."""
+        return tuple({t.artifact_digest: (t.label, t.artifact_digest) for t in self.trials()}.values())
+
+
+def variant_label(label: str, settings: RuntimeSettings, first: RuntimeSettings) -> str:
+    """Return the label of a trial: that of its artifact, and the runtime where it is not the first one."""
+    return label if settings is first else f"{label} on {settings.runtime}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +109,7 @@ async def measure_device(
     runs: tuple[Run, ...] = ()
     error = ""
     try:
-        for label, digest in request.artifacts:
+        for label, digest in request.pushed():
             pushed = await device.client.push_artifact(
                 digest, app.artifacts, _push_progress(device, label, listener)
             )
@@ -171,7 +188,8 @@ async def _run_leased(
             fencing_token=lease.fencing_token,
             trials=trials,
             benchmark=request.benchmark,
-            deadline_s=120.0 + 4.0 * job_expected_s(request.benchmark, len(trials)),
+            deadline_s=job_deadline_s(request.benchmark, len(trials)),
+            runner_deadline_s=runner_deadline_s(request.benchmark, len(trials)),
             experiment_id=request.experiment_id,
             context=request.context,
         )

@@ -1,11 +1,10 @@
-"""One model on several runtimes of a device: in the form that each one opens, in one job, in one table."""
+"""Artifacts in the form that each runtime opens: as they are, or converted and checked on this host."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import tempfile
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,89 +13,57 @@ from typing import TYPE_CHECKING
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
 from edgeloop_protocol.types.artifact import Artifact, FileEntry
 from edgeloop_protocol.types.facts import RuntimeFacts
-from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings, Trial
+from edgeloop_protocol.types.trial import RuntimeSettings
 
-from edgeloop.domain.candidate import Candidate, CandidateState
 from edgeloop.domain.dataset import Dataset
-from edgeloop.domain.device import DeviceSpec
-from edgeloop.domain.experiment import DeviceResult, Listener
-from edgeloop.domain.recipe import ORIGINAL, Recipe
-from edgeloop.orchestrate.fleet import Fleet, measure_fleet, open_fleet
-from edgeloop.orchestrate.measure import MeasureRequest
+from edgeloop.domain.experiment import Listener
+from edgeloop.orchestrate.fleet import Fleet
 from edgeloop.orchestrate.workers import in_worker
 
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["bench_runtimes", "convert_artifact"]
+__all__ = ["convert_artifact", "forms_of"]
 
 _ONNX = "onnx"
 
 
-async def bench_runtimes(
+async def forms_of(
     app: App,
-    artifact: tuple[str, str],
-    devices: Sequence[DeviceSpec],
-    benchmark: Benchmark,
-    settings: RuntimeSettings,
-    runtimes: Sequence[str],
+    fleet: Fleet,
+    digests: Sequence[str],
+    settings: Sequence[RuntimeSettings],
     listener: Listener,
-) -> tuple[DeviceResult, ...]:
-    """Measure one kept artifact under each of these runtimes, interleaved in one job per device.
+) -> tuple[tuple[str, str, str], ...]:
+    """Return artifact, runtime and form wherever a runtime does not open the artifact as it is.
 
-    A runtime that does not read ONNX gets a converted form; where none can be made, the reason is noted and the others
-    go on.
-
-    Args:
-        app: the stores.
-        artifact: label and digest of an ONNX artifact.
-        devices: where.
-        benchmark: how.
-        settings: of every trial, but for its runtime.
-        runtimes: names, the one that the others are compared with first.
-        listener: is told what goes on.
+    Where none can be made the form is empty and the reason is noted: the other runtimes go on.
 
     Raises:
-        InvalidInputError: no device knows a runtime of that name, or nothing is left to measure.
+        InvalidInputError: no device that answers knows a runtime of that name.
     """
-    from edgeloop.select.evidence import collect
+    known = _formats(fleet)
+    names = [each.runtime for each in settings]
+    if unknown := [name for name in names if known and name not in known]:
+        raise InvalidInputError(
+            f"no device knows the runtime {', '.join(unknown)}; known are {', '.join(sorted(known))}."
+        )
+    found = []
+    for digest in digests:
+        opened = app.artifacts.manifest(digest).format
+        for name in names:
+            formats = known.get(name, (opened,))
+            if opened not in formats:
+                found.append((digest, name, await _form(app, digest, name, formats[0], listener)))
+    return tuple(found)
 
-    label, digest = artifact
-    async with open_fleet(app, devices, benchmark.seed) as fleet:
-        known = _formats(fleet)
-        if unknown := [name for name in runtimes if name not in known]:
-            raise InvalidInputError(
-                f"no device knows the runtime {', '.join(unknown)}; known are {', '.join(sorted(known))}."
-            )
-        forms = await _forms(app, digest, {name: known[name] for name in runtimes}, listener)
-        if not forms:
-            raise InvalidInputError(f"{label} has a form for none of {', '.join(runtimes)}.")
-        trials = tuple(
-            Trial(
-                trial_id=f"{label} on {name}",
-                label=f"{label} on {name}",
-                artifact_digest=form,
-                settings=replace(settings, runtime=name),
-                anchor=name == runtimes[0],
-            )
-            for name, form in forms.items()
-        )
-        request = MeasureRequest(
-            experiment_id=f"single-{uuid.uuid4().hex}",
-            artifacts=tuple({form: (label, form) for form in forms.values()}.values()),
-            anchor=trials[0].label,
-            settings=settings,
-            benchmark=benchmark,
-            lease_wait_s=30.0,
-            given_trials=trials,
-        )
-        listener.phase("Measure on the devices")
-        measured = await measure_fleet(app, fleet, request, listener)
-    candidates = [_candidate(app, trial, trial.anchor) for trial in trials]
-    return tuple(
-        replace(device, evidence=collect(candidates, device.runs)) if device.runs else device
-        for device in measured
-    )
+
+async def _form(app: App, digest: str, runtime: str, format: str, listener: Listener) -> str:
+    try:
+        return await convert_artifact(app, digest, format)
+    except EdgeloopError as error:
+        listener.note(f"{runtime}: there is no {format} form of the model: {error}")
+        return ""
 
 
 def _formats(fleet: Fleet) -> dict[str, tuple[str, ...]]:
@@ -107,34 +74,6 @@ def _formats(fleet: Fleet) -> dict[str, tuple[str, ...]]:
         for runtime in runtimes:
             found[runtime.name] = runtime.formats or found.get(runtime.name, (_ONNX,))
     return found
-
-
-async def _forms(
-    app: App, digest: str, formats: dict[str, tuple[str, ...]], listener: Listener
-) -> dict[str, str]:
-    made: dict[str, str] = {_ONNX: digest}
-    forms: dict[str, str] = {}
-    for name, opened in formats.items():
-        wanted = _ONNX if _ONNX in opened else opened[0]
-        try:
-            if wanted not in made:
-                made[wanted] = await convert_artifact(app, digest, wanted)
-            forms[name] = made[wanted]
-        except EdgeloopError as error:
-            listener.note(f"{name}: no {wanted} form of the model: {error}")
-    return forms
-
-
-def _candidate(app: App, trial: Trial, original: bool) -> Candidate:
-    manifest = app.artifacts.manifest(trial.artifact_digest)
-    return Candidate(
-        label=trial.label,
-        recipe=ORIGINAL if original else Recipe.from_tree(trial.label, [{"pass": "given"}]),
-        state=CandidateState.BUILT,
-        artifact_digest=trial.artifact_digest,
-        size_bytes=manifest.model_size_bytes,
-        precision=manifest.precision,
-    )
 
 
 async def convert_artifact(app: App, digest: str, format: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.artifact import StateBinding
+from edgeloop_protocol.types.run import Run
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
 from edgeloop.domain.candidate import Candidate, CandidateState
@@ -18,12 +19,15 @@ from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener, SilentListener
 from edgeloop.domain.recipe import ORIGINAL, Recipe
 from edgeloop.domain.strategy import Evidence
-from edgeloop.orchestrate.assess import assess_runs
+from edgeloop.domain.sweep import NO_SWEEP, SweepPlan
+from edgeloop.orchestrate.assess import assess_runs, samples_of
 from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
 from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
-from edgeloop.orchestrate.runtimes import bench_runtimes
+from edgeloop.orchestrate.runtimes import forms_of
+from edgeloop.orchestrate.sweep import sweep_fleet, with_sweeps
+from edgeloop.orchestrate.variants import require_distinct_runtimes, with_variants
 
 if TYPE_CHECKING:
     from edgeloop.app import App
@@ -85,9 +89,12 @@ async def _measure(
     benchmark: Benchmark,
     settings: RuntimeSettings,
     listener: Listener,
+    variants: Sequence[RuntimeSettings] = (),
+    sweep: SweepPlan = NO_SWEEP,
 ) -> tuple[DeviceResult, ...]:
     from edgeloop.select.evidence import collect
 
+    require_distinct_runtimes(settings, variants)
     request = MeasureRequest(
         experiment_id=f"single-{uuid.uuid4().hex}",
         artifacts=artifacts,
@@ -95,25 +102,44 @@ async def _measure(
         settings=settings,
         benchmark=benchmark,
         lease_wait_s=30.0,
+        variants=tuple(variants),
     )
     listener.phase("Measure on the devices")
     async with open_fleet(app, devices, benchmark.seed) as fleet:
+        digests = [digest for _, digest in artifacts]
+        request = replace(request, forms=await forms_of(app, fleet, digests, (settings, *variants), listener))
         measured = await measure_fleet(app, fleet, request, listener)
-    candidates = [_candidate(app, label, digest, label == anchor) for label, digest in artifacts]
-    runs = [run for device in measured for run in device.runs]
-    assessed = await asyncio.to_thread(assess_runs, app, runs)
-    return tuple(
-        replace(d, evidence=tuple(map(_unjudged, collect(candidates, d.runs, assessed)))) if d.runs else d
-        for d in measured
-    )
+        first = [_candidate(app, label, digest, label == anchor) for label, digest in artifacts]
+        candidates = with_variants(first, settings, variants, request.forms)
+        runs = [run for device in measured for run in device.runs]
+        assessed = await asyncio.to_thread(assess_runs, app, runs)
+        samples = await asyncio.to_thread(samples_of, app, runs)
+        judged = tuple(
+            replace(d, evidence=_unjudged(collect(candidates, d.runs, assessed), d.runs, samples))
+            if d.runs
+            else d
+            for d in measured
+        )
+        if not sweep:
+            return judged
+        listener.phase("Sweep")
+        # A device that broke off is not asked again.
+        reachable = tuple(entry for entry, d in zip(fleet, judged, strict=True) if not d.error)
+        swept = await sweep_fleet(app, reachable, request, sweep, listener)
+    return tuple(with_sweeps(d, swept[d.device.name]) if d.device.name in swept else d for d in judged)
 
 
-def _unjudged(evidence: Evidence) -> Evidence:
+def _unjudged(
+    found: Sequence[Evidence], runs: Sequence[Run], samples: Mapping[str, bytes]
+) -> tuple[Evidence, ...]:
     """Leave quality out: here nothing was judged, not even that the first one is the original."""
-    values = tuple(
-        (name, value) for name, value in evidence.values if name not in ("quality", "quality_drop")
+    from edgeloop.select.quantities import with_throughput
+
+    left_out = ("quality", "quality_drop")
+    return tuple(
+        replace(e, values=tuple((name, value) for name, value in e.values if name not in left_out))
+        for e in with_throughput(found, runs, samples)
     )
-    return replace(evidence, values=values)
 
 
 def _candidate(app: App, label: str, digest: str, original: bool) -> Candidate:
@@ -139,19 +165,22 @@ async def bench(
     *,
     data: str = "",
     state: Sequence[StateBinding] = (),
-    runtimes: Sequence[str] = (),
+    variants: Sequence[RuntimeSettings] = (),
+    sweep: SweepPlan = NO_SWEEP,
 ) -> tuple[DeviceResult, ...]:
-    """Benchmark one model or kept artifact on every device; with ``runtimes`` under each of them, in one job.
+    """Benchmark one model or kept artifact on every device, and at every point of a sweep.
+
+    Args:
+        variants: settings of further runtimes to measure it on.
 
     Raises:
-        InvalidInputError: the model or the data cannot be used, or no device knows a runtime.
+        InvalidInputError: the model or the data cannot be used, or one runtime is named twice.
         NotFoundError: no such file or artifact.
     """
     artifact = await artifact_of(app, model_or_digest, data, state, benchmark.seed, listener)
-    if runtimes:
-        measured = await bench_runtimes(app, artifact, devices, benchmark, settings, runtimes, listener)
-        return tuple(replace(d, evidence=tuple(map(_unjudged, d.evidence))) for d in measured)
-    return await _measure(app, (artifact,), artifact[0], devices, benchmark, settings, listener)
+    return await _measure(
+        app, (artifact,), artifact[0], devices, benchmark, settings, listener, variants, sweep
+    )
 
 
 async def parity(
@@ -164,12 +193,15 @@ async def parity(
     *,
     data: str = "",
     state: Sequence[StateBinding] = (),
+    variants: Sequence[RuntimeSettings] = (),
 ) -> tuple[DeviceResult, ...]:
     """Check parity alone on every device; raises what ``bench`` raises."""
     only = replace(
         benchmark, measure_latency=False, measure_memory=False, measure_nodes=False, check_parity=True
     )
-    return await bench(app, model_or_digest, devices, only, settings, listener, data=data, state=state)
+    return await bench(
+        app, model_or_digest, devices, only, settings, listener, data=data, state=state, variants=variants
+    )
 
 
 def analyze(app: App, model: str, data: str = "", state: Sequence[StateBinding] = ()) -> Analysis:

@@ -48,11 +48,16 @@ def validate(result: ExperimentResult, thresholds: Mapping[str, Any]) -> tuple[G
     ``allow_predicted`` (whether simulated figures may satisfy an absolute bound; default no), ``devices`` (table of
     the same keys per device name, which add to the general ones). Parity on the device is always a gate.
 
+    A run with a disqualifying anomaly, on a device that was refused as unfit, or of disputed timing satisfies none.
+
     Raises:
         InvalidInputError: an unknown key, a value of another kind, a malformed constraint, one on another metric than
-            the data's, or a device that is not in the experiment.
+            the data's, a device that is not in the experiment, or runs of two series.
     """
+    from edgeloop.select.quantities import require_one_series
+
     _refuse_unknown(thresholds, result)
+    require_one_series(run for device in result.devices for run in device.runs)
     metric = next((c.quality.metric for c in result.candidates if c.quality), "")
     gates: list[GateResult] = []
     for device in result.devices:
@@ -112,6 +117,9 @@ def _device_gates(device: DeviceResult, merged: Mapping[str, Any], metric: str) 
 
 
 def _parity_gate(name: str, evidence: Evidence) -> GateResult:
+    if evidence.disqualification:
+        reason = f"no gate accepts this run, {evidence.disqualification}"
+        return GateResult(name=f"{name}: parity of {evidence.candidate}", passed=False, reason=reason)
     passed = evidence.parity is Verdict.PASSED
     reason = evidence.parity_reason or ("outputs agree on the device" if passed else "parity was not checked")
     return GateResult(name=f"{name}: parity of {evidence.candidate}", passed=passed, reason=reason)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,8 @@ from edgeloop_protocol.types.run import Run
 
 from edgeloop.domain.experiment import DeviceResult, ExperimentResult
 from edgeloop.domain.strategy import Evidence, Finding
+from edgeloop.report.figures_load import load_figures
+from edgeloop.report.spec import Figure, safe
 from edgeloop.report.units import amount, quantity_name, quantity_unit, scale
 from edgeloop.report.view import run_of
 
@@ -23,18 +24,6 @@ Samples = Callable[[str], bytes | None]
 _DRAWN_SAMPLES = 400
 _DRAWN_NODES = 15
 _NAME_LENGTH = 42
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One chart."""
-
-    title: str
-    #: What it shows, for those who cannot see it, and how it was drawn.
-    caption: str
-    #: ``{"data": [...], "layout": {...}}``.
-    spec: Mapping[str, Any]
-    height_px: int = 420
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +54,7 @@ def figures(
         _pareto(result, device),
         _latency(device, samples),
         _nodes(device, compared),
+        *load_figures(device, compared),
     )
     return tuple(figure for figure in found if figure is not None)
 
@@ -162,7 +152,7 @@ def _points(mark: _Mark, group: Sequence[Evidence], axes: tuple[_Axis, _Axis]) -
         "y": [axes[1].value(e) for e in group],
         "error_x": axes[0].bars(group) | {"color": mark.color},
         "error_y": axes[1].bars(group) | {"color": mark.color},
-        "text": [_safe(e.candidate) for e in group],
+        "text": [safe(e.candidate) for e in group],
         "marker": {"color": mark.color, "symbol": mark.symbol, "size": mark.size, "line": {"width": 1.5}},
         "hovertemplate": "<b>%{text}</b><br>%{xaxis.title.text} %{x:.4g}<br>"
         "%{yaxis.title.text} %{y:.5g}<extra></extra>",
@@ -267,10 +257,10 @@ def _nodes(device: DeviceResult, compared: str) -> Figure | None:
         {
             "type": "bar",
             "orientation": "h",
-            "name": _safe(label),
+            "name": safe(label),
             "y": [_short(name) for name in top],
             "x": [nodes[name] / factor if name in nodes else None for name in top],
-            "customdata": [_safe(name) for name in top],
+            "customdata": [safe(name) for name in top],
             "marker": {"color": "var:original" if label == original else "var:good"},
             "hovertemplate": f"%{{customdata}}<br>%{{x:.3g}} {unit}<extra></extra>",
         }
@@ -290,6 +280,7 @@ def _nodes(device: DeviceResult, compared: str) -> Figure | None:
         caption=f"The {len(top)} longest, from a pass of its own with profiling on. {total}.",
         spec={"data": data, "layout": layout},
         height_px=150 + 26 * len(top),
+        wide=True,
     )
 
 
@@ -298,10 +289,5 @@ def _node_times(device: DeviceResult, candidate: str) -> dict[str, float]:
     return {n.name: n.mean_s for n in run.placement.nodes} if run and run.placement else {}
 
 
-def _safe(text: str) -> str:
-    # Plotly reads labels as a small HTML; names of devices, nodes and candidates are not ours.
-    return html.escape(text)
-
-
 def _short(text: str) -> str:
-    return _safe(text if len(text) <= _NAME_LENGTH else f"…{text[-_NAME_LENGTH + 1 :]}")
+    return safe(text if len(text) <= _NAME_LENGTH else f"…{text[-_NAME_LENGTH + 1 :]}")

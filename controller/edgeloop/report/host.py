@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edgeloop.domain.candidate import Candidate, CandidateState
 from edgeloop.domain.experiment import ExperimentResult
+from edgeloop.report.cells import Cell, Table
 from edgeloop.report.units import MISSING, amount, duration, interval, moment, quantity_unit
-from edgeloop.report.view import Cell, Table
 
 __all__ = ["host_tables", "provenance"]
 

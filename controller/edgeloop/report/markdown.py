@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from edgeloop.domain.experiment import ExperimentResult
+from edgeloop.report.cells import Cell, Table
 from edgeloop.report.host import host_tables, provenance
 from edgeloop.report.units import MISSING
-from edgeloop.report.view import Cell, DeviceView, Table, device_view
+from edgeloop.report.view import DeviceView, device_view
 
 __all__ = ["markdown"]
 
@@ -49,6 +50,10 @@ def _device(view: DeviceView) -> Iterable[str]:
     yield f"**{_plain(view.headline)}.** {_plain(view.hardware)}"
     if view.reasons:
         yield "\n".join(f"- {_plain(reason)}" for reason in view.reasons)
+    if view.remarks:
+        yield "\n".join(
+            f"- {_MARK.get(r.tone, '')} {_plain(r.text)}".replace("-  ", "- ") for r in view.remarks
+        )
     for number, table in enumerate(view.tables):
         yield _table(table) if number == 0 else _folded(table)
 

@@ -6,25 +6,27 @@ import csv
 import io
 from xml.etree import ElementTree
 
-from edgeloop_protocol.types.run import Source, Verdict
+from edgeloop_protocol.types.run import Run, Source, Verdict
 
 from edgeloop.domain.constraint import QUANTITIES
 from edgeloop.domain.experiment import DeviceResult, ExperimentResult
 from edgeloop.domain.strategy import CheckResult, Decision, Evidence
-from edgeloop.report.view import device_view, source_text
+from edgeloop.report.cells import series_text, source_text
+from edgeloop.report.measurement import energy_text, remarks
+from edgeloop.report.view import device_view, run_of
 
 __all__ = ["csv_table", "junit"]
 
-_SUFFIX = {"s": "_s", "B": "_bytes", "J": "_j", "ratio": ""}
+_SUFFIX = {"s": "_s", "B": "_bytes", "J": "_j", "ratio": "", "times": "", "Hz": "_hz"}
 
 
 def csv_table(result: ExperimentResult) -> str:
     """Return one line per device and candidate, units in the columns' names; an absent figure is empty."""
     quantities = [f"{name}{_SUFFIX[q.unit]}" for name, q in QUANTITIES.items()]
-    ends = [f"{name}{end}" for name in quantities for end in ("", "_low", "_high")]
-    names = ("experiment", "device", "device_id", "source", "basis", "candidate", "artifact_digest")
-    answers = ("standing", "outcome", "parity", "reason")
-    gains = (f"latency_p50_gain{end}" for end in ("", "_low", "_high"))
+    ends = [f"{name}{end}" for name in quantities for end in ("", "_low", "_high", "_n")]
+    names = ("experiment", "device", "device_id", "source", "basis", "series", "candidate", "artifact_digest")
+    answers = ("standing", "outcome", "parity", "reason", "fit", "anomalies", "no_energy_because", "run_id")
+    gains = (f"latency_p50_gain{end}" for end in ("", "_low", "_high", "_n"))
     columns = [*names, *answers, *ends, *gains]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -45,14 +47,30 @@ def _csv_row(result: ExperimentResult, device: DeviceResult, evidence: Evidence)
         device.facts.device_id if device.facts else "",
         evidence.source.value if evidence.source else "",
         device.strategy.basis if device.strategy else "",
+        evidence.series,
         evidence.candidate,
         evidence.artifact_digest,
         finding.standing if finding else "",
         evidence.outcome.value if evidence.outcome else "",
         evidence.parity.value if evidence.parity else "",
         finding.reason if finding and finding.reason else evidence.exclusion or evidence.parity_reason,
-        *(figure for e in estimates for figure in (e.value, e.low, e.high)),
+        *_circumstances(run_of(device, evidence.candidate)),
+        *(
+            figure
+            for e in estimates
+            for figure in (e.value, e.low, e.high, e.sample_count if e.value is not None else None)
+        ),
     ]
+
+
+def _circumstances(run: Run | None) -> tuple[object, ...]:
+    """Return fitness, anomalies, the reason for the absence of energy, and the run."""
+    if run is None:
+        return ("", "", "", "")
+    fit = "" if run.preflight is None else str(run.preflight.fit).lower()
+    anomalies = "; ".join(f"{a.kind.value}: {a.reason}" for a in run.anomalies)
+    energy = energy_text(run.energy) if run.energy and run.energy.gross_j.value is None else ""
+    return (fit, anomalies, energy, run.run_id)
 
 
 def _inert(value: object) -> object:
@@ -69,12 +87,28 @@ def junit(result: ExperimentResult) -> str:
     for device in result.devices:
         suite = ElementTree.SubElement(root, "testsuite", name=_xml(device.device.name))
         suite.set("time", f"{device.duration_s:.3f}")
+        _properties(device, suite)
         _cases(result, device, suite)
         suite.set("tests", str(len(suite.findall("testcase"))))
         for kind in ("failure", "error"):
             suite.set(f"{kind}s", str(len(suite.findall(f"testcase/{kind}"))))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _properties(device: DeviceResult, suite: ElementTree.Element) -> None:
+    """Say what the figures rest on; a build server shows it beside the cases."""
+    known = [("series", series_text(s)) for s in dict.fromkeys(e.series for e in device.evidence if e.series)]
+    known += [("note", remark.text) for remark in remarks(device)]
+    known += [
+        (f"anomaly of {run.trial.label}", f"{a.kind.value}: {a.reason}")
+        for run in device.runs
+        for a in run.anomalies
+    ]
+    if known:
+        properties = ElementTree.SubElement(suite, "properties")
+        for name, value in known:
+            ElementTree.SubElement(properties, "property", name=_xml(name), value=_xml(value))
 
 
 def _cases(result: ExperimentResult, device: DeviceResult, suite: ElementTree.Element) -> None:

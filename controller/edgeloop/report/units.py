@@ -30,6 +30,10 @@ _STEPS: dict[str, tuple[tuple[float, str], ...]] = {
     "B": ((1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB")),
     "J": ((1e-6, "µJ"), (1e-3, "mJ"), (1.0, "J")),
     "W": ((1e-3, "mW"), (1.0, "W")),
+    "Hz": ((1.0, "/s"),),
+    "clock": ((1e6, "MHz"), (1e9, "GHz")),
+    "times": ((1.0, "×"),),
+    "celsius": ((1.0, "°C"),),
 }
 
 #: Metrics whose values are shares, shown in percent.

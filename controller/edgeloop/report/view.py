@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgeloop_protocol.types.measurement import Estimate
-from edgeloop_protocol.types.run import Outcome, Run, Source, Verdict
+from edgeloop_protocol.types.run import Outcome, Run, Source
 
 from edgeloop.domain.experiment import DeviceResult, ExperimentResult
 from edgeloop.domain.strategy import Decision, Evidence, Finding
+from edgeloop.report.cells import (
+    ORIGIN,
+    Cell,
+    Table,
+    estimate_cell,
+    origin,
+    rows_of,
+    run_origin,
+    source_text,
+    verdict_cell,
+)
+from edgeloop.report.measurement import measurement_tables, remarks
 from edgeloop.report.units import MISSING, amount, interval, quantity_name, quantity_unit, times
 
-__all__ = ["Cell", "DeviceView", "Metric", "Table", "device_view", "evidence_of", "run_of", "source_text"]
+__all__ = ["DeviceView", "Metric", "device_view", "evidence_of", "run_of"]
 
-QUANTITY_ORDER = ("latency_p50", "latency_p95", "size", "memory", "energy", "quality", "quality_drop")
+QUANTITY_ORDER = (
+    "latency_p50",
+    "latency_p95",
+    "latency_sustained_p50",
+    "latency_sustained_p95",
+    "sustained_ratio",
+    "throughput",
+    "size",
+    "memory",
+    "energy",
+    "quality",
+    "quality_drop",
+)
 """Columns of the candidates' table, where anything is known of them."""
 
+_WHEN_ASKED = ("latency_sustained_p95", "throughput")
+"""Shown among the candidates when something is required or preferred of them; they have tables of their own."""
+
 _CARD = ("latency_p50", "size", "memory", "energy", "quality")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One cell: what is read first, what is read second, and its colour."""
-
-    text: str
-    #: Interval, or why there is no figure.
-    detail: str = ""
-    #: "good", "bad", "open", "quiet", "badge" (measured), "simulated" or empty.
-    tone: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table with a heading of its own; rows are as long as ``columns``."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,19 +72,10 @@ class DeviceView:
     reasons: tuple[str, ...]
     metrics: tuple[Metric, ...]
     tables: tuple[Table, ...]
+    #: What has to be known of the figures: fitness, anomalies, why there is no energy; first cell of each a colour.
+    remarks: tuple[Cell, ...]
     #: Candidate that is compared with the original in charts; empty when there is none.
     compared: str
-
-
-def source_text(source: Source | None, basis: str) -> Cell:
-    """Return the badge that every row with figures carries."""
-    if source is None:
-        return Cell(text="not run", tone="quiet")
-    if source is Source.SIMULATED:
-        return Cell(text=f"simulated: predicted, basis {basis or 'unknown'}", tone="simulated")
-    if source is Source.THIRD_PARTY:
-        return Cell(text="third party: published, not measured here", tone="simulated")
-    return Cell(text=source.value.replace("_", " "), tone="badge")
 
 
 def evidence_of(device: DeviceResult, candidate: str) -> Evidence | None:
@@ -102,10 +98,10 @@ def device_view(result: ExperimentResult, device: DeviceResult) -> DeviceView:
     tables = (
         _candidates(result, device, basis),
         _constraints(device, basis),
-        _parity(device, basis),
-        _phases(device, basis),
-        _conditions(device, basis),
-        _failures(device, basis),
+        _parity(device),
+        *measurement_tables(device),
+        _conditions(device),
+        _failures(device),
     )
     return DeviceView(
         name=device.device.name,
@@ -116,6 +112,7 @@ def device_view(result: ExperimentResult, device: DeviceResult) -> DeviceView:
         reasons=strategy.reasons if strategy else (),
         metrics=_metrics(result, device, compared),
         tables=tuple(table for table in tables if table.rows),
+        remarks=remarks(device),
         compared=compared,
     )
 
@@ -163,12 +160,6 @@ def _hardware(device: DeviceResult) -> str:
         f"{system.name}, {hardware.architecture}",
     )
     return " · ".join(part for part in parts if part)
-
-
-def _cell(estimate: Estimate, unit: str) -> Cell:
-    if estimate.value is None:
-        return Cell(text=MISSING, detail=estimate.reason, tone="quiet")
-    return Cell(text=amount(estimate.value, unit), detail=interval(estimate, unit))
 
 
 def _metrics(result: ExperimentResult, device: DeviceResult, compared: str) -> tuple[Metric, ...]:
@@ -219,19 +210,17 @@ _STANDING_TONE = {
     "excluded": "bad",
     "undecided": "open",
 }
-_VERDICT_TONE = {Verdict.PASSED: "good", Verdict.FAILED: "bad", Verdict.UNDECIDED: "open"}
-
-
-def _verdict(verdict: Verdict | None, detail: str = "") -> Cell:
-    if verdict is None:
-        return Cell(text=MISSING, detail=detail or "not checked", tone="quiet")
-    return Cell(text=verdict.value, detail=detail, tone=_VERDICT_TONE[verdict])
 
 
 def _candidates(result: ExperimentResult, device: DeviceResult, basis: str) -> Table:
     findings = {f.candidate: f for f in (device.strategy.findings if device.strategy else ())}
     metric = result.data.metric
-    quantities = [q for q in QUANTITY_ORDER if any(e.value(q).value is not None for e in device.evidence)]
+    asked = " ".join((*result.request.require, result.request.prefer))
+    quantities = [
+        q
+        for q in QUANTITY_ORDER
+        if any(e.value(q).value is not None for e in device.evidence) and (q not in _WHEN_ASKED or q in asked)
+    ]
     rows = []
     for evidence in device.evidence:
         finding = findings.get(evidence.candidate, Finding(candidate=evidence.candidate, standing="–"))
@@ -239,7 +228,7 @@ def _candidates(result: ExperimentResult, device: DeviceResult, basis: str) -> T
         rows.append(
             (
                 Cell(text=evidence.candidate),
-                source_text(evidence.source, basis),
+                *origin(evidence.source, basis, evidence.series),
                 Cell(
                     text=finding.standing,
                     detail=finding.reason or evidence.exclusion or front,
@@ -247,16 +236,16 @@ def _candidates(result: ExperimentResult, device: DeviceResult, basis: str) -> T
                 ),
                 *(_value(evidence, q, metric) for q in quantities),
                 *_speedup(evidence),
-                _verdict(evidence.parity, evidence.parity_reason),
+                verdict_cell(evidence.parity, evidence.parity_reason),
             )
         )
     names = (quantity_name(q, metric) for q in quantities)
-    columns = ("candidate", "source", "standing", *names, "faster by", "parity")
+    columns = ("candidate", *ORIGIN, "standing", *names, "faster by", "parity")
     return Table(title="Candidates", columns=columns, rows=tuple(rows))
 
 
 def _value(evidence: Evidence, quantity: str, metric: str) -> Cell:
-    cell = _cell(evidence.value(quantity), quantity_unit(quantity, metric))
+    cell = estimate_cell(evidence.value(quantity), quantity_unit(quantity, metric))
     # Why it is out stands in the row already; once is enough.
     return Cell(text=MISSING, tone="quiet") if cell.text == MISSING and evidence.exclusion else cell
 
@@ -276,22 +265,22 @@ def _constraints(device: DeviceResult, basis: str) -> Table:
     rows = []
     for finding in device.strategy.findings if device.strategy else ():
         evidence = evidence_of(device, finding.candidate)
-        badge = source_text(evidence.source if evidence else None, basis)
+        badges = origin(evidence.source, basis, evidence.series) if evidence else origin(None, basis, "")
         rows += [
             (
                 Cell(text=finding.candidate),
-                badge,
+                *badges,
                 Cell(text=check.constraint),
-                _verdict(check.verdict),
+                verdict_cell(check.verdict),
                 Cell(text=check.reason),
             )
             for check in finding.checks
         ]
-    columns = ("candidate", "source", "constraint", "verdict", "reason")
+    columns = ("candidate", *ORIGIN, "constraint", "verdict", "reason")
     return Table(title="Constraints", columns=columns, rows=tuple(rows))
 
 
-def _parity(device: DeviceResult, basis: str) -> Table:
+def _parity(device: DeviceResult) -> Table:
     rows = []
     for run in device.runs:
         for comparison in run.parity.comparisons if run.parity else ():
@@ -301,9 +290,9 @@ def _parity(device: DeviceResult, basis: str) -> Table:
             rows.append(
                 (
                     Cell(text=run.trial.label),
-                    source_text(run.source, basis),
+                    *run_origin(run),
                     Cell(text=f"{comparison.against}", detail=f"tolerance {comparison.tolerance_class}"),
-                    _verdict(comparison.verdict, comparison.reason),
+                    verdict_cell(comparison.verdict, comparison.reason),
                     Cell(text=f"{worst.max_absolute_error:.3g}" if worst else MISSING),
                     Cell(
                         text=f"{worst.max_relative_error:.3g}" if worst else MISSING,
@@ -318,7 +307,7 @@ def _parity(device: DeviceResult, basis: str) -> Table:
             )
     columns = (
         "candidate",
-        "source",
+        *ORIGIN,
         "against",
         "verdict",
         "largest error",
@@ -329,59 +318,7 @@ def _parity(device: DeviceResult, basis: str) -> Table:
     return Table(title="Parity on the device", columns=columns, rows=tuple(rows))
 
 
-def _phases(device: DeviceResult, basis: str) -> Table:
-    rows = []
-    for run in device.runs:
-        if run.timing is None and run.memory is None:
-            continue
-        rows.append(
-            (Cell(text=run.trial.label), source_text(run.source, basis), *_timing(run), *_memory(run))
-        )
-    columns = (
-        "candidate",
-        "source",
-        "cold load",
-        "warm load",
-        "first inference",
-        "samples",
-        "peak memory of load",
-        "peak memory of inference",
-        "energy per inference",
-    )
-    return Table(title="Load, memory and energy", columns=columns, rows=tuple(rows))
-
-
-def _timing(run: Run) -> tuple[Cell, ...]:
-    timing = run.timing
-    if timing is None:
-        return (Cell(text=MISSING, detail="latency was not measured", tone="quiet"),) * 4
-    count = timing.steady.sample_count if timing.steady else 0
-    state = timing.steady_state.value.replace("_", " ")
-    stopped = timing.stop_reason.value.replace("_", " ")
-    return (
-        _cell(timing.cold_load_s, "s"),
-        _cell(timing.warm_load_s, "s"),
-        _cell(timing.first_inference_s, "s"),
-        Cell(text=str(count), detail=f"steady state {state}, {stopped}" if count else timing.reason),
-    )
-
-
-def _memory(run: Run) -> tuple[Cell, ...]:
-    memory, energy = run.memory, run.energy
-    cells = []
-    for value in (memory.load_peak_rss_bytes, memory.inference_peak_rss_bytes) if memory else (None, None):
-        reason = (memory.reason if memory else "memory was not measured") if value is None else ""
-        cells.append(Cell(text=amount(value, "B"), detail=reason, tone="" if value else "quiet"))
-    absent = Estimate.absent("energy was not measured")
-    cell = _cell(energy.gross_j if energy else absent, "J")
-    scope = f"{energy.sensor}, {energy.scope}" if energy and energy.sensor else ""
-    return (
-        *cells,
-        Cell(text=cell.text, detail=", ".join(filter(None, (cell.detail, scope))), tone=cell.tone),
-    )
-
-
-def _conditions(device: DeviceResult, basis: str) -> Table:
+def _conditions(device: DeviceResult) -> Table:
     run = next((r for r in device.runs if r.conditions_before or r.conditions_after), None)
     if run is None:
         return Table(title="Conditions", columns=(), rows=())
@@ -405,16 +342,15 @@ def _conditions(device: DeviceResult, basis: str) -> Table:
         }
         for name, cell in (plain | readings).items():
             shown.setdefault(name, [Cell(text=MISSING), Cell(text=MISSING)])[side] = cell
-    badge = source_text(run.source, basis)
-    rows = tuple((Cell(text=name), badge, *cells) for name, cells in shown.items())
-    return Table(title="Conditions", columns=("what", "source", "before", "after"), rows=rows)
+    rows = tuple((Cell(text=name), *run_origin(run), *cells) for name, cells in shown.items())
+    return Table(title="Conditions", columns=("what", *ORIGIN, "before", "after"), rows=rows)
 
 
-def _failures(device: DeviceResult, basis: str) -> Table:
+def _failures(device: DeviceResult) -> Table:
     rows = [
         (
             Cell(text=run.trial.label),
-            source_text(run.source, basis),
+            *run_origin(run),
             Cell(text=run.outcome.value.replace("_", " "), detail=run.failure_kind.value, tone="bad"),
             Cell(text=run.failure_reason),
             Cell(text=run.log_tail[-400:]),
@@ -422,9 +358,5 @@ def _failures(device: DeviceResult, basis: str) -> Table:
         for run in device.runs
         if run.outcome is not Outcome.SUCCESS
     ]
-    columns = ("candidate", "source", "outcome", "reason", "last lines of the log")
-    return Table(title="Runs that failed", columns=columns, rows=_rows(rows))
-
-
-def _rows(rows: Iterable[Sequence[Cell]]) -> tuple[tuple[Cell, ...], ...]:
-    return tuple(tuple(row) for row in rows)
+    columns = ("candidate", *ORIGIN, "outcome", "reason", "last lines of the log")
+    return Table(title="Runs that failed", columns=columns, rows=rows_of(rows))

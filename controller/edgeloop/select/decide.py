@@ -3,6 +3,8 @@
 - A candidate is **feasible** when the unfavourable end of every constrained quantity's interval satisfies
   its bound, it ran on the device, and its parity there did not fail. It is **infeasible** when the
   favourable end violates a bound, or parity failed. In between it is **undecided**: more data would tell.
+- A run with a disqualifying anomaly or disputed timing satisfies and violates no bound on the device: its candidate
+  is undecided until it is measured again.
 - THIS_ONE: a feasible candidate whose score (the gain in the preferred quantity, or the weighted mean of
   gains) has a lower bound above 1, at 95 % for all candidates together: of many that are all equal to the
   original one *choice* in twenty is wrong, not one *candidate* in twenty (Bonferroni: each interval is
@@ -41,7 +43,15 @@ _WORTH_A_CHANGE = 1.01
 _DEGREES_MAX = 1000
 """Student's t is the normal distribution from there on."""
 _FRONT = ("latency_p50", "size", "quality_drop")
-_TIMED = ("latency_p50", "latency_p90", "latency_p95", "latency_p99", "first_inference", "load_time")
+_TIMED = (
+    "latency_p50",
+    "latency_p90",
+    "latency_p95",
+    "latency_p99",
+    "first_inference",
+    "load_time",
+    "throughput",
+)
 
 
 def check_constraint(constraint: Constraint, evidence: Evidence) -> CheckResult:
@@ -54,6 +64,9 @@ def check_constraint(constraint: Constraint, evidence: Evidence) -> CheckResult:
     percent = "%" in constraint.text
     if name in _TIMED and evidence.timing_disputed:
         reason = f"{name}: the clocks of runner and agent disagreed, so it does not count"
+        return CheckResult(constraint=constraint.text, verdict=Verdict.UNDECIDED, reason=reason)
+    if evidence.disqualification and QUANTITIES[name].of_device:
+        reason = f"{name}: no gate accepts this run, {evidence.disqualification}"
         return CheckResult(constraint=constraint.text, verdict=Verdict.UNDECIDED, reason=reason)
     if estimate.value is None:
         reason = f"{name} is unknown: {estimate.reason}"
@@ -258,6 +271,8 @@ def _standing(evidence: Evidence, checks: Sequence[CheckResult], allow_simulated
         missing.insert(0, "its parity on this device was not checked")
     if evidence.source is Source.THIRD_PARTY:
         missing.insert(0, "its figures are third-party, nobody measured them here")
+    if evidence.disqualification:
+        missing.insert(0, f"no gate accepts its run, {evidence.disqualification}")
     if evidence.source is Source.SIMULATED and not allow_simulated:
         missing.insert(0, "its figures are predicted, not measured")
     return ("undecided", "; ".join(missing)) if missing else ("feasible", "")

@@ -38,6 +38,14 @@ from edgeloop.domain.latency import LatencyAssessment, Steadiness
 from edgeloop.domain.parity import overall_verdict
 from edgeloop.domain.strategy import Evidence
 from edgeloop.domain.third_party import published
+from edgeloop.select.quantities import (
+    counting_gains,
+    disqualification,
+    further_gains,
+    further_values,
+    require_one_series,
+    series_of,
+)
 
 __all__ = ["MEMORY_ALLOWANCE", "collect"]
 
@@ -81,7 +89,11 @@ def collect(
         candidates: all of the experiment, the original among them.
         runs: all of one device, in any order.
         assessments: what their raw samples tell, by the run's identifier; those that are not there were not looked at.
+
+    Raises:
+        InvalidInputError: the runs are of two series, whose figures are never mixed.
     """
+    require_one_series(runs)
     original = next((c for c in candidates if c.original), None)
     return tuple(_evidence(c, original, runs, assessments) for c in candidates)
 
@@ -108,6 +120,8 @@ def _evidence(
         basis=run.simulation.basis if run.simulation else "",
         values=host_values,
         gains=(("size", size_gain),),
+        series=series_of(run),
+        disqualification=disqualification(run),
     )
     why = run.failure_reason or run.failure_kind.value.replace("_", " ")
     if not _speaks(run):
@@ -126,8 +140,13 @@ def _evidence(
         timing_disputed=run.timing is not None and run.timing.timing_disputed,
         unsettled=_unsettled(run.timing, latency),
         latency=assessments.get(run.run_id),
-        values=(*host_values, *values),
-        gains=(("size", size_gain), *_device_gains(run, anchor, dict(values), assessments)),
+        values=(*host_values, *values, *further_values(run)),
+        gains=(
+            ("size", size_gain),
+            *counting_gains(
+                (*_device_gains(run, anchor, dict(values), assessments), *further_gains(run, anchor)), anchor
+            ),
+        ),
     )
 
 
@@ -148,6 +167,8 @@ def _unsettled(timing: Timing | None, latency: LatencyAssessment | None) -> bool
 def _of(candidate: Candidate, runs: Iterable[Run]) -> list[Run]:
     """Return the runs of a candidate: one artifact may stand in two trials, as in a comparison with itself."""
     same = [run for run in runs if run.trial.artifact_digest == candidate.artifact_digest]
+    if candidate.runtime:
+        same = [run for run in same if run.trial.settings.runtime == candidate.runtime]
     return [run for run in same if run.trial.label == candidate.label] or same
 
 

@@ -35,11 +35,13 @@ _UNITS: dict[str, dict[str, float]] = {
     },
     "J": {"uJ": 1e-6, "µJ": 1e-6, "μJ": 1e-6, "mJ": 1e-3, "J": 1.0},
     "ratio": {"%": 1e-2, "": 1.0},
+    "times": {"": 1.0, "x": 1.0},
+    "Hz": {"/s": 1.0, "Hz": 1.0, "kHz": 1e3},
 }
 
 _FORM = re.compile(
     r"\s*(?P<name>[A-Za-z_]\w*)\s*(?P<operator><=|>=|<|>)\s*"
-    r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<unit>[%A-Za-zµμ]*)\s*"
+    r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<unit>/s|[%A-Za-zµμ]*)\s*"
 )
 
 
@@ -49,7 +51,7 @@ def parse_constraint(text: str) -> Constraint:
     Names are those of ``QUANTITIES``, ``latency`` for the median, and a metric's name (``accuracy``,
     ``roc_auc_drop``) for ``quality`` and ``quality_drop``; whether it is the data's metric is for
     ``require_metric`` to say. Units are ns, us, ms, s; B, kB, MB, GB, KiB,
-    MiB, GiB; uJ, mJ, J; and %.
+    MiB, GiB; uJ, mJ, J; /s; and %. ``sustained_ratio`` is a factor without unit.
 
     Raises:
         InvalidInputError: it has not that form, or nothing can ever satisfy it.

@@ -18,6 +18,8 @@ _SCALES = {
 def say_value(quantity: str, value: float, *, like: float | None = None, percent: bool = True) -> str:
     """Return ``value`` (SI) with three significant digits in a fitting unit; ``like`` picks the unit."""
     unit = QUANTITIES[quantity].unit
+    if unit == "Hz":
+        return f"{_three(value)} /s"
     if unit not in _SCALES:
         return f"{100 * value:.2f} %" if percent and quantity == "quality_drop" else f"{value:.4g}"
     size = abs(value if like is None else like)

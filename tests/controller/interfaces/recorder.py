@@ -13,6 +13,7 @@ from edgeloop.domain.experiment import DataSummary, PlanStep, Skipped
 from edgeloop.domain.model import ModelDescription
 from edgeloop.domain.recipe import ORIGINAL
 from edgeloop.domain.strategy import Decision, Evidence, Strategy
+from edgeloop.domain.sweep import NO_SWEEP, SweepPlan
 from edgeloop.interfaces.api import (
     Artifact,
     Benchmark,
@@ -237,8 +238,11 @@ class Recorder(Edgeloop):
         *,
         data: str = "",
         state: Sequence[StateBinding] = (),
+        variants: Sequence[RuntimeSettings] = (),
+        sweep: SweepPlan = NO_SWEEP,
     ) -> tuple[DeviceResult, ...]:
         self._hear("bench", model, tuple(devices), benchmark, settings, data, tuple(state))
+        self.variants, self.sweep = tuple(variants), sweep
         return self.devices
 
     parity = bench

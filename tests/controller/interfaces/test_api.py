@@ -31,6 +31,7 @@ _PUBLIC = [
     "RuntimeSettings",
     "SilentListener",
     "StateBinding",
+    "SweepPlan",
 ]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from edgeloop.interfaces.config import BenchmarkConfig, ExperimentConfig, load_config
+from edgeloop.domain.experiment import ExperimentRequest
+from edgeloop.interfaces.config import BenchmarkConfig, ExperimentConfig, RuntimeConfig, load_config
 from edgeloop.interfaces.options import parse_duration_s, read_thresholds
+from edgeloop.interfaces.settings import measurement
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoundError
-from edgeloop_protocol.types.trial import Benchmark
+from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
 _HEAD = 'apiVersion = "edgeloop/v1"\nkind = "Config"\n'
 
@@ -22,12 +24,17 @@ def written(directory: Path, text: str) -> Path:
 def test_the_head_alone_gives_the_defaults(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, _HEAD))
     assert config.experiment == ExperimentConfig()
-    assert config.benchmark.benchmark() == Benchmark()
+    assert measurement({}, config) == measurement({}, None)
 
 
-def test_every_default_is_that_of_the_record() -> None:
-    assert BenchmarkConfig().benchmark() == Benchmark()
-    assert set(BenchmarkConfig.model_fields) < set(Benchmark.__dataclass_fields__)
+def test_every_default_is_that_of_the_record_but_for_the_series() -> None:
+    how = measurement({}, None)
+    assert how.benchmark == Benchmark(series="nominal")
+    assert how.settings == RuntimeSettings()
+    assert how.benchmark == ExperimentRequest(model="m", devices=()).benchmark
+    own = {"as_deployed", "batch_sizes"}
+    assert set(BenchmarkConfig.model_fields) - own < set(Benchmark.__dataclass_fields__)
+    assert set(RuntimeConfig.model_fields) == set(RuntimeSettings.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +58,13 @@ def test_every_default_is_that_of_the_record() -> None:
         ),
         (_HEAD + "[benchmark]\nmedian_half_width = 2.0", "benchmark.median_half_width is 2.0"),
         (_HEAD + "[devices.pi]\nadress = 'local'", "devices.pi"),
+        (_HEAD + "[benchmark]\nsustaind = '20m'", "unknown key benchmark.sustaind; allowed are rounds"),
+        (_HEAD + "[benchmark]\nsustaind = '20m'", "Nearest is sustained."),
+        (_HEAD + "[benchmark]\nsustained = 'long'", "benchmark.sustained_s is 'long', it should be seconds"),
+        (_HEAD + "[benchmark]\nsettle = 1\nsettle_s_max = 2", "benchmark names settle_s_max twice"),
+        (_HEAD + "[benchmark]\narrival = 'often'", "benchmark.arrival is 'often'"),
+        (_HEAD + "[runtime]\nprovidrs = []", "Nearest is provider"),
+        (_HEAD + "[runtime]\nprecision = 'int4'", "runtime.inference_precision is 'int4'"),
         (_HEAD + "[experiment", "edgeloop.toml is not TOML"),
     ],
 )
@@ -82,7 +96,17 @@ def test_a_device_of_an_unknown_form_is_refused_when_named(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("1h30m", 5400), (" 2m5s ", 125)]
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("10m", 600),
+        ("20m", 1200),
+        ("250ms", 0.25),
+        ("1s500ms", 1.5),
+        ("1.5h", 5400),
+        ("1h30m", 5400),
+        (" 2m5s ", 125),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration_s(text) == seconds

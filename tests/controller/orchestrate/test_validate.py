@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from edgeloop.orchestrate.validate import validate
 from edgeloop_foundation.errors import InvalidInputError
 
+from tests.controller.report import factory_load
 from tests.controller.report.factory import experiment
 
 
@@ -71,3 +73,28 @@ def test_a_candidate_that_failed_on_the_device_fails_with_its_reason() -> None:
 def test_what_it_does_not_understand_is_refused(thresholds: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidInputError, match=words):
         validate(experiment(), thresholds)
+
+
+def test_a_run_with_a_disqualifying_anomaly_satisfies_no_gate_and_says_why() -> None:
+    rule = {"require": ["latency_p95 < 1s", "size < 1GB"], "candidate": "dynamic int8"}
+    found = {g.name: g for g in validate(factory_load.experiment(), rule) if "this-machine" in g.name}
+    latency = found["this-machine: latency_p95 < 1s"]
+    assert not latency.passed
+    assert "foreign load in round 3" in latency.reason
+    assert not found["this-machine: parity of dynamic int8"].passed
+    assert found["this-machine: size < 1GB"].passed, "size is of the host"
+
+
+def test_sustained_figures_can_be_gates() -> None:
+    rule = {"require": ["sustained_ratio < 1.5", "sustained_ratio < 1.2"], "candidate": "original"}
+    found = {g.name: g.passed for g in validate(factory_load.experiment(), rule)}
+    assert found["this-machine: sustained_ratio < 1.5"]
+    assert not found["this-machine: sustained_ratio < 1.2"]
+
+
+def test_an_experiment_of_two_series_is_refused() -> None:
+    whole = factory_load.experiment()
+    other = experiment().devices[0]
+    mixed = replace(whole, devices=(whole.devices[0], replace(other, runs=other.runs)))
+    with pytest.raises(InvalidInputError, match="never mixed"):
+        validate(mixed, {})

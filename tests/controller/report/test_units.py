@@ -20,7 +20,7 @@ from edgeloop_protocol.types.measurement import Estimate
         (0.0866, "J", "86.6 mJ"),
         (0.98741, "ratio", "98.74 %"),
         (-0.0002, "ratio", "-0.02 %"),
-        (46.02, "celsius", "46.0 celsius"),
+        (46.02, "celsius", "46.0 °C"),
         (None, "s", "–"),
     ],
 )

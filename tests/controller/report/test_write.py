@@ -176,7 +176,7 @@ def test_hostile_names_stay_in_their_markdown_cell(hostile: ExperimentResult) ->
     assert len(tables) == sum(
         line.startswith("| ") for line in render(factory.experiment(), "markdown").splitlines()
     )
-    heads = [line for line in tables if "candidate | source | standing" in line]
+    heads = [line for line in tables if "candidate | source | series | standing" in line]
     width = heads[0].count("|")
     row = next(line for line in tables if "alert" in line and "chosen" in line)
     assert len(re.findall(r"(?<!\\)\|", row)) == width

@@ -31,6 +31,18 @@ seed = 0
 [benchmark]
 rounds = 5               # fresh processes per trial
 sample_count_min = 64    # 64 allow a p90, 130 a p95, 662 a p99
+as_deployed = false      # true measures a device as it is, a series of its own; false refuses one that is not fit
+# settle = "30s"           # longest wait for the device to become fit
+# sustained = "20m"        # one long run per trial: what heat does
+# rate = [20, 50, 100]     # requests per second, up to the knee
+# batch_sizes = [1, 4, 8]  # throughput at each of them
+
+[runtime]
+runtime = "onnxruntime"  # or a list: measured side by side
+# providers = ["XnnpackExecutionProvider"]
+# require_provider = true
+# affinity = [0, 1]
+# threads = 2
 
 [devices]
 pi = "sim:raspberry_pi_5"

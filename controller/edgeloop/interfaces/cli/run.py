@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from edgeloop_foundation.errors import InvalidInputError
 
-from edgeloop.interfaces.cli.session import (
-    Session,
-    json_option,
-    on_option,
-    seed_option,
-    state_option,
-    threads_option,
-)
+from edgeloop.interfaces.cli.measuring import UNFIT, MeasuringCommand, measuring
+from edgeloop.interfaces.cli.session import Session, json_option, on_option, state_option
 
 if TYPE_CHECKING:
-    from edgeloop.domain.experiment import ExperimentRequest
+    from edgeloop.domain.experiment import DeviceResult, ExperimentRequest
     from edgeloop.domain.recipe import Recipe
 
 __all__ = ["run"]
 
 
-@click.command()
+@click.command(cls=MeasuringCommand)
 @click.argument("model", required=False)
 @click.option("--data", help="Data; see the README for the forms. Without labels the job is parity-only.")
 @on_option
 @click.option("--require", multiple=True, metavar="EXPR", help="'latency_p95 < 30ms'; repeatable.")
 @click.option("--prefer", metavar="QUANTITY", help="'size', or weights: 'latency_p50:2,size:1'.")
 @click.option("--recipes", type=click.Path(path_type=Path), help="YAML file; default: proposed.")
-@seed_option
 @click.option("--budget", metavar="TIME", help="Time for the whole experiment, for example 10m.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with expected minutes and stop.")
 @click.option("--report", type=click.Path(path_type=Path), help="Directory for the report.")
 @state_option
-@threads_option
 @json_option
+@measuring
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -48,19 +41,18 @@ def run(
     require: tuple[str, ...],
     prefer: str | None,
     recipes: Path | None,
-    seed: int | None,
     budget: str | None,
     dry_run: bool,
     report: Path | None,
     state: tuple[str, ...],
-    threads: int | None,
     as_json: bool,
+    words: Mapping[str, Any],
 ) -> None:
     """Compress MODEL, measure every candidate on every device, prove parity there, choose a strategy."""
     from edgeloop.interfaces import present
 
     session: Session = ctx.obj
-    request = _request(session, model, data, on, require, prefer, recipes, seed, budget, state, threads)
+    request = _request(session, model, data, on, require, prefer, recipes, budget, state, words)
     if dry_run:
         with session.verbs() as verbs:
             plan = verbs.plan(request)
@@ -76,8 +68,19 @@ def run(
         with session.verbs() as verbs:
             page = verbs.write_report(result, directory)
         click.echo(f"report: {page}", err=True)
-    if any(device.error for device in result.devices):
+    refused = any(_refused(device) for device in result.devices)
+    if refused:
+        click.echo(UNFIT, err=True)
+    if refused or any(device.error for device in result.devices):
         ctx.exit(3)
+
+
+def _refused(device: DeviceResult) -> bool:
+    """Return whether a device measured nothing because it was not fit."""
+    from edgeloop_protocol.types.run import Outcome
+
+    outcomes = {run.outcome for run in device.runs}
+    return outcomes == {Outcome.GATE_REFUSED}
 
 
 def _request(
@@ -88,15 +91,12 @@ def _request(
     require: Sequence[str],
     prefer: str | None,
     recipes: Path | None,
-    seed: int | None,
     budget: str | None,
     state: Sequence[str],
-    threads: int | None,
+    words: Mapping[str, Any],
 ) -> ExperimentRequest:
-    from edgeloop_protocol.types.trial import RuntimeSettings
-
     from edgeloop.domain.experiment import ExperimentRequest
-    from edgeloop.interfaces.config import BenchmarkConfig, ExperimentConfig
+    from edgeloop.interfaces.config import ExperimentConfig
     from edgeloop.interfaces.options import parse_duration_s, parse_state
 
     config = session.config()
@@ -107,6 +107,8 @@ def _request(
             "no model is named.", next_step="Usage: edgeloop run MODEL --data DATA --on local"
         )
     recipe_file = recipes or (Path(default.recipes) if default.recipes else None)
+    how = session.measurement(words)
+    seed = words["seed"]
     limit = budget if budget is not None else default.budget
     return ExperimentRequest(
         model=chosen_model,
@@ -115,11 +117,13 @@ def _request(
         require=tuple(require or default.require),
         prefer=prefer or default.prefer,
         recipes=_recipes(recipe_file),
-        settings=RuntimeSettings(intra_op_threads=threads or default.threads),
-        benchmark=(config.benchmark if config else BenchmarkConfig()).benchmark(),
+        settings=how.settings,
+        benchmark=how.benchmark,
         state=parse_state(state or default.state),
         seed=default.seed if seed is None else seed,
         budget_s=parse_duration_s(limit) if limit else None,
+        variants=how.variants,
+        sweep=how.sweep,
     )
 
 

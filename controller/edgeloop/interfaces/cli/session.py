@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeloop.domain.device import DeviceSpec
     from edgeloop.interfaces.api import Edgeloop
     from edgeloop.interfaces.config import Config
+    from edgeloop.interfaces.settings import Measurement
 
 __all__ = ["Session", "json_option", "on_option", "seed_option", "state_option", "threads_option"]
 
@@ -50,6 +51,16 @@ class Session:
 
         config = self.config()
         return parse_devices(words or (config.experiment.on if config else ()), config)
+
+    def measurement(self, words: Mapping[str, Any]) -> Measurement:
+        """Return how to measure, from the options of a measuring verb and the configuration.
+
+        Raises:
+            InvalidInputError: a word cannot be read, or two of them do not go together.
+        """
+        from edgeloop.interfaces.settings import measurement
+
+        return measurement(words, self.config())
 
     @contextlib.contextmanager
     def verbs(self) -> Iterator[Edgeloop]:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from edgeloop_foundation.errors import InvalidInputError
 
-from edgeloop.interfaces.cli.session import (
-    Session,
-    json_option,
-    on_option,
-    seed_option,
-    state_option,
-    threads_option,
-)
+from edgeloop.interfaces.cli.measuring import UNFIT, MeasuringCommand, measuring, refuse_sweep
+from edgeloop.interfaces.cli.session import Session, json_option, on_option, seed_option, state_option
 
 if TYPE_CHECKING:
     from edgeloop_protocol.types.artifact import StateBinding
-    from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
     from edgeloop.domain.candidate import Candidate
     from edgeloop.domain.experiment import DeviceResult
@@ -29,45 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze", "bench", "compress", "parity"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _data_option = click.option("--data", default="", help="Data for calibration, golden inputs and judgement.")
-
-
-def _measuring(command: F) -> F:
-    """Add the options that every measuring verb has."""
-    for option in (
-        json_option,
-        threads_option,
-        seed_option,
-        click.option("--samples", type=click.IntRange(min=1), help="Least samples; 662 allow a p99."),
-        click.option("--batch-size", type=click.IntRange(min=1), help="Items per inference."),
-        click.option("--rounds", type=click.IntRange(min=1), help="Fresh processes per trial."),
-        on_option,
-        _data_option,
-    ):
-        command = option(command)
-    return command
-
-
-def _how(
-    session: Session,
-    rounds: int | None,
-    batch_size: int | None,
-    samples: int | None,
-    seed: int | None,
-    threads: int | None,
-) -> tuple[Benchmark, RuntimeSettings]:
-    from dataclasses import replace
-
-    from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
-
-    config = session.config()
-    benchmark = config.benchmark.benchmark() if config else Benchmark()
-    given = {"rounds": rounds, "batch_size": batch_size, "sample_count_min": samples, "seed": seed}
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    configured = config.experiment.threads if config else 1
-    return replace(benchmark, **changes), RuntimeSettings(intra_op_threads=threads or configured)
 
 
 def _finish(
@@ -91,6 +46,8 @@ def _finish(
         for run in runs:
             if run.failure_reason:
                 click.echo(f"{run.device_name}: {run.trial.label}: {run.failure_reason}", err=True)
+        if any(run.outcome is Outcome.GATE_REFUSED for run in runs):
+            click.echo(UNFIT, err=True)
         ctx.exit(3)
 
 
@@ -155,58 +112,65 @@ def _attempt(
         return error
 
 
-@click.command()
+@click.command(cls=MeasuringCommand)
 @click.argument("model")
-@_measuring
+@_data_option
+@on_option
 @state_option
+@json_option
+@measuring
 @click.pass_context
 def bench(
     ctx: click.Context,
     model: str,
     data: str,
     on: tuple[str, ...],
-    rounds: int | None,
-    batch_size: int | None,
-    samples: int | None,
-    seed: int | None,
-    threads: int | None,
     state: tuple[str, ...],
     as_json: bool,
+    words: Mapping[str, Any],
 ) -> None:
     """Benchmark MODEL, a file or the digest of a kept artifact, on devices."""
     from edgeloop.interfaces.options import parse_state
 
     session: Session = ctx.obj
     devices, bindings = session.devices(on), parse_state(state)
-    benchmark, settings = _how(session, rounds, batch_size, samples, seed, threads)
+    how = session.measurement(words)
     with session.verbs() as verbs:
-        results = verbs.bench(model, devices, benchmark, settings, data=data, state=bindings)
+        results = verbs.bench(
+            model,
+            devices,
+            how.benchmark,
+            how.settings,
+            data=data,
+            state=bindings,
+            variants=how.variants,
+            sweep=how.sweep,
+        )
     _finish(ctx, results, as_json)
 
 
-@click.command()
+@click.command(cls=MeasuringCommand)
 @click.argument("model")
-@_measuring
+@_data_option
+@on_option
 @state_option
 @click.option(
     "--explain/--no-explain",
     default=True,
     help="On a failure find the first diverging node on the device (default: yes).",
 )
+@json_option
+@measuring
 @click.pass_context
 def parity(
     ctx: click.Context,
     model: str,
     data: str,
     on: tuple[str, ...],
-    rounds: int | None,
-    batch_size: int | None,
-    samples: int | None,
-    seed: int | None,
-    threads: int | None,
     state: tuple[str, ...],
     as_json: bool,
     explain: bool,
+    words: Mapping[str, Any],
 ) -> None:
     """Check on devices that the outputs of MODEL agree with the host's; exit 1 unless they all do."""
     from edgeloop_protocol.types.run import Verdict
@@ -216,9 +180,12 @@ def parity(
 
     session: Session = ctx.obj
     devices, bindings = session.devices(on), parse_state(state)
-    benchmark, settings = _how(session, rounds, batch_size, samples, seed, threads)
+    how = session.measurement(words)
+    refuse_sweep(how, "parity")
     with session.verbs() as verbs:
-        results = verbs.parity(model, devices, benchmark, settings, data=data, state=bindings)
+        results = verbs.parity(
+            model, devices, how.benchmark, how.settings, data=data, state=bindings, variants=how.variants
+        )
         explained = verbs.explain_parity(results) if explain else ()
     _finish(ctx, results, as_json, extra={"divergences": divergence_rows(explained)})
     if not as_json:

@@ -12,6 +12,7 @@ from edgeloop_protocol.types.trial import SERIES, Benchmark
 
 from edgeloop.interfaces.config import CONFIG_NAME, Config, load_config
 from edgeloop.interfaces.options import parse_duration_s
+from edgeloop.interfaces.settings import measurement
 
 __all__ = ["GateOptions", "read_configuration"]
 
@@ -41,15 +42,15 @@ class GateOptions:
             return str(config.getoption(name) or config.getini(name) or default)
 
         root = config.rootpath
-        series = text("edgeloop_series", Benchmark().series)
-        if series not in SERIES:
-            raise InvalidInputError(f"edgeloop_series is {' or '.join(SERIES)}, not {series!r}.")
         given = read_configuration(root)
-        benchmark = given.benchmark.benchmark() if given else Benchmark()
-        changes = {"series": series, "seed": _number("edgeloop_seed", text("edgeloop_seed", "0"))}
-        for name, field in (("edgeloop_rounds", "rounds"), ("edgeloop_samples", "sample_count_min")):
+        words: dict[str, object] = {"seed": _number("edgeloop_seed", text("edgeloop_seed", "0"))}
+        if series := text("edgeloop_series", ""):
+            if series not in SERIES:
+                raise InvalidInputError(f"edgeloop_series is {' or '.join(SERIES)}, not {series!r}.")
+            words["as_deployed"] = series == "as_deployed"
+        for name, word in (("edgeloop_rounds", "rounds"), ("edgeloop_samples", "samples")):
             if value := text(name, ""):
-                changes[field] = _number(name, value)
+                words[word] = _number(name, value)
         allow = config.getoption("edgeloop_allow_predicted") or config.getini("edgeloop_allow_predicted")
         return cls(
             home=root / text("edgeloop_home", os.environ.get("EDGELOOP_HOME", "") or ".edgeloop"),
@@ -58,7 +59,7 @@ class GateOptions:
             update_baseline=bool(config.getoption("edgeloop_update_baseline")),
             allow_predicted=bool(allow),
             lease_wait_s=parse_duration_s(text("edgeloop_lease_wait", "10m")),
-            benchmark=_changed(benchmark, changes),
+            benchmark=measurement(words, given).benchmark,
             threads=given.experiment.threads if given else 1,
         )
 
@@ -74,12 +75,3 @@ def _number(name: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise InvalidInputError(f"{name} is a whole number, not {text!r}.") from None
-
-
-def _changed(benchmark: Benchmark, changes: dict[str, object]) -> Benchmark:
-    from dataclasses import replace
-
-    try:
-        return replace(benchmark, **changes)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise InvalidInputError(f"the benchmark cannot be used: {error}.") from error

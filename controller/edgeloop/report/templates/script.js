@@ -28,8 +28,9 @@
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
     };
     const own = { ...spec.layout };
-    own.xaxis = { ...axis, ...own.xaxis, title: { ...axis.title, ...(own.xaxis || {}).title } };
-    own.yaxis = { ...axis, ...own.yaxis, title: { ...axis.title, ...(own.yaxis || {}).title } };
+    for (const name of new Set(["xaxis", "yaxis", ...Object.keys(own).filter((key) => /^[xy]axis\d*$/.test(key))])) {
+      own[name] = { ...axis, ...own[name], title: { ...axis.title, ...(own[name] || {}).title } };
+    }
     return resolve({ ...base, ...own }, style);
   }
 
