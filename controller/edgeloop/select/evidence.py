@@ -351,8 +351,9 @@ def _ratio_of_ends(quantity: str, original: Estimate, candidate: Estimate) -> Es
         return Estimate(value=value, sample_count=count)
     return Estimate(
         value=value,
-        low=original.low / candidate.high,
-        high=original.high / candidate.low,
+        # The ends of exact figures meet; their quotients may miss each other by a rounding.
+        low=min(value, original.low / candidate.high),
+        high=max(value, original.high / candidate.low),
         confidence=original.confidence,
         sample_count=count,
     )

@@ -16,7 +16,7 @@ from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.nodes import placement_from_profile
 from edgeloop_agent.runner.onnxruntime_errors import explain
 from edgeloop_agent.runner.runtimes.base import Execute, LoadedModel, Runtime
-from edgeloop_agent.runner.runtimes.common import installed_version, pin, refuse
+from edgeloop_agent.runner.runtime_settings import installed_version, pin, refuse
 
 __all__ = ["OnnxRuntime"]
 
