@@ -52,7 +52,8 @@ async def test_an_endless_loop_is_killed_at_its_deadline(bench: Any, workshop: A
     data = make_model([helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)], [X], [Y], true)
     run, elapsed = await outcome_of(bench, workshop.hostile(data), runner_deadline_s=2.0)
     assert (run.outcome, run.failure_kind) == (Outcome.TIMEOUT, FailureKind.DEADLINE)
-    assert 2.0 <= elapsed < 3.0
+    # The look at the device before the job and its clock probe are in it, beside the deadline of two seconds.
+    assert 2.0 <= elapsed < 3.5
 
 
 @pytest.mark.parametrize(
