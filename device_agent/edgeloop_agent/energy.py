@@ -51,8 +51,7 @@ class EnergyMeter:
         sensors = [s for s in (await board.facts()).sensors if s.quantity in ("energy", "power")]
         usable = sorted((s for s in sensors if not s.reason), key=_rank)
         if not usable:
-            why = "; ".join(f"{s.name}: {s.reason}" for s in sensors) or "it has none"
-            return cls(board, None, f"no power sensor can be read on this board ({why})")
+            return cls(board, None, f"no power sensor can be read on this board ({_why_none(sensors)})")
         meter = cls(board, usable[0], "")
         await meter._measure_idle(usable[0])
         return meter
@@ -123,6 +122,13 @@ class EnergyMeter:
             self._busy_ns.append((self._begin_ns, end_ns))
         self._interval_s = sampled.interval_s
         self._samples.extend(sampled.samples[: max(0, _TRACE_SAMPLES_MAX - len(self._samples))])
+
+
+def _why_none(sensors: Sequence[SensorFacts]) -> str:
+    """Return the reasons of those that are there and cannot be read, and the names of those that are not."""
+    absent = [s.name for s in sensors if s.reason.startswith("absent")]
+    told = [f"{s.name}: {s.reason}" for s in sensors if s.name not in absent]
+    return "; ".join([*told, *([f"absent: {', '.join(absent)}"] if absent else [])]) or "it has none"
 
 
 def _span(sensor: SensorFacts, sampled: Sampled, inference_count: int) -> EnergySpan | None:

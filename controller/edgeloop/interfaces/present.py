@@ -52,6 +52,16 @@ _SHOWN = (
 )
 """Quantities of a measurement, in the order of the columns."""
 
+_SURROUNDINGS = (
+    "Load and steady phase",
+    "Steady state and modes",
+    "Memory of the runner",
+    "Energy",
+    "Placement",
+    "Preflight",
+)
+"""Tables that an experiment of many candidates leaves to its report."""
+
 _ELSEWHERE = ("Where each number comes from",)
 """Tables for the report; a terminal has --json."""
 
@@ -109,8 +119,14 @@ def _known(device: DeviceResult) -> list[str]:
     return [q for q in _SHOWN if any(e.value(q).value is not None for e in device.evidence)]
 
 
-def print_measurements(devices: Sequence[DeviceResult], *, gains: bool = False) -> None:
-    """Print what was measured on each device; with ``gains`` also how many times better than the first."""
+def print_measurements(devices: Sequence[DeviceResult], *, gains: bool = False, brief: bool = False) -> None:
+    """Print what was measured on each device.
+
+    Args:
+        devices: what came back.
+        gains: whether to print how many times better than the first each one is.
+        brief: leave what surrounds the figures to the report, but for what a reader must not miss.
+    """
     from edgeloop.report.cells import series_text
     from edgeloop.report.units import times
 
@@ -131,17 +147,17 @@ def print_measurements(devices: Sequence[DeviceResult], *, gains: bool = False) 
         for evidence in _on_the_device(device):
             for remark in _remarks(evidence, every_parity=not gains):
                 print_text(f"  {evidence.candidate}: {remark}")
-        _print_measured(device)
+        _print_measured(device, brief=brief)
 
 
-def _print_measured(device: DeviceResult) -> None:
+def _print_measured(device: DeviceResult, *, brief: bool) -> None:
     """Print what surrounds the figures: fitness, anomalies, load, memory, energy, placement."""
     from edgeloop.report.measurement import measurement_tables, remarks
 
     for remark in remarks(device):
         print_text(f"  {remark.text}")
     for table in measurement_tables(device):
-        if table.title in _ELSEWHERE:
+        if table.title in _ELSEWHERE or (brief and table.title in _SURROUNDINGS):
             continue
         rows = [[_said(cell) for cell in row] for row in table.rows]
         print_table(table.columns, rows, f"{device.device.name}: {table.title}")
@@ -176,7 +192,7 @@ def _remarks(evidence: Evidence, *, every_parity: bool) -> Iterable[str]:
 
 def print_result(result: ExperimentResult) -> None:
     """Print the strategy of every device with its reasons."""
-    print_measurements(result.devices, gains=True)
+    print_measurements(result.devices, gains=True, brief=True)
     rows = [
         [*_strategy_row(device.device.name, device.strategy, device.error), _series(device)]
         for device in result.devices
@@ -190,7 +206,9 @@ def print_result(result: ExperimentResult) -> None:
             print_text(f"  {candidate.state.value} {candidate.label}: {candidate.reason}")
     for skipped in result.skipped:
         print_text(f"  skipped {skipped.label}: {skipped.reason}")
-    print_text(f"experiment {result.experiment_id}")
+    print_text(
+        f"experiment {result.experiment_id}: its report holds memory, energy, placement and preflight too"
+    )
 
 
 def _series(device: DeviceResult) -> str:
