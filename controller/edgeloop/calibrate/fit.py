@@ -1,0 +1,193 @@
+"""Fits a profile to measured latencies: log-multipliers of its figures, drawn towards one.
+
+Maximum a posteriori in log space: squared log errors over ``NOISE``, plus squared log-multipliers over a prior width.
+The narrow prior is shrinkage for few points, the wide one is least squares for many; which of the two is taken is
+decided by the error on points that were left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeloop_profiles.predict import predict_latency
+from edgeloop_profiles.profile import Profile
+from edgeloop_protocol.types.artifact import Kernel
+
+from edgeloop.calibrate.scale import parameters, scaled
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Fit", "Observation", "fit", "predicted_s"]
+
+_NOISE = 0.06
+"""Relative error that one measured latency may have beside the model's: two good runtimes on one board differ by
+15 %, a repeated measurement by 1 to 3 %."""
+
+_PRIORS = {"shrinkage": 0.4, "least squares": 1.5}
+"""Prior standard deviation of a log-multiplier."""
+
+_STEP = 1e-3
+_ITERATIONS = 25
+_SETTLED = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One model's latency on the device."""
+
+    #: Name for people.
+    model: str
+    #: Family of architectures; what a fit is held out by.
+    family: str
+    #: Lowered graph at batch 1.
+    kernels: tuple[Kernel, ...]
+    #: Threads within one operator.
+    threads: int
+    #: Items per inference.
+    batch_size: int = 1
+    #: Median latency.
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A fitted profile and how far it can be trusted."""
+
+    #: The fitted profile.
+    profile: Profile
+    #: "shrinkage" or "least squares".
+    method: str
+    #: Name and factor of everything that was multiplied; above 1 is slower than the profile started from.
+    factors: tuple[tuple[str, float], ...]
+    #: Log error (predicted over measured) of each observation when it was left out, in their order.
+    held_out_log_errors: tuple[float, ...]
+    #: The same with its whole family left out; empty when there is one family.
+    family_log_errors: tuple[float, ...]
+
+
+def predicted_s(profile: Profile, runtime: str, observation: Observation) -> float:
+    """Return the predicted median latency of an observation's model."""
+    return predict_latency(
+        profile,
+        observation.kernels,
+        threads=observation.threads,
+        batch_size=observation.batch_size,
+        runtime=runtime,
+    ).point_s
+
+
+def fit(profile: Profile, runtime: str, observations: Sequence[Observation]) -> Fit:
+    """Return the profile fitted to the observations, with errors on what was left out.
+
+    Args:
+        profile: where to start from; its figures are the prior.
+        runtime: name of the runtime that was measured.
+        observations: at least one.
+
+    Raises:
+        ValueError: no observations.
+        UnsupportedError: the profile lacks the runtime or a rate.
+    """
+    if not observations:
+        raise ValueError("a fit needs observations")
+    start = _Start(profile, runtime, observations)
+    errors = {name: start.leave_one_out(width) for name, width in _PRIORS.items()}
+    method = min(errors, key=lambda name: sum(abs(e) for e in errors[name]))
+    everything = list(range(len(observations)))
+    solution = start.solve(everything, _PRIORS[method])
+    factors = start.factors(solution)
+    return Fit(
+        profile=scaled(profile, runtime, factors),
+        method=method,
+        factors=tuple(sorted(factors.items())),
+        held_out_log_errors=errors[method],
+        family_log_errors=start.leave_family_out(_PRIORS[method]),
+    )
+
+
+class _Start:
+    """Observations and the profile they are explained from."""
+
+    def __init__(self, profile: Profile, runtime: str, observations: Sequence[Observation]) -> None:
+        import numpy as np
+
+        self._profile, self._runtime, self._observations = profile, runtime, observations
+        precisions = tuple(
+            sorted({kernel.precision for entry in observations for kernel in entry.kernels if kernel.macs})
+        )
+        self._names = parameters(precisions or ("fp32",))
+        self._target = np.log([entry.latency_s for entry in observations])
+
+    def factors(self, solution: NDArray[np.float64]) -> dict[str, float]:
+        return {name: math.exp(value) for name, value in zip(self._names, solution, strict=True)}
+
+    def _log_predictions(self, solution: NDArray[np.float64], chosen: Sequence[int]) -> NDArray[np.float64]:
+        import numpy as np
+
+        profile = scaled(self._profile, self._runtime, self.factors(solution))
+        return np.log([predicted_s(profile, self._runtime, self._observations[i]) for i in chosen])
+
+    def solve(self, chosen: Sequence[int], prior: float) -> NDArray[np.float64]:
+        """Return the log-multipliers by Gauss-Newton steps that are halved until they help."""
+        import numpy as np
+
+        theta = np.zeros(len(self._names))
+        values = self._log_predictions(theta, chosen)
+        for _ in range(_ITERATIONS):
+            jacobian = self._jacobian(theta, values, chosen)
+            residual = self._target[list(chosen)] - values
+            normal = jacobian.T @ jacobian / _NOISE**2 + np.eye(len(theta)) / prior**2
+            gradient = jacobian.T @ residual / _NOISE**2 - theta / prior**2
+            step = np.clip(np.linalg.solve(normal, gradient), -1.0, 1.0)
+            before = self._cost(theta, residual, prior)
+            for _ in range(8):
+                tried = self._log_predictions(theta + step, chosen)
+                if self._cost(theta + step, self._target[list(chosen)] - tried, prior) < before:
+                    break
+                step = step / 2
+            else:
+                break
+            theta, values = theta + step, tried
+            if float(np.abs(step).max()) < _SETTLED:
+                break
+        return theta
+
+    def _jacobian(
+        self, theta: NDArray[np.float64], values: NDArray[np.float64], chosen: Sequence[int]
+    ) -> NDArray[np.float64]:
+        import numpy as np
+
+        columns = []
+        for index in range(len(theta)):
+            moved = theta.copy()
+            moved[index] += _STEP
+            columns.append((self._log_predictions(moved, chosen) - values) / _STEP)
+        return np.stack(columns, axis=1)
+
+    @staticmethod
+    def _cost(theta: NDArray[np.float64], residual: NDArray[np.float64], prior: float) -> float:
+        return float((residual**2).sum() / _NOISE**2 + (theta**2).sum() / prior**2)
+
+    def _error(self, theta: NDArray[np.float64], index: int) -> float:
+        return float(self._log_predictions(theta, [index])[0] - self._target[index])
+
+    def leave_one_out(self, prior: float) -> tuple[float, ...]:
+        everything = range(len(self._observations))
+        return tuple(
+            self._error(self.solve([i for i in everything if i != left], prior), left) for left in everything
+        )
+
+    def leave_family_out(self, prior: float) -> tuple[float, ...]:
+        families = [entry.family for entry in self._observations]
+        if len(set(families)) < 2:
+            return ()
+        errors: dict[int, float] = {}
+        for family in sorted(set(families)):
+            theta = self.solve([i for i, name in enumerate(families) if name != family], prior)
+            errors |= {i: self._error(theta, i) for i, name in enumerate(families) if name == family}
+        return tuple(errors[i] for i in range(len(families)))

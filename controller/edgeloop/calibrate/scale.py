@@ -1,0 +1,79 @@
+"""A profile with some of its figures multiplied: what a fit is allowed to change, and nothing beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from edgeloop_profiles.profile import Profile, Rate, RuntimeModel
+
+__all__ = ["GROUPS", "parameters", "scaled"]
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "conv": ("conv",),
+    "conv1x1": ("conv1x1",),
+    "depthwise": ("depthwise",),
+    "product": ("gemm", "matmul", "recurrent"),
+    "bytewise": ("elementwise", "pool", "reduce", "resize", "layout", "quantize", "other"),
+}
+"""Kernel classes that share one multiplier: more could not be told apart by ten models."""
+
+_SHARED = ("bandwidth", "cache", "kernel_overhead", "inference_overhead", "beside")
+
+
+def parameters(precisions: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of everything that a fit may multiply, for models in these precisions."""
+    rates = tuple(f"{precision}/{group}" for precision in precisions for group in GROUPS)
+    return (*rates, *_SHARED)
+
+
+def scaled(profile: Profile, runtime: str, factors: Mapping[str, float]) -> Profile:
+    """Return the profile with rates and overheads of one runtime multiplied; a factor above 1 is slower.
+
+    Args:
+        profile: where to start from.
+        runtime: name of the runtime.
+        factors: names as ``parameters`` gives them; missing ones are 1.
+
+    Raises:
+        UnsupportedError: the profile does not know the runtime.
+    """
+    chosen = profile.runtime(runtime)
+    band, cache = factors.get("bandwidth", 1.0), factors.get("cache", 1.0)
+    changed = _runtime(chosen, factors)
+    return replace(
+        profile,
+        runtimes=tuple(changed if other is chosen else other for other in profile.runtimes),
+        bandwidth=replace(
+            profile.bandwidth,
+            one_core_bytes_per_s=profile.bandwidth.one_core_bytes_per_s / band,
+            all_cores_bytes_per_s=profile.bandwidth.all_cores_bytes_per_s / band,
+        ),
+        caches=replace(profile.caches, bytes_per_cycle=profile.caches.bytes_per_cycle / cache),
+    )
+
+
+def _runtime(model: RuntimeModel, factors: Mapping[str, float]) -> RuntimeModel:
+    per_kernel = factors.get("kernel_overhead", 1.0)
+    return replace(
+        model,
+        rates=tuple(_rate(rate, factors) for rate in model.rates),
+        overheads=replace(
+            model.overheads,
+            inference_s=model.overheads.inference_s * factors.get("inference_overhead", 1.0),
+            kernel_s=model.overheads.kernel_s * per_kernel,
+            split_s=model.overheads.split_s * per_kernel,
+        ),
+    )
+
+
+def _rate(rate: Rate, factors: Mapping[str, float]) -> Rate:
+    group = next(name for name, classes in GROUPS.items() if rate.kernel_classes[0] in classes)
+    slower = factors.get(f"{rate.precision}/{group}", 1.0)
+    return replace(
+        rate,
+        macs_per_cycle=None if rate.macs_per_cycle is None else rate.macs_per_cycle / slower,
+        bytes_per_cycle=None if rate.bytes_per_cycle is None else rate.bytes_per_cycle / slower,
+        macs_per_output=rate.macs_per_output * factors.get("beside", 1.0),
+        overhead_s=rate.overhead_s * factors.get("kernel_overhead", 1.0),
+    )
