@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from edgeloop_profiles.predict import FAMILY_GROUPS, group_of
 from edgeloop_profiles.profile import Profile, Rate, RuntimeModel
 
-__all__ = ["GROUPS", "parameters", "scaled"]
-
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "conv": ("conv",),
-    "conv1x1": ("conv1x1",),
-    "depthwise": ("depthwise",),
-    "product": ("gemm", "matmul", "recurrent"),
-    "bytewise": ("elementwise", "pool", "reduce", "resize", "layout", "quantize", "other"),
-}
-"""Kernel classes that share one multiplier: more could not be told apart by ten models."""
+__all__ = ["parameters", "scaled"]
 
 _SHARED = ("bandwidth", "cache", "kernel_overhead", "inference_overhead", "beside")
 
 
 def parameters(precisions: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of everything that a fit may multiply, for models in these precisions."""
-    rates = tuple(f"{precision}/{group}" for precision in precisions for group in GROUPS)
+    rates = tuple(f"{precision}/{group}" for precision in precisions for group in FAMILY_GROUPS)
     return (*rates, *_SHARED)
 
 
@@ -68,8 +60,7 @@ def _runtime(model: RuntimeModel, factors: Mapping[str, float]) -> RuntimeModel:
 
 
 def _rate(rate: Rate, factors: Mapping[str, float]) -> Rate:
-    group = next(name for name, classes in GROUPS.items() if rate.kernel_classes[0] in classes)
-    slower = factors.get(f"{rate.precision}/{group}", 1.0)
+    slower = factors.get(f"{rate.precision}/{group_of(rate.kernel_classes[0])}", 1.0)
     return replace(
         rate,
         macs_per_cycle=None if rate.macs_per_cycle is None else rate.macs_per_cycle / slower,
