@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeloop_profiles.predict import predict_latency
+from edgeloop_profiles.predict import Prediction, predict_latency
 from edgeloop_profiles.profile import Profile
 from edgeloop_protocol.types.artifact import Kernel
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Fit", "Observation", "fit", "predicted_s"]
+__all__ = ["Fit", "Observation", "fit", "predict"]
 
 _NOISE = 0.06
 """Relative error that one measured latency may have beside the model's: two good runtimes on one board differ by
@@ -31,8 +31,15 @@ _NOISE = 0.06
 _PRIORS = {"shrinkage": 0.4, "least squares": 1.5}
 """Prior standard deviation of a log-multiplier."""
 
+_KERNEL_NOISE = 0.25
+"""Relative error of one kernel's time: the profiler counts whole microseconds and neighbours share caches."""
+
+_KERNEL_MIN_S = 20e-6
+"""Shorter kernels are left to the whole model's time: a microsecond of rounding would be five percent of them."""
+
 _STEP = 1e-3
 _ITERATIONS = 25
+_HALVINGS = 8
 _SETTLED = 1e-4
 
 
@@ -52,6 +59,19 @@ class Observation:
     batch_size: int = 1
     #: Median latency.
     latency_s: float
+    #: Time of each kernel where it was measured, in the order of ``kernels``; empty when none was.
+    kernel_times_s: tuple[float | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.latency_s <= 0.0:
+            raise ValueError(f"the latency of {self.model} is above 0, not {self.latency_s}")
+        if self.kernel_times_s and len(self.kernel_times_s) != len(self.kernels):
+            raise ValueError(f"{self.model} has {len(self.kernels)} kernels, not {len(self.kernel_times_s)}")
+
+    @property
+    def timed_kernels(self) -> tuple[int, ...]:
+        """Return the places of the kernels whose own time is known well enough."""
+        return tuple(i for i, t in enumerate(self.kernel_times_s) if t is not None and t >= _KERNEL_MIN_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +90,15 @@ class Fit:
     family_log_errors: tuple[float, ...]
 
 
-def predicted_s(profile: Profile, runtime: str, observation: Observation) -> float:
-    """Return the predicted median latency of an observation's model."""
+def predict(profile: Profile, runtime: str, observation: Observation) -> Prediction:
+    """Return the prediction for an observation's model."""
     return predict_latency(
         profile,
         observation.kernels,
         threads=observation.threads,
         batch_size=observation.batch_size,
         runtime=runtime,
-    ).point_s
+    )
 
 
 def fit(profile: Profile, runtime: str, observations: Sequence[Observation]) -> Fit:
@@ -111,7 +131,11 @@ def fit(profile: Profile, runtime: str, observations: Sequence[Observation]) -> 
 
 
 class _Start:
-    """Observations and the profile they are explained from."""
+    """Observations and the profile they are explained from.
+
+    Each observation is one or more rows: the whole model, and each kernel whose own time is known. All kernels of a
+    model weigh about as much as the model itself, however many there are.
+    """
 
     def __init__(self, profile: Profile, runtime: str, observations: Sequence[Observation]) -> None:
         import numpy as np
@@ -120,39 +144,47 @@ class _Start:
         precisions = tuple(
             sorted({kernel.precision for entry in observations for kernel in entry.kernels if kernel.macs})
         )
-        self._names = parameters(precisions or ("fp32",))
-        self._target = np.log([entry.latency_s for entry in observations])
+        counts = {entry.threads for entry in observations}
+        threaded = 1 in counts and len(counts) > 1
+        self._names = parameters(precisions or ("fp32",), threaded=threaded)
+        self._targets = [np.log(_measured(entry)) for entry in observations]
+        self._weights = [_weights(entry) for entry in observations]
 
     def factors(self, solution: NDArray[np.float64]) -> dict[str, float]:
         return {name: math.exp(value) for name, value in zip(self._names, solution, strict=True)}
 
-    def _log_predictions(self, solution: NDArray[np.float64], chosen: Sequence[int]) -> NDArray[np.float64]:
+    def _rows(self, solution: NDArray[np.float64], chosen: Sequence[int]) -> NDArray[np.float64]:
+        """Return the predicted logarithms of all rows of the chosen observations."""
         import numpy as np
 
         profile = scaled(self._profile, self._runtime, self.factors(solution))
-        return np.log([predicted_s(profile, self._runtime, self._observations[i]) for i in chosen])
+        return np.concatenate(
+            [np.log(_computed(profile, self._runtime, self._observations[i])) for i in chosen]
+        )
 
     def solve(self, chosen: Sequence[int], prior: float) -> NDArray[np.float64]:
         """Return the log-multipliers by Gauss-Newton steps that are halved until they help."""
         import numpy as np
 
+        target = np.concatenate([self._targets[i] for i in chosen])
+        weights = np.concatenate([self._weights[i] for i in chosen])
         theta = np.zeros(len(self._names))
-        values = self._log_predictions(theta, chosen)
+        values = self._rows(theta, chosen)
+        cost = _cost(theta, (target - values) * weights, prior)
         for _ in range(_ITERATIONS):
-            jacobian = self._jacobian(theta, values, chosen)
-            residual = self._target[list(chosen)] - values
-            normal = jacobian.T @ jacobian / _NOISE**2 + np.eye(len(theta)) / prior**2
-            gradient = jacobian.T @ residual / _NOISE**2 - theta / prior**2
-            step = np.clip(np.linalg.solve(normal, gradient), -1.0, 1.0)
-            before = self._cost(theta, residual, prior)
-            for _ in range(8):
-                tried = self._log_predictions(theta + step, chosen)
-                if self._cost(theta + step, self._target[list(chosen)] - tried, prior) < before:
+            jacobian = self._jacobian(theta, values, chosen) * weights[:, None]
+            residual = (target - values) * weights
+            normal = jacobian.T @ jacobian + np.eye(len(theta)) / prior**2
+            step = np.clip(np.linalg.solve(normal, jacobian.T @ residual - theta / prior**2), -1.0, 1.0)
+            for _ in range(_HALVINGS):
+                tried = self._rows(theta + step, chosen)
+                new_cost = _cost(theta + step, (target - tried) * weights, prior)
+                if new_cost < cost:
                     break
                 step = step / 2
             else:
                 break
-            theta, values = theta + step, tried
+            theta, values, cost = theta + step, tried, new_cost
             if float(np.abs(step).max()) < _SETTLED:
                 break
         return theta
@@ -166,20 +198,17 @@ class _Start:
         for index in range(len(theta)):
             moved = theta.copy()
             moved[index] += _STEP
-            columns.append((self._log_predictions(moved, chosen) - values) / _STEP)
+            columns.append((self._rows(moved, chosen) - values) / _STEP)
         return np.stack(columns, axis=1)
 
-    @staticmethod
-    def _cost(theta: NDArray[np.float64], residual: NDArray[np.float64], prior: float) -> float:
-        return float((residual**2).sum() / _NOISE**2 + (theta**2).sum() / prior**2)
-
-    def _error(self, theta: NDArray[np.float64], index: int) -> float:
-        return float(self._log_predictions(theta, [index])[0] - self._target[index])
+    def error(self, theta: NDArray[np.float64], index: int) -> float:
+        """Return the log error of a whole model: predicted over measured."""
+        return float(self._rows(theta, [index])[0] - self._targets[index][0])
 
     def leave_one_out(self, prior: float) -> tuple[float, ...]:
         everything = range(len(self._observations))
         return tuple(
-            self._error(self.solve([i for i in everything if i != left], prior), left) for left in everything
+            self.error(self.solve([i for i in everything if i != left], prior), left) for left in everything
         )
 
     def leave_family_out(self, prior: float) -> tuple[float, ...]:
@@ -189,5 +218,26 @@ class _Start:
         errors: dict[int, float] = {}
         for family in sorted(set(families)):
             theta = self.solve([i for i, name in enumerate(families) if name != family], prior)
-            errors |= {i: self._error(theta, i) for i, name in enumerate(families) if name == family}
+            errors |= {i: self.error(theta, i) for i, name in enumerate(families) if name == family}
         return tuple(errors[i] for i in range(len(families)))
+
+
+def _measured(entry: Observation) -> list[float]:
+    return [entry.latency_s, *(entry.kernel_times_s[i] or 0.0 for i in entry.timed_kernels)]
+
+
+def _computed(profile: Profile, runtime: str, entry: Observation) -> list[float]:
+    found = predict(profile, runtime, entry)
+    return [found.point_s, *(found.kernels[i].time_s for i in entry.timed_kernels)]
+
+
+def _weights(entry: Observation) -> NDArray[np.float64]:
+    import numpy as np
+
+    count = len(entry.timed_kernels)
+    kernels = [1.0 / (_KERNEL_NOISE * math.sqrt(count))] * count
+    return np.array([1.0 / _NOISE, *kernels])
+
+
+def _cost(theta: NDArray[np.float64], weighted: NDArray[np.float64], prior: float) -> float:
+    return float((weighted**2).sum() + (theta**2).sum() / prior**2)

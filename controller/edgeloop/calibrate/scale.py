@@ -11,12 +11,19 @@ from edgeloop_profiles.profile import Profile, Rate, RuntimeModel
 __all__ = ["parameters", "scaled"]
 
 _SHARED = ("bandwidth", "cache", "kernel_overhead", "inference_overhead", "beside")
+_THREADS = "threads"
 
 
-def parameters(precisions: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of everything that a fit may multiply, for models in these precisions."""
+def parameters(precisions: tuple[str, ...], *, threaded: bool) -> tuple[str, ...]:
+    """Return the names of everything that a fit may multiply.
+
+    Args:
+        precisions: of the models that were measured.
+        threaded: whether some were measured with several threads and some with one; else the speed-up of threads
+            could not be told from the rates.
+    """
     rates = tuple(f"{precision}/{group}" for precision in precisions for group in FAMILY_GROUPS)
-    return (*rates, *_SHARED)
+    return (*rates, *_SHARED, *((_THREADS,) if threaded else ()))
 
 
 def scaled(profile: Profile, runtime: str, factors: Mapping[str, float]) -> Profile:
@@ -49,6 +56,7 @@ def _runtime(model: RuntimeModel, factors: Mapping[str, float]) -> RuntimeModel:
     per_kernel = factors.get("kernel_overhead", 1.0)
     return replace(
         model,
+        threads=replace(model.threads, speedup=_speedup(model.threads.speedup, factors.get(_THREADS, 1.0))),
         rates=tuple(_rate(rate, factors) for rate in model.rates),
         overheads=replace(
             model.overheads,
@@ -57,6 +65,15 @@ def _runtime(model: RuntimeModel, factors: Mapping[str, float]) -> RuntimeModel:
             split_s=model.overheads.split_s * per_kernel,
         ),
     )
+
+
+def _speedup(curve: tuple[float, ...], factor: float) -> tuple[float, ...]:
+    """Return the curve with what each further thread brings divided by the factor; never above the thread count."""
+    found, last = [], 1.0
+    for count, value in enumerate(curve, start=1):
+        last = max(last, min(float(count), 1.0 + (value - 1.0) / factor))
+        found.append(last)
+    return tuple(found)
 
 
 def _rate(rate: Rate, factors: Mapping[str, float]) -> Rate:
