@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Fit", "Observation", "fit", "predict"]
+__all__ = ["OBSERVATIONS_MIN", "Fit", "Observation", "fit", "predict"]
+
+OBSERVATIONS_MIN = 3
+"""One is left out at a time; what is left has to say something about rates and about overheads."""
 
 _NOISE = 0.06
 """Relative error that one measured latency may have beside the model's: two good runtimes on one board differ by
@@ -107,14 +110,14 @@ def fit(profile: Profile, runtime: str, observations: Sequence[Observation]) -> 
     Args:
         profile: where to start from; its figures are the prior.
         runtime: name of the runtime that was measured.
-        observations: at least one.
+        observations: at least ``OBSERVATIONS_MIN``.
 
     Raises:
-        ValueError: no observations.
+        ValueError: too few observations to leave any out.
         UnsupportedError: the profile lacks the runtime or a rate.
     """
-    if not observations:
-        raise ValueError("a fit needs observations")
+    if len(observations) < OBSERVATIONS_MIN:
+        raise ValueError(f"a fit needs {OBSERVATIONS_MIN} observations, there are {len(observations)}")
     start = _Start(profile, runtime, observations)
     errors = {name: start.leave_one_out(width) for name, width in _PRIORS.items()}
     method = min(errors, key=lambda name: sum(abs(e) for e in errors[name]))
@@ -235,7 +238,7 @@ def _weights(entry: Observation) -> NDArray[np.float64]:
     import numpy as np
 
     count = len(entry.timed_kernels)
-    kernels = [1.0 / (_KERNEL_NOISE * math.sqrt(count))] * count
+    kernels = [1.0 / (_KERNEL_NOISE * math.sqrt(max(count, 1)))] * count
     return np.array([1.0 / _NOISE, *kernels])
 
 

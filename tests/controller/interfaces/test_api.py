@@ -42,7 +42,7 @@ def test_every_verb_is_a_method() -> None:
     methods = {name for name, _ in inspect.getmembers(api.Edgeloop, inspect.isfunction) if name[0] != "_"}
     other_names = {
         "artifact": {"artifacts", "get_artifact"},
-        "device": {"facts", "doctor", "probe"},
+        "device": {"facts", "doctor", "probe", "calibrate"},
         "init": set(),
     }
     for verb in _VERBS:
@@ -51,6 +51,7 @@ def test_every_verb_is_a_method() -> None:
         "analyze",
         "artifacts",
         "bench",
+        "calibrate",
         "compare",
         "compress",
         "doctor",
