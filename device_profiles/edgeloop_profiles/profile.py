@@ -21,6 +21,8 @@ from edgeloop_profiles.bounds import (
 __all__ = [
     "Bandwidth",
     "Caches",
+    "CalibratedFamily",
+    "Calibration",
     "Figures",
     "Interval",
     "Loading",
@@ -74,7 +76,7 @@ Encoding = Annotated[str, Choice(("U8S8", "S8S8", "U8U8", "S8U8"))]
 class Figures:
     """A group of figures of one provenance."""
 
-    #: "datasheet", "literature" (measured by somebody and published) or "assumed".
+    #: "datasheet", "literature" (measured by somebody and published), "assumed", or "fitted" to measurements of ours.
     kind: Kind
     #: Where the figures were read, or what the assumption rests on.
     source: Text
@@ -402,6 +404,48 @@ class Tails(Figures):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CalibratedFamily:
+    """One family of models that a profile was fitted to."""
+
+    #: Name for people.
+    name: Text
+    #: Share of the predicted time by group of kernel classes, in the order of ``FAMILY_GROUPS``.
+    shares: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration(Figures):
+    """What the figures of one runtime were fitted to, and how well they did on what was left out."""
+
+    #: Runtime that was measured.
+    runtime: Text
+    #: Its version; predictions for another one are stale.
+    runtime_version: Text
+    #: Device that was measured.
+    device_id: Text
+    #: Day of the measurement, for example "2026-11-25".
+    date: Text
+    #: "shrinkage" or "least squares".
+    method: Text
+    #: Models measured.
+    model_count: Count
+    #: Mean absolute percentage error of models that were left out, as a fraction.
+    held_out_mape: NotNegative
+    #: 90 % interval as a factor for models like those measured.
+    in_family_factor: Ratio
+    #: 90 % interval as a factor for models unlike them.
+    out_of_family_factor: Ratio
+    #: Fastest and slowest model measured: beyond a factor of three around them a prediction extrapolates.
+    fastest_s: Positive
+    slowest_s: Positive
+    #: Precisions and thread counts that were measured.
+    precisions: tuple[Precision, ...]
+    threads: tuple[Count, ...]
+    #: Families that were measured.
+    families: tuple[CalibratedFamily, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """A declared class of device."""
 
@@ -421,6 +465,8 @@ class Profile:
     power: Power
     sensors: tuple[Sensor, ...]
     tails: tuple[Tails, ...]
+    #: What it was fitted to; absent for a profile from datasheets and literature.
+    calibration: Calibration | None = None
     #: SHA-256 of the file; set by the loader.
     digest: str = ""
 

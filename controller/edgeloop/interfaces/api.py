@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from edgeloop.compress.analysis import Analysis
     from edgeloop.domain.divergence import Divergence
     from edgeloop.domain.probe import ProbedFacts
+    from edgeloop.orchestrate.calibrate import Calibrated
     from edgeloop.orchestrate.devices import DoctorFinding
     from edgeloop.orchestrate.energy import AlignedRun
     from edgeloop.orchestrate.records import Exported
@@ -301,6 +302,22 @@ class Edgeloop:
 
         with self._open() as app:
             return asyncio.run(probe(app, devices, self._listener))
+
+    def calibrate(self, device: DeviceSpec, path: Path, base: str = "") -> Calibrated:
+        """Measure a suite of models on a real device and write the profile that is fitted to it.
+
+        Args:
+            device: the device.
+            path: ``.toml`` file to write; its stem names the profile.
+            base: profile of a device of the same tier to start from; empty takes the nearest shipped one.
+        """
+        from edgeloop_profiles import load_profile
+
+        from edgeloop.orchestrate.calibrate import calibrate
+
+        start = load_profile(base) if base else None
+        with self._open() as app:
+            return asyncio.run(calibrate(app, device, path, self._listener, base=start))
 
     def doctor(
         self, devices: Sequence[DeviceSpec]

@@ -1,4 +1,4 @@
-"""What a probe showed, for people and for programs."""
+"""What a probe or a calibration showed, for people and for programs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from edgeloop.interfaces.present import print_json, print_table, print_text
 if TYPE_CHECKING:
     from edgeloop.domain.device import DeviceSpec
     from edgeloop.domain.probe import ProbedFacts
+    from edgeloop.orchestrate.calibrate import Calibrated
 
-__all__ = ["print_probes"]
+__all__ = ["print_calibrated", "print_probes"]
 
 
 def print_probes(probed: Sequence[tuple[DeviceSpec, ProbedFacts | None, str]], as_json: bool) -> None:
@@ -61,3 +62,39 @@ def _interval(estimate: Estimate, scale: float, unit: str) -> str:
     if estimate.low is None or estimate.high is None:
         return value
     return f"{value} [{estimate.low * scale:.2f}, {estimate.high * scale:.2f}]"
+
+
+def print_calibrated(result: Calibrated, as_json: bool) -> None:
+    """Print how well the fitted profile explains what was measured, and what it may be trusted with."""
+    found = result.profile.calibration
+    rows = [
+        {"model": model, "threads": threads, "measured_s": measured, "fitted_s": fitted}
+        for model, threads, measured, fitted in result.rows
+    ]
+    if as_json:
+        print_json(
+            {"profile": str(result.path), "calibration": found, "rows": rows, "left_out": result.left_out}
+        )
+        return
+    print_table(
+        ["model", "threads", "measured", "fitted", "error"],
+        [
+            (
+                str(row["model"]),
+                str(row["threads"]),
+                f"{measured * 1e3:.3f} ms",
+                f"{fitted * 1e3:.3f} ms",
+                f"{(fitted / measured - 1) * 100:+.1f} %",
+            )
+            for row, (_, _, measured, fitted) in zip(rows, result.rows, strict=True)
+        ],
+        str(result.path),
+    )
+    for reason in result.left_out:
+        print_text(f"  left out: {reason}")
+    if found is not None:
+        print_text(
+            f"  {found.method}; models left out are off by {found.held_out_mape:.1%} on average; 90 % interval "
+            f"x/\N{DIVISION SIGN} {found.in_family_factor:.2f} for models like these, "
+            f"x/\N{DIVISION SIGN} {found.out_of_family_factor:.2f} for others"
+        )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeloop_foundation.ports.process import ProcessPort
-from edgeloop_profiles.predict import BASIS
+from edgeloop_profiles.predict import basis_of
 from edgeloop_profiles.profile import Profile
 from edgeloop_protocol.types.conditions import Conditions
 from edgeloop_protocol.types.facts import Facts, SensorFacts
@@ -50,7 +50,7 @@ class SimulatedBoard:
         self.simulation: Simulation | None = Simulation(
             profile=profile.name,
             profile_digest=profile.digest,
-            basis=BASIS,
+            basis=basis_of(profile, profile.runtimes[0].name),
             seed=seed,
             # One figure for all records of the board, so the widest of its runtimes and precisions.
             interval_factor=max(

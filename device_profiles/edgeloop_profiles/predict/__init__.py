@@ -4,15 +4,16 @@ Law: pure functions and small state objects over a ``Profile``; standard library
 global randomness. A prediction carries its point, its 90 % interval, its basis and its notes.
 """
 
-from edgeloop_profiles.predict.latency import BASIS, KernelTime, Prediction, predict_latency
+from edgeloop_profiles.predict.latency import KernelTime, Prediction, predict_latency
 from edgeloop_profiles.predict.load import LoadPrediction, predict_load
 from edgeloop_profiles.predict.memory import MemoryPrediction, predict_memory
 from edgeloop_profiles.predict.noise import NoiseShape, SampleStream
 from edgeloop_profiles.predict.power import board_power_w, sensor_power_w
 from edgeloop_profiles.predict.thermal import ThermalState
+from edgeloop_profiles.predict.trust import FAMILY_GROUPS, Trust, basis_of, family_shares, group_of
 
 __all__ = [
-    "BASIS",
+    "FAMILY_GROUPS",
     "KernelTime",
     "LoadPrediction",
     "MemoryPrediction",
@@ -20,7 +21,11 @@ __all__ = [
     "Prediction",
     "SampleStream",
     "ThermalState",
+    "Trust",
+    "basis_of",
     "board_power_w",
+    "family_shares",
+    "group_of",
     "predict_latency",
     "predict_load",
     "predict_memory",

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
 from edgeloop_protocol.types.artifact import Kernel
 
+from edgeloop_profiles.predict.trust import Trust, family_shares, trust
 from edgeloop_profiles.profile import Profile, Rate, RuntimeModel
 
-__all__ = ["BASIS", "KernelTime", "Prediction", "predict_latency"]
-
-BASIS = "datasheet"
-"""No prediction of an unfitted profile may claim more than this."""
+__all__ = ["KernelTime", "Prediction", "predict_latency"]
 
 _OTHER_SHARE = 0.5
 _OTHER_FACTOR = 3.0
@@ -51,6 +49,8 @@ class Prediction:
     precision: str
     #: Each kernel in order of execution.
     kernels: tuple[KernelTime, ...]
+    #: How far it can be trusted.
+    trust: Trust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,7 @@ def predict_latency(
     batch_size: int = 1,
     frequency_hz: float | None = None,
     runtime: str = "onnxruntime",
+    runtime_version: str = "",
 ) -> Prediction:
     """Predict the median latency of one inference.
 
@@ -111,6 +112,7 @@ def predict_latency(
         batch_size: items per inference.
         frequency_hz: processor clock; the profile's highest when not given.
         runtime: name of the runtime.
+        runtime_version: version that will run; another one than was calibrated makes the prediction stale.
 
     Raises:
         InvalidInputError: no kernels, or a thread count, batch size or clock that cannot be.
@@ -130,7 +132,7 @@ def predict_latency(
         weights_from_memory=1.0 - kept,
     )
     times = tuple(KernelTime(kernel=kernel, time_s=_kernel_s(machine, kernel)) for kernel in kernels)
-    return _summary(machine, times)
+    return _summary(machine, times, runtime_version)
 
 
 def _check(kernels: tuple[Kernel, ...], threads: int, batch_size: int, clock: float) -> None:
@@ -198,7 +200,7 @@ def _rate(machine: _Machine, kernel: Kernel) -> Rate:
     return best[1]
 
 
-def _summary(machine: _Machine, times: tuple[KernelTime, ...]) -> Prediction:
+def _summary(machine: _Machine, times: tuple[KernelTime, ...], runtime_version: str) -> Prediction:
     point = sum(time.time_s for time in times)
     shares: dict[str, float] = {}
     for time in times:
@@ -211,13 +213,25 @@ def _summary(machine: _Machine, times: tuple[KernelTime, ...]) -> Prediction:
     )
     if _other_share(times) >= _OTHER_SHARE:
         factor *= _OTHER_FACTOR
+    trusted = trust(
+        machine.profile,
+        machine.runtime.name,
+        shares=family_shares((time.kernel.kernel_class, time.time_s) for time in times),
+        latency_s=point,
+        precisions=[name for name, share in shares.items() if share >= _NOTE_SHARE],
+        threads=machine.threads,
+        datasheet_factor=factor,
+        runtime_version=runtime_version,
+    )
+    factor = trusted.interval_factor
     return Prediction(
         point_s=point,
         low_s=point / factor,
         high_s=point * factor,
-        basis=BASIS,
-        notes=_notes(machine, times, shares),
+        basis=trusted.basis,
+        notes=(*_notes(machine, times, shares), *trusted.extrapolations),
         interval_factor=factor,
+        trust=trusted,
         precision=max(shares, key=lambda name: (shares[name], name)),
         kernels=times,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeloop_profiles.predict.latency import BASIS
 from edgeloop_profiles.profile import Profile
 
 __all__ = ["MemoryPrediction", "predict_memory"]
@@ -73,5 +72,5 @@ def predict_memory(
         inference_peak_bytes=loaded + activation_peak_bytes * batch_size,
         file_bytes=round(figures.baseline_bytes * _FILE_SHARE),
         interval_factor=figures.interval_factor,
-        basis=BASIS,
+        basis="datasheet",
     )

@@ -45,7 +45,7 @@ def test_every_verb_is_a_method() -> None:
     methods = {name for name, _ in inspect.getmembers(api.Edgeloop, inspect.isfunction) if name[0] != "_"}
     other_names = {
         "artifact": {"artifacts", "get_artifact"},
-        "device": {"facts", "doctor", "probe"},
+        "device": {"facts", "doctor", "probe", "calibrate"},
         "energy": {"align_energy"},
         "init": set(),
         "import": {"import_published"},
@@ -58,6 +58,7 @@ def test_every_verb_is_a_method() -> None:
         "artifacts",
         "assess",
         "bench",
+        "calibrate",
         "compare",
         "compress",
         "doctor",

@@ -1,6 +1,8 @@
-"""``edgeloop device list|facts|doctor``."""
+"""``edgeloop device list|facts|doctor|calibrate``."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
@@ -81,3 +83,31 @@ def doctor(ctx: click.Context, on: tuple[str, ...], as_json: bool) -> None:
         present.print_doctor(found)
     if any(finding.level == "error" for _, findings in found for finding in findings):
         ctx.exit(3)
+
+
+@device.command()
+@on_option
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE.toml",
+    help="Profile to write; use it as --on sim:FILE.toml.",
+)
+@click.option(
+    "--base", default="", metavar="PROFILE", help="Profile of a device of the same tier to start from."
+)
+@json_option
+@click.pass_context
+def calibrate(ctx: click.Context, on: tuple[str, ...], output: Path, base: str, as_json: bool) -> None:
+    """Measure ten models on a real device and write the profile that is fitted to it."""
+    from edgeloop_foundation.errors import InvalidInputError
+
+    from edgeloop.interfaces.present_probe import print_calibrated
+
+    session: Session = ctx.obj
+    specs = session.devices(on)
+    if len(specs) != 1:
+        raise InvalidInputError(f"one device is calibrated at a time, {len(specs)} are named.")
+    with session.verbs() as verbs:
+        print_calibrated(verbs.calibrate(specs[0], output, base), as_json)

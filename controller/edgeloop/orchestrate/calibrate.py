@@ -1,0 +1,265 @@
+"""Calibrates a profile: measures the suite on a device, fits, and writes a new profile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, UnavailableError
+from edgeloop_foundation.ports.fs import OsFileSystem, write_durably
+from edgeloop_protocol.types.artifact import Artifact
+from edgeloop_protocol.types.run import Outcome, Run, Source
+from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings, Trial
+
+from edgeloop.domain.candidate import CandidateState
+from edgeloop.domain.device import DeviceSpec
+from edgeloop.domain.experiment import Listener
+from edgeloop.domain.recipe import ORIGINAL, Recipe
+from edgeloop.orchestrate.candidates import build_candidates
+from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
+from edgeloop.orchestrate.prepare import prepare_source
+
+if TYPE_CHECKING:
+    from edgeloop_profiles.profile import Profile
+
+    from edgeloop.app import App
+    from edgeloop.calibrate.fit import Observation
+    from edgeloop.calibrate.suite import SuiteModel
+
+__all__ = [
+    "CALIBRATION_BENCHMARK",
+    "Calibrated",
+    "calibrate",
+    "keep_model",
+    "measure_models",
+    "measure_suite",
+]
+
+CALIBRATION_BENCHMARK = Benchmark(
+    rounds=4,
+    warmup_s_min=0.05,
+    warmup_s_max=0.5,
+    sample_count_min=20,
+    steady_s_max=1.2,
+    batch_s=0.05,
+    measure_memory=False,
+    measure_nodes=True,
+    check_parity=False,
+)
+
+_RUNTIME = "onnxruntime"
+_CALIBRATION_ITEMS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """A new profile and how it came about."""
+
+    #: Where it was written.
+    path: Path
+    #: The profile.
+    profile: Profile
+    #: Model and thread count, measured and fitted latency in seconds.
+    rows: tuple[tuple[str, int, float, float], ...]
+    #: Models that said nothing, and why.
+    left_out: tuple[str, ...]
+    #: How long the device was busy.
+    duration_s: float
+
+
+async def calibrate(
+    app: App,
+    spec: DeviceSpec,
+    path: Path,
+    listener: Listener,
+    *,
+    base: Profile | None = None,
+    benchmark: Benchmark = CALIBRATION_BENCHMARK,
+) -> Calibrated:
+    """Measure the suite on one device and write the profile fitted to it.
+
+    Args:
+        app: the stores.
+        spec: the device, a real one.
+        path: file to write; its stem is the profile's name.
+        listener: is told what goes on.
+        base: profile of a device of the same tier to start from; None takes the nearest shipped one.
+        benchmark: how to measure.
+
+    Raises:
+        InvalidInputError: the path is no ``.toml`` file, or the device is simulated.
+        UnavailableError: the device gave no figures to fit to.
+    """
+    from edgeloop_profiles.writing import to_toml
+
+    from edgeloop.calibrate.fit import OBSERVATIONS_MIN, fit, predict
+    from edgeloop.calibrate.result import calibrated
+    from edgeloop.calibrate.start import starting_profile
+    from edgeloop.calibrate.suite import write_suite
+
+    if path.suffix != ".toml":
+        raise InvalidInputError(f"a profile is a .toml file, not {path.name!r}.")
+    listener.phase("Calibration models")
+    suite = write_suite(app.work_directory("calibration"))
+    async with open_fleet(app, (spec,), benchmark.seed) as fleet:
+        ((_, device),) = fleet
+        if isinstance(device, EdgeloopError):
+            raise device
+        if device.facts.simulated:
+            raise InvalidInputError(
+                f"{spec.name} is simulated: a profile is fitted to measurements only.",
+                next_step="Name a real device.",
+            )
+        started = time.monotonic()
+        observations, left_out = await measure_suite(app, device, suite, benchmark, listener)
+    if len(observations) < OBSERVATIONS_MIN:
+        raise UnavailableError(
+            f"{spec.name} gave {len(observations)} usable figures, a fit needs {OBSERVATIONS_MIN}: "
+            + "; ".join(left_out),
+            next_step="Calibrate while nothing else runs on the device.",
+        )
+    listener.phase("Fit")
+    start = starting_profile(device.facts, path.stem, base)
+    found = await asyncio.to_thread(fit, start, _RUNTIME, observations)
+    version = next((r.version for r in device.facts.runtimes if r.name == _RUNTIME), "unknown")
+    profile = calibrated(
+        found,
+        observations,
+        runtime=_RUNTIME,
+        runtime_version=version,
+        device_id=device.facts.device_id,
+        date=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+    )
+    text = to_toml(profile, f"Written by edgeloop device calibrate; fitted to {spec.name}.")
+    await asyncio.to_thread(_write, path, text)
+    rows = tuple(
+        (entry.model, entry.threads, entry.latency_s, predict(profile, _RUNTIME, entry).point_s)
+        for entry in observations
+    )
+    return Calibrated(
+        path=path,
+        profile=profile,
+        rows=rows,
+        left_out=left_out,
+        duration_s=time.monotonic() - started,
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    write_durably(OsFileSystem(), path.absolute(), text.encode())
+
+
+async def measure_suite(
+    app: App,
+    device: OpenDevice,
+    suite: Sequence[SuiteModel],
+    benchmark: Benchmark,
+    listener: Listener,
+) -> tuple[list[Observation], tuple[str, ...]]:
+    """Build and measure the suite; what cannot be built or does not run is named with its reason."""
+    kept: list[tuple[str, str, int]] = []
+    left_out: list[str] = []
+    cores = device.facts.hardware.logical_cores
+    for model in suite:
+        try:
+            digest = await keep_model(app, model.path, listener, model.recipe)
+        except EdgeloopError as error:
+            left_out.append(f"{model.name}: {error}")
+            continue
+        counts = {1, cores} if model.threaded else {1}
+        kept += [(model.name, digest, count) for count in sorted(counts)]
+    observations, failed = await measure_models(app, device, kept, benchmark, listener)
+    return observations, (*left_out, *failed)
+
+
+async def keep_model(app: App, path: Path, listener: Listener, recipe: Recipe = ORIGINAL) -> str:
+    """Build one form of a model with random inputs and return its artifact's digest.
+
+    Raises:
+        InvalidInputError: it cannot be built.
+    """
+    prepared = await asyncio.to_thread(prepare_source, app, str(path), _CALIBRATION_ITEMS)
+    # Ranges of random inputs are as good as any where only time is asked for.
+    prepared = replace(prepared, calibration=prepared.golden)
+    recipes = (ORIGINAL,) if recipe == ORIGINAL else (ORIGINAL, recipe)
+    candidate = (await build_candidates(app, prepared, recipes, 0, listener))[-1]
+    if candidate.state is not CandidateState.BUILT:
+        raise InvalidInputError(f"{path.stem} as {recipe.label} cannot be built: {candidate.reason}")
+    return candidate.artifact_digest
+
+
+async def measure_models(
+    app: App,
+    device: OpenDevice,
+    models: Sequence[tuple[str, str, int]],
+    benchmark: Benchmark,
+    listener: Listener,
+) -> tuple[list[Observation], tuple[str, ...]]:
+    """Measure models (name, artifact, threads) on a device and return what a fit can use.
+
+    Raises:
+        UnavailableError: the device gave no run at all.
+    """
+    trials = tuple(
+        Trial(
+            trial_id=f"{name} x{threads}",
+            label=f"{name} x{threads}",
+            artifact_digest=digest,
+            settings=RuntimeSettings(intra_op_threads=threads),
+        )
+        for name, digest, threads in models
+    )
+    request = MeasureRequest(
+        experiment_id=f"calibration-{uuid.uuid4().hex}",
+        artifacts=tuple({digest: (name, digest) for name, digest, _ in models}.values()),
+        anchor="",
+        settings=RuntimeSettings(),
+        benchmark=benchmark,
+        lease_wait_s=30.0,
+        given_trials=trials,
+    )
+    result = await measure_device(app, device, request, listener)
+    seen = {run.trial.trial_id: run for run in result.runs}
+    observations, left_out = [], []
+    for (name, digest, threads), trial in zip(models, trials, strict=True):
+        run = seen.get(trial.trial_id)
+        reason = _unusable(run) if run else result.error or "no run came back"
+        if run is None or reason:
+            left_out.append(f"{trial.label}: {reason}")
+            continue
+        observations.append(_observation(name, threads, app.artifacts.manifest(digest), run))
+    if not observations:
+        raise UnavailableError(f"{device.spec.name} gave no figures: {'; '.join(left_out)}")
+    return observations, tuple(left_out)
+
+
+def _unusable(run: Run) -> str:
+    if run.outcome is not Outcome.SUCCESS:
+        return run.failure_reason
+    if run.source is not Source.MEASURED:
+        return "its figures are not measured"
+    if run.timing is None or run.timing.steady is None or run.timing.steady.p50.value is None:
+        return "it has no latency"
+    return "the clocks of runner and agent disagreed" if run.timing.timing_disputed else ""
+
+
+def _observation(name: str, threads: int, manifest: Artifact, run: Run) -> Observation:
+    from edgeloop.calibrate.fit import Observation
+
+    times = {node.name: node.mean_s for node in run.placement.nodes} if run.placement else {}
+    latency = run.timing.steady.p50.value if run.timing and run.timing.steady else None
+    return Observation(
+        model=name,
+        family=name,
+        kernels=manifest.kernels,
+        threads=threads,
+        latency_s=latency or 0.0,
+        kernel_times_s=tuple(times.get(kernel.name) for kernel in manifest.kernels),
+    )
