@@ -1,6 +1,8 @@
 """OpenVINO on the processor (and whatever other devices its build finds).
 
-By itself it computes in bfloat16 where the processor has it; the precision is pinned to what the trial says.
+By itself it computes in bfloat16 where the processor has it; the precision is pinned to what the trial says. Asked for a
+precision that the processor lacks it takes another one, and asked for more threads than processors it takes fewer, both
+without a word: what is in force is read back.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from edgeloop_agent.runner.runtime_settings import installed_version, out_of_mem
 __all__ = ["OpenVino"]
 
 _DEVICE = "CPU"
+_PRECISION, _THREADS, _PROFILE = "INFERENCE_PRECISION_HINT", "INFERENCE_NUM_THREADS", "PERF_COUNT"
 _HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 _SNAPSHOTS = 8
 """Early runs after which the profile is kept, so that warm-up can be taken off the averages."""
@@ -31,6 +34,7 @@ _SOURCE_LINE = re.compile(r"Exception from \S+:\d+:|Check '.*?' failed at \S+:\d
 _MISSING = re.compile(
     r"(?:OpConversionFailure|not supported|No conversion|Unsupported op|unsupported op)", re.I
 )
+_PROPERTY = re.compile(r"Unsupported property|from str:|for property key")
 _MEMORY = re.compile(r"bad_alloc|out of memory|Cannot allocate|CL_OUT_OF", re.I)
 
 
@@ -63,11 +67,13 @@ class OpenVino(Runtime):
         if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
             listed = ", ".join(core.available_devices)
             raise refuse(f"{version} on this device lacks {device}; it has {listed}.")
+        config = _config(settings, device, profiled=profile is not None)
         try:
             model = core.read_model(str(directory / artifact.model_file))
-            compiled = core.compile_model(model, device, _config(settings, device, profile is not None))
+            compiled = core.compile_model(model, device, config)
         except Exception as error:  # one RuntimeError for everything
             raise _explain(error, version, loading=True) from error
+        _check_effect(compiled, config, version, device)
         return OpenVinoModel(compiled, device, version, profiled=profile is not None)
 
 
@@ -194,20 +200,36 @@ def _check(settings: RuntimeSettings, version: str) -> None:
             raise refuse(f"{version} has no setting for {what}.")
 
 
-def _config(settings: RuntimeSettings, device: str, profiled: bool) -> dict[str, Any]:
+def _config(settings: RuntimeSettings, device: str, *, profiled: bool) -> dict[str, Any]:
+    for name, _ in settings.options:
+        if name in (_PRECISION, _THREADS, _PROFILE):
+            raise refuse(f"the option {name!r} is set by the trial's other settings; leave it out of the options.")
     config: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": _HINTS[settings.inference_precision],
+        _PRECISION: _HINTS[settings.inference_precision],
         "PERFORMANCE_HINT": "LATENCY",
-        "PERF_COUNT": profiled,
+        _PROFILE: profiled,
     }
     if device == _DEVICE:
         config |= {
-            "INFERENCE_NUM_THREADS": settings.intra_op_threads,
+            _THREADS: settings.intra_op_threads,
             "NUM_STREAMS": "1",
             # Pinning by the plug-in would undo the affinity of the trial.
             "ENABLE_CPU_PINNING": False,
         }
     return config | dict(settings.options)
+
+
+def _check_effect(compiled: Any, config: Mapping[str, Any], version: str, device: str) -> None:
+    """Refuse a model that was compiled with another precision or number of threads than asked for."""
+    readable = set(compiled.get_property("SUPPORTED_PROPERTIES"))
+    if _PRECISION in readable:
+        found = compiled.get_property(_PRECISION).get_type_name()
+        if found != config[_PRECISION]:
+            raise refuse(f"{version} on {device} computes in {found} here when asked for {config[_PRECISION]}.")
+    if _THREADS in readable and _THREADS in config:
+        count = int(compiled.get_property(_THREADS))
+        if count != config[_THREADS]:
+            raise refuse(f"{version} takes {count} threads here, not {config[_THREADS]}: so many processors there are.")
 
 
 def _explain(error: Exception, version: str, *, loading: bool) -> RunnerFailure:
@@ -216,6 +238,8 @@ def _explain(error: Exception, version: str, *, loading: bool) -> RunnerFailure:
     if isinstance(error, MemoryError) or _MEMORY.search(text):
         return out_of_memory(doing, error)
     tidy = " ".join(_SOURCE_LINE.sub("", text).split())[:300]
+    if loading and _PROPERTY.search(text):
+        return refuse(f"{version} cannot apply an option: {tidy}")
     if loading and _MISSING.search(text):
         return unsupported(f"{version} does not run this model: {tidy}")
     kind = FailureKind.LOAD_FAILED if loading else FailureKind.INFERENCE_FAILED
