@@ -38,7 +38,7 @@ class _Graph:
 
     def operator(self, code: int, inputs: list[int], output: int, kind: int, options: Any) -> None:
         entry = schema.OperatorCodeT()
-        entry.builtinCode = entry.deprecatedBuiltinCode = code
+        entry.builtinCode, entry.deprecatedBuiltinCode = code, min(code, 127)
         entry.version = 1
         self.codes.append(entry)
         operator = schema.OperatorT()
@@ -83,4 +83,18 @@ def tflite_classifier(onnx_bytes: bytes) -> bytes:
     softmax = schema.SoftmaxOptionsT()
     softmax.beta = 1.0
     graph.operator(schema.BuiltinOperator.SOFTMAX, [c], y, schema.BuiltinOptions.SoftmaxOptions, softmax)
+    return graph.pack([x], [y])
+
+
+def tflite_with_a_stray() -> bytes:
+    """Return two dense layers around a SIGN, for which XNNPACK has no kernel."""
+    rng = np.random.default_rng(0)
+    graph = _Graph()
+    x, h = graph.tensor("x", (1, 16)), graph.tensor("h", (1, 16))
+    s, y = graph.tensor("s", (1, 16)), graph.tensor("y", (1, 4))
+    w1 = graph.tensor("w1", (16, 16), rng.standard_normal((16, 16)))
+    w2 = graph.tensor("w2", (4, 16), rng.standard_normal((4, 16)))
+    graph.dense(x, w1, h, schema.ActivationFunctionType.NONE)
+    graph.operator(schema.BuiltinOperator.SIGN, [h], s, schema.BuiltinOptions.NONE, None)
+    graph.dense(s, w2, y, schema.ActivationFunctionType.NONE)
     return graph.pack([x], [y])

@@ -8,7 +8,6 @@ without a word: what is in force is read back.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,11 +21,12 @@ from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 from edgeloop_agent.runner.runtime_settings import installed_version, out_of_memory, pin, refuse, unsupported
 
-__all__ = ["OpenVino"]
+__all__ = ["OpenVino", "placement_of"]
 
 _DEVICE = "CPU"
 _PRECISION, _THREADS, _PROFILE = "INFERENCE_PRECISION_HINT", "INFERENCE_NUM_THREADS", "PERF_COUNT"
 _HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
+_NO_WORK = frozenset({"Parameter", "Result", "Constant"})
 _SNAPSHOTS = 8
 """Early runs after which the profile is kept, so that warm-up can be taken off the averages."""
 
@@ -109,10 +109,14 @@ class OpenVinoModel(LoadedModel):
         return outputs
 
     def _totals(self) -> dict[tuple[str, str], float]:
-        """Return node and type with its seconds over all runs; the plug-in keeps averages since the beginning."""
+        """Return node and type with its seconds over all runs; the plug-in keeps averages since the beginning.
+
+        The averages are whole microseconds, and a node below one is said not to have run; only one without a kernel
+        was really taken out of the graph.
+        """
         totals: dict[tuple[str, str], float] = {}
         for entry in self._request.profiling_info:
-            if "EXECUTED" in str(entry.status):
+            if entry.node_type not in _NO_WORK and entry.exec_type != "undef":
                 key = (entry.node_name, entry.node_type)
                 totals[key] = totals.get(key, 0.0) + entry.real_time.total_seconds() * self._runs
         return totals
@@ -139,7 +143,7 @@ def placement_of(
     first_run: int,
     device: str,
 ) -> Placement:
-    """Return the mean seconds of each node over the runs after ``first_run``.
+    """Return the mean seconds of each node over the runs after ``first_run``; those below the clock are only counted.
 
     Args:
         totals: node and type with its seconds over all runs.
@@ -151,17 +155,20 @@ def placement_of(
     counted = runs - (first_run if before else 0)
     if counted < 1 or not totals:
         return Placement(reason="the runtime's profile holds no node of a measured run")
+    means = {
+        node: max(0.0, seconds - before.get(node, 0.0)) / counted for node, seconds in totals.items()
+    }
     nodes = tuple(
-        NodeTime(
-            name=name,
-            op_type=op_type,
-            provider=device,
-            mean_s=max(0.0, seconds - before.get((name, op_type), 0.0)) / counted,
-        )
-        for (name, op_type), seconds in totals.items()
+        NodeTime(name=name, op_type=op_type, provider=device, mean_s=mean_s)
+        for (name, op_type), mean_s in means.items()
+        if mean_s > 0.0
     )
-    counts = Counter(node.provider for node in nodes)
-    return Placement(nodes=nodes, nodes_per_provider=tuple(sorted(counts.items())))
+    untimed = len(totals) - len(nodes)
+    return Placement(
+        nodes=nodes,
+        nodes_per_provider=((device, len(totals)),),
+        reason=f"{untimed} of {len(totals)} nodes take less than the profile's microsecond" if untimed else "",
+    )
 
 
 def _module() -> Any:
