@@ -50,14 +50,20 @@ def parse_profile(content: bytes) -> tuple[LayerTime, ...]:
 def _layer(entry: object, count: int) -> LayerTime:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise ValueError("a layer of a TensorRT profile has a name")
-    total, average = entry.get("timeMs"), entry.get("averageMs")
-    for value in (total, average):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise ValueError(f"the layer {entry['name']!r} has no time")
+    total, average = (_milliseconds(entry, key) for key in ("timeMs", "averageMs"))
     # Six digits are printed of each.
     if not math.isclose(total / count, average, rel_tol=1e-4, abs_tol=1e-9):
-        raise ValueError(f"the layer {entry['name']!r} took {total} ms in {count} runs, not {average} ms in each")
+        raise ValueError(
+            f"the layer {entry['name']!r} took {total} ms in {count} runs, not {average} ms in each"
+        )
     return LayerTime(name=entry["name"], mean_s=average * _MILLI)
+
+
+def _milliseconds(entry: Mapping[str, object], key: str) -> float:
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"the layer {entry['name']!r} has no time")
+    return float(value)
 
 
 def layer_types(content: bytes | str) -> dict[str, str]:
@@ -83,9 +89,7 @@ def layer_types(content: bytes | str) -> dict[str, str]:
     return found
 
 
-def placement_from_layers(
-    layers: Sequence[LayerTime], types: Mapping[str, str], provider: str
-) -> Placement:
+def placement_from_layers(layers: Sequence[LayerTime], types: Mapping[str, str], provider: str) -> Placement:
     """Return layers as nodes; those that took no time were folded away and are not listed.
 
     Args:

@@ -44,7 +44,9 @@ OTHERS: dict[str, Any] = {
 
 
 def test_what_was_kept_is_found(tmp_path: Path) -> None:
-    assert find(tmp_path / "c", IDENTITY).reason == "no engine has been built for this model on this device yet"
+    assert (
+        find(tmp_path / "c", IDENTITY).reason == "no engine has been built for this model on this device yet"
+    )
     assert keep(tmp_path / "c", IDENTITY, b"engine", 12.5) == ""
     found = find(tmp_path / "c", IDENTITY)
     assert (found.content, found.build_s, found.reason) == (b"engine", 12.5, "")

@@ -134,7 +134,9 @@ def test_files_table_and_names_are_the_same() -> None:
 
 def test_describe_prints_what_this_runtime_really_loads() -> None:
     argv = [sys.executable, "-I", "-m", "edgeloop_agent.runner", "--describe"]
-    (facts,) = json.loads(subprocess.run(argv, capture_output=True, check=True, text=True).stdout)
+    every = json.loads(subprocess.run(argv, capture_output=True, check=True, text=True).stdout)
+    assert [entry["name"] for entry in every] == list(RUNTIMES.names())
+    facts = every[0]
     assert (facts["name"], facts["version"]) == ("onnxruntime", onnxruntime.__version__)
     newest = facts["max_opset"]
     onnxruntime.InferenceSession(identity_model(newest), providers=["CPUExecutionProvider"])

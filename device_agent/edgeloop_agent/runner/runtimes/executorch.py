@@ -1,7 +1,7 @@
 """ExecuTorch: PyTorch's runtime for devices, through its Python bindings (which bring PyTorch along).
 
-A ``.pte`` file has inputs and outputs by position alone, so the artifact's manifest gives them their names. Which backend
-computes what was decided when the file was made; it can be checked here and not changed.
+A ``.pte`` file has inputs and outputs by position alone, so the artifact's manifest gives them their names. Which
+backend computes what was decided when the file was made; it can be checked here and not changed.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class ExecuTorch(Runtime):
                     f"not {', '.join(settings.providers)}."
                 )
             if _METHOD not in program.method_names:
-                raise unsupported(f"the program has the methods {', '.join(program.method_names)}, not {_METHOD}.")
+                raise unsupported(
+                    f"the program has the methods {', '.join(program.method_names)}, not {_METHOD}."
+                )
             return ExecuTorchModel(program, artifact, providers, version)
         except RunnerFailure:
             raise

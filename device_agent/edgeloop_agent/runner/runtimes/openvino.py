@@ -1,8 +1,8 @@
 """OpenVINO on the processor (and whatever other devices its build finds).
 
-By itself it computes in bfloat16 where the processor has it; the precision is pinned to what the trial says. Asked for a
-precision that the processor lacks it takes another one, and asked for more threads than processors it takes fewer, both
-without a word: what is in force is read back.
+By itself it computes in bfloat16 where the processor has it; the precision is pinned to what the trial says. Asked for
+a precision that the processor lacks it takes another one, and asked for more threads than processors it takes fewer,
+both without a word: what is in force is read back.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from edgeloop_protocol.types.run import FailureKind, NodeTime, Outcome, Placemen
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
-from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 from edgeloop_agent.runner.runtime_settings import installed_version, out_of_memory, pin, refuse, unsupported
+from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 
 __all__ = ["OpenVino", "placement_of"]
 
@@ -155,9 +155,7 @@ def placement_of(
     counted = runs - (first_run if before else 0)
     if counted < 1 or not totals:
         return Placement(reason="the runtime's profile holds no node of a measured run")
-    means = {
-        node: max(0.0, seconds - before.get(node, 0.0)) / counted for node, seconds in totals.items()
-    }
+    means = {node: max(0.0, seconds - before.get(node, 0.0)) / counted for node, seconds in totals.items()}
     nodes = tuple(
         NodeTime(name=name, op_type=op_type, provider=device, mean_s=mean_s)
         for (name, op_type), mean_s in means.items()
@@ -167,7 +165,9 @@ def placement_of(
     return Placement(
         nodes=nodes,
         nodes_per_provider=((device, len(totals)),),
-        reason=f"{untimed} of {len(totals)} nodes take less than the profile's microsecond" if untimed else "",
+        reason=f"{untimed} of {len(totals)} nodes take less than the profile's microsecond"
+        if untimed
+        else "",
     )
 
 
@@ -210,7 +210,9 @@ def _check(settings: RuntimeSettings, version: str) -> None:
 def _config(settings: RuntimeSettings, device: str, *, profiled: bool) -> dict[str, Any]:
     for name, _ in settings.options:
         if name in (_PRECISION, _THREADS, _PROFILE):
-            raise refuse(f"the option {name!r} is set by the trial's other settings; leave it out of the options.")
+            raise refuse(
+                f"the option {name!r} is set by the trial's other settings; leave it out of the options."
+            )
     config: dict[str, Any] = {
         _PRECISION: _HINTS[settings.inference_precision],
         "PERFORMANCE_HINT": "LATENCY",
@@ -232,11 +234,15 @@ def _check_effect(compiled: Any, config: Mapping[str, Any], version: str, device
     if _PRECISION in readable:
         found = compiled.get_property(_PRECISION).get_type_name()
         if found != config[_PRECISION]:
-            raise refuse(f"{version} on {device} computes in {found} here when asked for {config[_PRECISION]}.")
+            raise refuse(
+                f"{version} on {device} computes in {found} here when asked for {config[_PRECISION]}."
+            )
     if _THREADS in readable and _THREADS in config:
         count = int(compiled.get_property(_THREADS))
         if count != config[_THREADS]:
-            raise refuse(f"{version} takes {count} threads here, not {config[_THREADS]}: so many processors there are.")
+            raise refuse(
+                f"{version} takes {count} threads here, not {config[_THREADS]}: so many processors there are."
+            )
 
 
 def _explain(error: Exception, version: str, *, loading: bool) -> RunnerFailure:

@@ -1,8 +1,8 @@
 """TensorRT: an engine is built on the device from the artifact's ONNX file, and kept (see ``engine_cache``).
 
-Written against NVIDIA's documentation of the Python API (TensorRT 8.6 to 11) and not run on hardware. By itself TensorRT
-computes float32 in TF32 where the GPU has it: that is switched off. From version 11 on it knows no lower precision than
-the model's own, so another one is refused there.
+Written against NVIDIA's documentation of the Python API (TensorRT 8.6 to 11) and not run on hardware. By itself
+TensorRT computes float32 in TF32 where the GPU has it: that is switched off. From version 11 on it knows no lower
+precision than the model's own, so another one is refused there.
 """
 
 from __future__ import annotations
@@ -212,7 +212,9 @@ class TensorRtModel(LoadedModel):
         if array.dtype != self._types[name]:
             raise ValueError(f"the input {name} takes {self._types[name]}, not {array.dtype}")
         if not self._context.set_input_shape(name, array.shape):
-            raise ValueError(f"the engine was not built for {name} of shape {list(array.shape)}; see batch_max")
+            raise ValueError(
+                f"the engine was not built for {name} of shape {list(array.shape)}; see batch_max"
+            )
         self._shapes[name] = array.shape
         self._reserve(name, array.nbytes)
 
@@ -236,7 +238,9 @@ class TensorRtModel(LoadedModel):
     def explain(self, error: Exception) -> RunnerFailure:
         """Read the message of TensorRT or CUDA."""
         if isinstance(error, KeyError):
-            error = ValueError(f"the model has the inputs {', '.join(self._inputs)}; nothing is given for {error}.")
+            error = ValueError(
+                f"the model has the inputs {', '.join(self._inputs)}; nothing is given for {error}."
+            )
         return _explain(error, self._version, loading=False)
 
     def placement(self, first_run: int) -> Placement:
@@ -268,9 +272,7 @@ def build_options(options: Sequence[tuple[str, str]], version: str) -> dict[str,
     return found
 
 
-def input_ranges(
-    inputs: Sequence[tuple[str, tuple[int, ...]]], batch_opt: int, batch_max: int
-) -> Shapes:
+def input_ranges(inputs: Sequence[tuple[str, tuple[int, ...]]], batch_opt: int, batch_max: int) -> Shapes:
     """Return least, usual and greatest shape of every input, sorted by name; only a first axis may be free.
 
     Args:
@@ -284,7 +286,9 @@ def input_ranges(
     ranges = []
     for name, shape in sorted(inputs):
         if any(size < 0 for size in shape[1:]):
-            raise refuse(f"the input {name!r} has the shape {list(shape)}; TensorRT needs every axis but the first.")
+            raise refuse(
+                f"the input {name!r} has the shape {list(shape)}; TensorRT needs every axis but the first."
+            )
         free = bool(shape) and shape[0] < 0
         sizes = (1, batch_opt, batch_max) if free else (shape[0] if shape else 0,) * 3
         least, usual, greatest = ((size, *shape[1:]) if shape else () for size in sizes)

@@ -93,9 +93,7 @@ def test_threads_change_no_result(driver: str, threads: int, open_model: Any, on
     np.testing.assert_allclose(y, onnxruntime_says(x), atol=1e-5, rtol=0)
 
 
-def test_placement_names_providers_in_force_or_a_reason(
-    driver: str, open_model: Any, tmp_path: Path
-) -> None:
+def test_placement_names_providers_in_force_or_a_reason(driver: str, open_model: Any, tmp_path: Path) -> None:
     model = open_model(driver, profile=tmp_path / "profile")
     execute = model.executor()
     for _ in range(5):
@@ -117,7 +115,10 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"options": (("abacus", "1"),)}, "'abacus'"),
         ({"options": (("session.intra_op.alow_spinning", "1"),)}, "'session.intra_op.alow_spinning'"),
         ({"options": (("session.intra_op.allow_spinning", "1"),)}, "allow_spinning"),
-        ({"options": (("provider.CUDAExecutionProvider.device_id", "0"),)}, "CUDAExecutionProvider.device_id"),
+        (
+            {"options": (("provider.CUDAExecutionProvider.device_id", "0"),)},
+            "CUDAExecutionProvider.device_id",
+        ),
         ({"options": (("provider.CPUExecutionProvider.x", "1"),)}, "takes no options"),
     ],
     "openvino": [
@@ -209,7 +210,7 @@ def test_a_wrong_feed_is_explained(
     driver: str, feed: dict[str, Any], open_model: Any, tmp_path: Path
 ) -> None:
     model = open_model(driver)
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - each runtime has errors of its own
+    with pytest.raises(Exception) as caught:
         model.executor()(feed)
     failure = model.explain(caught.value)
     assert (failure.outcome, failure.failure_kind) == (Outcome.USER_ERROR, FailureKind.INFERENCE_FAILED)

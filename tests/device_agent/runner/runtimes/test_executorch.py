@@ -134,7 +134,7 @@ def test_a_wrong_feed_is_explained(opened: Any) -> None:
     model = opened("portable")
     run = model.executor()
     for feed, told in (({"z": None}, "inputs x"), ({"x": np.ones((2, 5), np.float32)}, "InvalidArgument")):
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - a KeyError or the runtime's own
+        with pytest.raises(Exception) as caught:
             run(feed)
         assert told in model.explain(caught.value).reason
 
@@ -144,7 +144,7 @@ async def test_a_whole_job_runs_on_it(bench: Any, workshop: Any, quick: Any, ope
     opened("xnnpack")
     (directory,) = workshop.root.iterdir()
     data = (directory / "model.pte").read_bytes()
-    golden = {name: array for name, array in np.load(directory / "golden.npz").items()}
+    golden = dict(np.load(directory / "golden.npz").items())
     artifact = workshop.artifact(
         data,
         golden,

@@ -96,7 +96,9 @@ class Plan:
 
 
 def test_dynamic_range_weights_are_found() -> None:
-    assert LiteRtModel(Plan(np.int8), "XNNPACK", "tflite-runtime 2.14.0").hybrid_operator() == "FULLY_CONNECTED"
+    assert (
+        LiteRtModel(Plan(np.int8), "XNNPACK", "tflite-runtime 2.14.0").hybrid_operator() == "FULLY_CONNECTED"
+    )
     assert LiteRtModel(Plan(np.float32), "XNNPACK", "tflite-runtime 2.14.0").hybrid_operator() == ""
 
 

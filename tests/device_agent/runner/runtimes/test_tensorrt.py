@@ -101,7 +101,10 @@ def test_another_free_axis_is_refused() -> None:
     ("text", "kind"),
     [
         ("cudaMalloc failed: cudaErrorMemoryAllocation", FailureKind.OUT_OF_MEMORY),
-        ("[defaultAllocator.cpp::allocate] Error Code 1: OutOfMemory (no details)", FailureKind.OUT_OF_MEMORY),
+        (
+            "[defaultAllocator.cpp::allocate] Error Code 1: OutOfMemory (no details)",
+            FailureKind.OUT_OF_MEMORY,
+        ),
         ("Error Code 4: Internal Error", FailureKind.LOAD_FAILED),
     ],
 )
