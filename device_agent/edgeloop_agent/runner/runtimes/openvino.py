@@ -194,9 +194,7 @@ def _name(output: Any) -> str:
 
 def _check(settings: RuntimeSettings, version: str) -> None:
     if len(settings.providers) > 1:
-        raise refuse(
-            f"{version} runs on one device, not on {', '.join(settings.providers)}; use AUTO or HETERO."
-        )
+        raise refuse(f"{version} runs on one device, not on {', '.join(settings.providers)}.")
     for wrong, what in (
         (settings.inter_op_threads > 1, "threads across operators"),
         (settings.allow_spinning, "spinning worker threads"),

@@ -73,10 +73,11 @@ class TensorRt(Runtime):
             cuda.start(spin=settings.allow_spinning)
             plan = _Plan(trt, logger, cuda, version, settings.inference_precision, options)
             content = plan.content(directory, artifact)
-            engine = trt.Runtime(logger).deserialize_cuda_engine(content)
+            runtime = trt.Runtime(logger)
+            engine = runtime.deserialize_cuda_engine(content)
             if engine is None:
                 raise RuntimeError(logger.last())
-            return TensorRtModel(trt, engine, cuda, provider, version, profiled=profile is not None)
+            return TensorRtModel(trt, runtime, engine, cuda, provider, version, profiled=profile is not None)
         except RunnerFailure:
             raise
         except Exception as error:
@@ -167,9 +168,11 @@ class TensorRtModel(LoadedModel):
     """An execution context with memory on the device for the shapes of the last feed."""
 
     def __init__(
-        self, trt: Any, engine: Any, cuda: Cuda, provider: str, version: str, *, profiled: bool
+        self, trt: Any, runtime: Any, engine: Any, cuda: Cuda, provider: str, version: str, *, profiled: bool
     ) -> None:
-        self._engine, self._cuda, self._version = engine, cuda, version
+        # An engine lives no longer than the runtime that opened it.
+        self._runtime, self._engine = runtime, engine
+        self._cuda, self._version = cuda, version
         self._context = engine.create_execution_context()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         inputs = trt.TensorIOMode.INPUT
@@ -332,7 +335,7 @@ def _logger(trt: Any) -> Any:
             self._errors: list[str] = []
 
         def log(self, severity: Any, msg: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 self._errors.append(msg)
                 _log(msg)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from edgeloop_agent.execute import execute
+from edgeloop_protocol.types.artifact import TensorSpec
 from edgeloop_protocol.types.run import FailureKind, Outcome, Source, Verdict
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from tests.device_agent.runner.runtimes.conftest import INSTALLED
+from tests.device_agent.runner.tflite_models import tflite_with_a_stray
 
 
 def with_settings(context: Any, *settings: RuntimeSettings) -> Any:
@@ -86,3 +89,23 @@ async def test_what_a_runtime_cannot_do_is_a_row_beside_the_others(
     assert "no setting for computing in bf16" in runs[1].failure_reason
     assert "no setting for spinning" in runs[2].failure_reason
     assert (runs[3].outcome, runs[3].failure_reason) == (Outcome.SUCCESS, "")
+
+
+async def test_a_required_provider_has_to_run_every_operator(bench: Any, workshop: Any, quick: Any) -> None:
+    x = np.ones((2, 16), np.float32)
+    stray = workshop.artifact(
+        tflite_with_a_stray(),
+        {"input/x": x, "host/y": np.zeros((2, 4), np.float32)},
+        [TensorSpec(name="x", dtype="float32", shape=(-1, 16))],
+        format="tflite",
+    )
+    required = RuntimeSettings(runtime="litert", providers=("XNNPACK",), require_provider=True)
+    context = bench.context(
+        workshop.mlp(format="tflite"), stray, benchmark=replace(quick, measure_nodes=True)
+    )
+    whole: Any
+    strayed: Any
+    whole, strayed = await execute(with_settings(context, required, required))
+    assert (whole.outcome, whole.failure_reason) == (Outcome.SUCCESS, "")
+    assert (strayed.outcome, strayed.failure_kind) == (Outcome.UNSUPPORTED, FailureKind.PROVIDER_FALLBACK)
+    assert "builtin" in strayed.failure_reason
