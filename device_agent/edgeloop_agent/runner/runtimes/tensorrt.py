@@ -213,7 +213,7 @@ class TensorRtModel(LoadedModel):
 
     def _shape(self, name: str, array: Any) -> None:
         if array.dtype != self._types[name]:
-            raise ValueError(f"the input {name} takes {self._types[name]}, not {array.dtype}")
+            raise ValueError(f"the input {name} takes {self._types[name].__name__}, not {array.dtype}")
         if not self._context.set_input_shape(name, array.shape):
             raise ValueError(
                 f"the engine was not built for {name} of shape {list(array.shape)}; see batch_max"
