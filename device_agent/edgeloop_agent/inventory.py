@@ -228,8 +228,9 @@ def simulated_device_id(profile: str, seed: int, name: str) -> str:
 
 
 def runner_environment() -> dict[str, str]:
-    """Return the exact environment of a runner: nothing of ours but what keeps runtimes quiet."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+    """Return the exact environment of a runner: nothing of ours but what keeps runtimes quiet and engines kept."""
+    names = ("PATH", "LANG", "LD_LIBRARY_PATH", "EDGELOOP_ENGINE_CACHE")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {**kept, "ORT_DISABLE_TELEMETRY": "1", "ORT_TELEMETRY_DISABLED": "1"}
 
 

@@ -25,6 +25,8 @@ from edgeloop_protocol.types.artifact import Artifact, FileEntry, StateBinding, 
 from edgeloop_protocol.types.trial import Benchmark, JobSpec, Trial
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.device_agent.runner.tflite_models import tflite_classifier
+
 Arrays = dict[str, Any]
 
 EXACT = Tolerance(name="fp32", absolute=1e-5, relative=1e-5, flip_rate_max=0.01)
@@ -82,7 +84,8 @@ class Workshop:
         number = len(list(self.root.iterdir()))
         scratch = self.root / f"building{number}"
         scratch.mkdir()
-        (scratch / "model.onnx").write_bytes(data)
+        kind = fields.pop("format", "onnx")
+        (scratch / f"model.{kind}").write_bytes(data)
         np.savez(scratch / "golden.npz", **golden)
         files = tuple(
             FileEntry(
@@ -93,10 +96,10 @@ class Workshop:
             for path in sorted(scratch.iterdir())
         )
         artifact = Artifact(
-            format="onnx",
+            format=kind,
             label=fields.pop("label", "tiny"),
             files=files,
-            model_file="model.onnx",
+            model_file=f"model.{kind}",
             golden_file="golden.npz",
             source_digest="0" * 64,
             inputs=tuple(inputs),
@@ -117,6 +120,8 @@ class Workshop:
         data = mlp_bytes(width, seed=seed)
         x = np.random.default_rng(7).standard_normal((items, width)).astype(np.float32)
         expected = run_model(data, {"x": x})["y"]
+        if changes.get("format") == "tflite":
+            data = tflite_classifier(data)
         disturb: Callable[[Any], Any] = changes.pop("disturb", lambda values: values)
         fields = {
             "decision_output": "y",

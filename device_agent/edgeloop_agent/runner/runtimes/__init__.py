@@ -15,6 +15,8 @@ BUILTIN = {
     "onnxruntime": "edgeloop_agent.runner.runtimes.onnxruntime:OnnxRuntime",
     "litert": "edgeloop_agent.runner.runtimes.litert:LiteRt",
     "openvino": "edgeloop_agent.runner.runtimes.openvino:OpenVino",
+    "executorch": "edgeloop_agent.runner.runtimes.executorch:ExecuTorch",
+    "tensorrt": "edgeloop_agent.runner.runtimes.tensorrt:TensorRt",
 }
 """Name to driver of every built-in runtime."""
 

@@ -77,7 +77,7 @@ class Runtime(ABC):
             profile: where to record node times; None records none.
 
         Raises:
-            RunnerFailure: the model cannot be opened here; the reason is one sentence.
+            RunnerFailure: the model cannot be opened here; the reason is one sentence without the directory.
         """
         if artifact.format not in self.formats:
             raise RunnerFailure(
@@ -85,7 +85,12 @@ class Runtime(ABC):
                 FailureKind.UNSUPPORTED_MODEL,
                 f"{self.name} opens {', '.join(self.formats)}, not the format {artifact.format!r}.",
             )
-        return self._load(directory, artifact, settings, profile)
+        try:
+            return self._load(directory, artifact, settings, profile)
+        except RunnerFailure as failure:
+            # The reason travels to other machines, where this one's directories are nobody's business.
+            reason = failure.reason.replace(f"{directory}/", "")
+            raise RunnerFailure(failure.outcome, failure.failure_kind, reason) from failure
 
     @abstractmethod
     def prepare(self) -> str:

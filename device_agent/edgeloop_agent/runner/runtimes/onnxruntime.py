@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import mmap
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,8 +31,9 @@ _LEVELS = {
 _ERROR_SEVERITY = 3
 _PROVIDER_PREFIX = "provider."
 _ENTRIES = ("session.", "optimization.", "memory.", "mlas.", "ep.")
-"""Beginnings of every session entry (onnxruntime_session_options_config_keys.h): ONNX Runtime itself takes any name and
-ignores those it does not know."""
+"""Beginnings of every session entry (onnxruntime_session_options_config_keys.h)."""
+
+_SPINNING = ("session.intra_op.allow_spinning", "session.inter_op.allow_spinning")
 
 _PRECISION_OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "TensorrtExecutionProvider": ("trt_fp16_enable", {"fp32": "False", "fp16": "True"}),
@@ -72,13 +74,11 @@ class OnnxRuntime(Runtime):
         pin(settings.affinity)
         providers = _providers(module, settings, version)
         options = _options(module, settings, profile)
+        provider_options = _provider_options(providers, settings)
         path = str(directory / artifact.model_file)
         try:
             session = module.InferenceSession(
-                path,
-                options,
-                providers=list(providers),
-                provider_options=_provider_options(providers, settings),
+                path, options, providers=list(providers), provider_options=provider_options
             )
         except Exception as error:
             raise explain(error, version, loading=True) from error
@@ -160,22 +160,44 @@ def _options(module: Any, settings: RuntimeSettings, profile: Path | None) -> An
     )
     options.enable_cpu_mem_arena = settings.memory_arena
     options.enable_mem_pattern = settings.memory_arena
-    spinning = "1" if settings.allow_spinning else "0"
-    options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
-    options.add_session_config_entry("session.inter_op.allow_spinning", spinning)
+    for name in _SPINNING:
+        options.add_session_config_entry(name, "1" if settings.allow_spinning else "0")
     for name, value in settings.options:
-        if name.startswith(_PROVIDER_PREFIX):
-            continue
-        if not name.startswith(_ENTRIES):
-            raise refuse(
-                f"onnxruntime has no option {name!r}; its session entries begin with {', '.join(_ENTRIES)}, "
-                "options of a provider are written provider.NAME.option."
-            )
-        options.add_session_config_entry(name, value)
+        if not name.startswith(_PROVIDER_PREFIX):
+            _check_entry(module, name)
+            options.add_session_config_entry(name, value)
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     return options
+
+
+def _check_entry(module: Any, name: str) -> None:
+    """Refuse a session entry that would be ignored: ONNX Runtime takes any name and says nothing of unknown ones."""
+    if not name.startswith(_ENTRIES):
+        raise refuse(
+            f"onnxruntime has no option {name!r}; its session entries begin with {', '.join(_ENTRIES)}, "
+            "options of a provider are written provider.NAME.option."
+        )
+    if name in _SPINNING:
+        raise refuse(f"the option {name!r} is set by allow_spinning; leave it out of the options.")
+    if not knows_entry(Path(module.__file__).parent / "capi", name):
+        raise refuse(f"this build of onnxruntime {module.__version__} does not know the option {name!r}.")
+
+
+def knows_entry(directory: Path, name: str) -> bool:
+    """Return whether a library in ``directory`` holds this name of a session entry.
+
+    A name that the library does not contain cannot be looked up by it: a misspelt one, or one of another
+    architecture. True when the libraries lie elsewhere, so that nothing can be said.
+    """
+    told = False
+    for path in sorted(directory.glob("*.so*")):
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
+            if content.find(name.encode() + b"\0") >= 0:
+                return True
+            told = told or content.find(_SPINNING[0].encode()) >= 0
+    return not told
 
 
 def _provider_options(providers: tuple[str, ...], settings: RuntimeSettings) -> list[dict[str, str]]:
@@ -192,6 +214,8 @@ def _provider_options(providers: tuple[str, ...], settings: RuntimeSettings) -> 
                 raise refuse(
                     f"the option {name!r} belongs to none of {', '.join(providers)}; write provider.NAME.option."
                 )
+            if provider == _CPU:
+                raise refuse(f"{_CPU} takes no options and would ignore {name!r}.")
             found[provider][option] = value
     precision = settings.inference_precision
     for provider, (option, values) in _PRECISION_OPTIONS.items():

@@ -1,12 +1,13 @@
 """OpenVINO on the processor (and whatever other devices its build finds).
 
-By itself it computes in bfloat16 where the processor has it; the precision is pinned to what the trial says.
+By itself it computes in bfloat16 where the processor has it; the precision is pinned to what the trial says. Asked for
+a precision that the processor lacks it takes another one, and asked for more threads than processors it takes fewer,
+both without a word: what is in force is read back.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,10 +21,12 @@ from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.runtime_settings import installed_version, out_of_memory, pin, refuse, unsupported
 from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 
-__all__ = ["OpenVino"]
+__all__ = ["OpenVino", "placement_of"]
 
 _DEVICE = "CPU"
+_PRECISION, _THREADS, _PROFILE = "INFERENCE_PRECISION_HINT", "INFERENCE_NUM_THREADS", "PERF_COUNT"
 _HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
+_NO_WORK = frozenset({"Parameter", "Result", "Constant"})
 _SNAPSHOTS = 8
 """Early runs after which the profile is kept, so that warm-up can be taken off the averages."""
 
@@ -31,6 +34,7 @@ _SOURCE_LINE = re.compile(r"Exception from \S+:\d+:|Check '.*?' failed at \S+:\d
 _MISSING = re.compile(
     r"(?:OpConversionFailure|not supported|No conversion|Unsupported op|unsupported op)", re.I
 )
+_PROPERTY = re.compile(r"Unsupported property|from str:|for property key")
 _MEMORY = re.compile(r"bad_alloc|out of memory|Cannot allocate|CL_OUT_OF", re.I)
 
 
@@ -63,11 +67,13 @@ class OpenVino(Runtime):
         if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
             listed = ", ".join(core.available_devices)
             raise refuse(f"{version} on this device lacks {device}; it has {listed}.")
+        config = _config(settings, device, profiled=profile is not None)
         try:
             model = core.read_model(str(directory / artifact.model_file))
-            compiled = core.compile_model(model, device, _config(settings, device, profile is not None))
+            compiled = core.compile_model(model, device, config)
         except Exception as error:  # one RuntimeError for everything
             raise _explain(error, version, loading=True) from error
+        _check_effect(compiled, config, version, device)
         return OpenVinoModel(compiled, device, version, profiled=profile is not None)
 
 
@@ -103,10 +109,14 @@ class OpenVinoModel(LoadedModel):
         return outputs
 
     def _totals(self) -> dict[tuple[str, str], float]:
-        """Return node and type with its seconds over all runs; the plug-in keeps averages since the beginning."""
+        """Return node and type with its seconds over all runs; the plug-in keeps averages since the beginning.
+
+        The averages are whole microseconds, and a node below one is said not to have run; only one without a kernel
+        was really taken out of the graph.
+        """
         totals: dict[tuple[str, str], float] = {}
         for entry in self._request.profiling_info:
-            if "EXECUTED" in str(entry.status):
+            if entry.node_type not in _NO_WORK and entry.exec_type != "undef":
                 key = (entry.node_name, entry.node_type)
                 totals[key] = totals.get(key, 0.0) + entry.real_time.total_seconds() * self._runs
         return totals
@@ -133,7 +143,7 @@ def placement_of(
     first_run: int,
     device: str,
 ) -> Placement:
-    """Return the mean seconds of each node over the runs after ``first_run``.
+    """Return the mean seconds of each node over the runs after ``first_run``; those below the clock are only counted.
 
     Args:
         totals: node and type with its seconds over all runs.
@@ -145,17 +155,20 @@ def placement_of(
     counted = runs - (first_run if before else 0)
     if counted < 1 or not totals:
         return Placement(reason="the runtime's profile holds no node of a measured run")
+    means = {node: max(0.0, seconds - before.get(node, 0.0)) / counted for node, seconds in totals.items()}
     nodes = tuple(
-        NodeTime(
-            name=name,
-            op_type=op_type,
-            provider=device,
-            mean_s=max(0.0, seconds - before.get((name, op_type), 0.0)) / counted,
-        )
-        for (name, op_type), seconds in totals.items()
+        NodeTime(name=name, op_type=op_type, provider=device, mean_s=mean_s)
+        for (name, op_type), mean_s in means.items()
+        if mean_s > 0.0
     )
-    counts = Counter(node.provider for node in nodes)
-    return Placement(nodes=nodes, nodes_per_provider=tuple(sorted(counts.items())))
+    untimed = len(totals) - len(nodes)
+    return Placement(
+        nodes=nodes,
+        nodes_per_provider=((device, len(totals)),),
+        reason=f"{untimed} of {len(totals)} nodes take less than the profile's microsecond"
+        if untimed
+        else "",
+    )
 
 
 def _module() -> Any:
@@ -181,9 +194,7 @@ def _name(output: Any) -> str:
 
 def _check(settings: RuntimeSettings, version: str) -> None:
     if len(settings.providers) > 1:
-        raise refuse(
-            f"{version} runs on one device, not on {', '.join(settings.providers)}; use AUTO or HETERO."
-        )
+        raise refuse(f"{version} runs on one device, not on {', '.join(settings.providers)}.")
     for wrong, what in (
         (settings.inter_op_threads > 1, "threads across operators"),
         (settings.allow_spinning, "spinning worker threads"),
@@ -194,20 +205,42 @@ def _check(settings: RuntimeSettings, version: str) -> None:
             raise refuse(f"{version} has no setting for {what}.")
 
 
-def _config(settings: RuntimeSettings, device: str, profiled: bool) -> dict[str, Any]:
+def _config(settings: RuntimeSettings, device: str, *, profiled: bool) -> dict[str, Any]:
+    for name, _ in settings.options:
+        if name in (_PRECISION, _THREADS, _PROFILE):
+            raise refuse(
+                f"the option {name!r} is set by the trial's other settings; leave it out of the options."
+            )
     config: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": _HINTS[settings.inference_precision],
+        _PRECISION: _HINTS[settings.inference_precision],
         "PERFORMANCE_HINT": "LATENCY",
-        "PERF_COUNT": profiled,
+        _PROFILE: profiled,
     }
     if device == _DEVICE:
         config |= {
-            "INFERENCE_NUM_THREADS": settings.intra_op_threads,
+            _THREADS: settings.intra_op_threads,
             "NUM_STREAMS": "1",
             # Pinning by the plug-in would undo the affinity of the trial.
             "ENABLE_CPU_PINNING": False,
         }
     return config | dict(settings.options)
+
+
+def _check_effect(compiled: Any, config: Mapping[str, Any], version: str, device: str) -> None:
+    """Refuse a model that was compiled with another precision or number of threads than asked for."""
+    readable = set(compiled.get_property("SUPPORTED_PROPERTIES"))
+    if _PRECISION in readable:
+        found = compiled.get_property(_PRECISION).get_type_name()
+        if found != config[_PRECISION]:
+            raise refuse(
+                f"{version} on {device} computes in {found} here when asked for {config[_PRECISION]}."
+            )
+    if _THREADS in readable and _THREADS in config:
+        count = int(compiled.get_property(_THREADS))
+        if count != config[_THREADS]:
+            raise refuse(
+                f"{version} takes {count} threads here, not {config[_THREADS]}: so many processors there are."
+            )
 
 
 def _explain(error: Exception, version: str, *, loading: bool) -> RunnerFailure:
@@ -216,6 +249,8 @@ def _explain(error: Exception, version: str, *, loading: bool) -> RunnerFailure:
     if isinstance(error, MemoryError) or _MEMORY.search(text):
         return out_of_memory(doing, error)
     tidy = " ".join(_SOURCE_LINE.sub("", text).split())[:300]
+    if loading and _PROPERTY.search(text):
+        return refuse(f"{version} cannot apply an option: {tidy}")
     if loading and _MISSING.search(text):
         return unsupported(f"{version} does not run this model: {tidy}")
     kind = FailureKind.LOAD_FAILED if loading else FailureKind.INFERENCE_FAILED
