@@ -16,8 +16,8 @@ from edgeloop_protocol.types.run import FailureKind, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
-from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 from edgeloop_agent.runner.runtime_settings import installed_version, out_of_memory, pin, refuse
+from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 
 __all__ = ["LiteRt", "delegated_operators"]
 

@@ -15,8 +15,8 @@ from edgeloop_protocol.types.trial import RuntimeSettings
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.nodes import placement_from_profile
 from edgeloop_agent.runner.onnxruntime_errors import explain
-from edgeloop_agent.runner.runtimes.base import Execute, LoadedModel, Runtime
 from edgeloop_agent.runner.runtime_settings import installed_version, pin, refuse
+from edgeloop_agent.runner.runtimes.base import Execute, LoadedModel, Runtime
 
 __all__ = ["OnnxRuntime"]
 
