@@ -56,3 +56,15 @@ def shape_arithmetic(tmp_path: Path) -> Path:
     ]
     shapes = {"x": ["batch", 3, 4, 4], "y": ["batch", 5]}
     return write(tmp_path / "arithmetic.onnx", nodes, weights, shapes)
+
+
+@pytest.fixture
+def vendors_operator(tmp_path: Path) -> Path:
+    """An operator of onnxruntime's own that TFLite has nothing for."""
+    nodes = [helper.make_node("CDist", ["x", "w"], ["y"], domain="com.microsoft", metric="euclidean")]
+    points = np.random.default_rng(5).standard_normal((4, 8)).astype(np.float32)
+    path = write(tmp_path / "vendors.onnx", nodes, {"w": points}, {"x": [6, 8], "y": [6, 4]})
+    model = onnx.load(path)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, path)
+    return path

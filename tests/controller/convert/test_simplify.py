@@ -82,3 +82,13 @@ def test_what_is_no_model_is_one_sentence(content: bytes, tmp_path: Path) -> Non
     path.write_bytes(content)
     with pytest.raises(InvalidInputError, match=r"^broken\.onnx cannot be simplified: [^\n]+\.$"):
         simplify(path, tmp_path / "plain.onnx")
+
+
+def test_an_operator_that_nobody_knows_is_one_sentence(images: Path, tmp_path: Path) -> None:
+    model = onnx.load(images)
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, tmp_path / "broken.onnx")
+    with pytest.raises(
+        InvalidInputError, match=r"^broken\.onnx cannot be simplified: [^\n]*NoSuchOperator[^\n]*\.$"
+    ):
+        simplify(tmp_path / "broken.onnx", tmp_path / "plain.onnx")
