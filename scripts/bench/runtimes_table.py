@@ -33,7 +33,7 @@ def interval(estimate: Estimate, scale: float, digits: int) -> str:
     return f"{estimate.value * scale:.{digits}f} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
 
 
-def print_row(model: str, runtime: str, result: DeviceResult, run: Run | None) -> int:
+def print_row(model: str, runtime: str, result: DeviceResult, run: Run | None, sizes: dict[str, int]) -> int:
     """Print one row and return 1 when there is no figure."""
     evidence = next((e for e in result.evidence if run and e.candidate == run.trial.label), None)
     if run is None or evidence is None or run.timing is None or run.timing.steady is None:
@@ -44,7 +44,7 @@ def print_row(model: str, runtime: str, result: DeviceResult, run: Run | None) -
     why = "" if evidence.parity is Verdict.PASSED else f": {evidence.parity_reason}"
     print(
         f"{model:16} {runtime:12} {run.runtime_version:24} {interval(evidence.value('latency_p50'), 1e3, 3):28} "
-        f"{'-' if p90 is None else f'{p90 * 1e3:.3f}':>9} {(evidence.value('size').value or 0) / 1e6:6.2f} "
+        f"{'-' if p90 is None else f'{p90 * 1e3:.3f}':>9} {sizes[run.trial.artifact_digest] / 1e6:6.2f} "
         f"{interval(evidence.gain('latency_p50'), 1.0, 2):22} {verdict}{why}"
     )
     return 0
@@ -76,8 +76,10 @@ def main() -> int:
             if result.error:
                 print(f"{name}: {result.error}", file=sys.stderr)
             runs = {run.trial.settings.runtime: run for run in result.runs}
+            # What this runtime opens: a converted form has a size of its own.
+            sizes = {digest: artifact.model_size_bytes for digest, artifact in verbs.artifacts()}
             for runtime in RUNTIMES:
-                missing += print_row(name, runtime, result, runs.get(runtime))
+                missing += print_row(name, runtime, result, runs.get(runtime), sizes)
     print("gain: times as fast as onnxruntime, paired by round; one thread, fp32 pinned on every runtime")
     return 1 if missing else 0
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from edgeloop_foundation.errors import InvalidInputError, MissingDependencyError
 from edgeloop_protocol.types.artifact import TensorSpec
 
 from edgeloop.convert.base import Converter
+from edgeloop.convert.simplify import simplify
 from edgeloop.domain.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -77,11 +77,10 @@ class TfLite(Converter):
 
     def _convert(self, model: Path, inputs: Sequence[TensorSpec], directory: Path) -> Path:
         names = [spec.name for spec in inputs]
-        # onnx2tf writes into the file it is given, and a kept artifact never changes.
+        # onnx2tf writes into the file it is given, and a kept artifact never changes: this is a file of its own.
         own = directory / "source.onnx"
-        shutil.copyfile(model, own)
+        simplify(model, own)
         command = [self._python(), "-m", "onnx2tf", "-i", str(own), "-o", str(directory), "-n"]
-        command += ["-b", "1"] if any(spec.shape[:1] == (-1,) for spec in inputs) else []
         command += ["-k", *names, "-kat", *names]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
