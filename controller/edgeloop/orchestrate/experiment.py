@@ -32,7 +32,7 @@ from edgeloop.orchestrate.candidates import build_candidates, build_expected_s, 
 from edgeloop.orchestrate.fleet import Fleet, measure_fleet, open_fleet, require_unique_names
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
-from edgeloop.orchestrate.runtimes import forms_of
+from edgeloop.orchestrate.runtimes import forms_of, sizes_of
 from edgeloop.orchestrate.sweep import sweep_expected_s, sweep_fleet, with_sweeps
 from edgeloop.orchestrate.variants import require_distinct_runtimes, with_variants
 
@@ -88,7 +88,8 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         settings = (request.settings, *request.variants)
         measure = replace(measure, forms=await forms_of(app, fleet, digests, settings, listener))
         measured = await measure_fleet(app, fleet, measure, listener)
-        candidates = with_variants(candidates, request.settings, request.variants, measure.forms)
+        sizes = sizes_of(app, measure.forms)
+        candidates = with_variants(candidates, request.settings, request.variants, measure.forms, sizes)
         listener.phase("Select")
         runs = [run for device in measured for run in device.runs]
         assessed = await asyncio.to_thread(assess_runs, app, runs)

@@ -23,7 +23,7 @@ from edgeloop.orchestrate.workers import in_worker
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["convert_artifact", "forms_of"]
+__all__ = ["convert_artifact", "forms_of", "sizes_of"]
 
 _ONNX = "onnx"
 
@@ -56,6 +56,11 @@ async def forms_of(
             if opened not in formats:
                 found.append((digest, name, await _form(app, digest, name, formats[0], listener)))
     return tuple(found)
+
+
+def sizes_of(app: App, forms: Sequence[tuple[str, str, str]]) -> dict[str, int]:
+    """Return the bytes that a runtime opens of each form."""
+    return {form: app.artifacts.manifest(form).model_size_bytes for _, _, form in forms if form}
 
 
 async def _form(app: App, digest: str, runtime: str, format: str, listener: Listener) -> str:

@@ -25,7 +25,7 @@ from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
 from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
-from edgeloop.orchestrate.runtimes import forms_of
+from edgeloop.orchestrate.runtimes import forms_of, sizes_of
 from edgeloop.orchestrate.sweep import sweep_fleet, with_sweeps
 from edgeloop.orchestrate.variants import require_distinct_runtimes, with_variants
 
@@ -110,7 +110,8 @@ async def _measure(
         request = replace(request, forms=await forms_of(app, fleet, digests, (settings, *variants), listener))
         measured = await measure_fleet(app, fleet, request, listener)
         first = [_candidate(app, label, digest, label == anchor) for label, digest in artifacts]
-        candidates = with_variants(first, settings, variants, request.forms)
+        sizes = sizes_of(app, request.forms)
+        candidates = with_variants(first, settings, variants, request.forms, sizes)
         runs = [run for device in measured for run in device.runs]
         assessed = await asyncio.to_thread(assess_runs, app, runs)
         samples = await asyncio.to_thread(samples_of, app, runs)

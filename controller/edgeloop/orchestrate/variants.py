@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.trial import RuntimeSettings
@@ -31,10 +32,12 @@ def with_variants(
     settings: RuntimeSettings,
     variants: Sequence[RuntimeSettings],
     forms: Sequence[tuple[str, str, str]] = (),
+    sizes: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[Candidate, ...]:
     """Return the candidates, each with its runtime, followed by their variants; without variants as they are.
 
-    A variant whose runtime opens another form of the artifact is that form; where there is none, it is left out.
+    A variant whose runtime opens another form of the artifact is that form, with its size; where there is none, it is
+    left out.
     """
     known = {(digest, runtime): form for digest, runtime, form in forms}
     if not variants:
@@ -47,6 +50,7 @@ def with_variants(
             runtime=variant.runtime,
             variant=True,
             artifact_digest=form,
+            size_bytes=sizes.get(form, candidate.size_bytes),
         )
         for variant in variants
         for candidate in candidates
