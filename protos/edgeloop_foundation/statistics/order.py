@@ -56,7 +56,8 @@ def quantile_interval(
     return None if ranks is None else (sorted_samples[ranks[0] - 1], sorted_samples[ranks[1] - 1])
 
 
-@functools.lru_cache(maxsize=4096)
+# Jobs differ in their counts: thousands of entries are a megabyte of an agent that should stay small.
+@functools.lru_cache(maxsize=128)
 def _interval_ranks(count: int, q: float, confidence: float) -> tuple[int, int] | None:
     low = _lower_rank(count, q, confidence)
     high = count + 1 - _lower_rank(count, 1.0 - q, confidence)
