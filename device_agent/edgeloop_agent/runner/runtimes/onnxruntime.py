@@ -38,9 +38,17 @@ _SPINNING = ("session.intra_op.allow_spinning", "session.inter_op.allow_spinning
 _PRECISION_OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "TensorrtExecutionProvider": ("trt_fp16_enable", {"fp32": "False", "fp16": "True"}),
     "OpenVINOExecutionProvider": ("precision", {"fp32": "FP32", "fp16": "FP16"}),
+    # By itself it computes float32 products in TF32, with ten bits of mantissa, where the GPU has it.
+    "CUDAExecutionProvider": ("use_tf32", {"fp32": "0"}),
 }
 """Providers that take a precision, with their option and its values (ONNX Runtime's execution provider pages). Not run
-on hardware: TensorRT."""
+on hardware: none of them."""
+
+_THREAD_OPTIONS = {
+    "XnnpackExecutionProvider": "intra_op_num_threads",
+    "OpenVINOExecutionProvider": "num_of_threads",
+}
+"""Providers with a pool of threads of their own, with the option that sizes it (the same pages). Not run here."""
 
 _PROBE_OPSETS = range(7, 64)
 
@@ -218,6 +226,9 @@ def _provider_options(providers: tuple[str, ...], settings: RuntimeSettings) -> 
                 raise refuse(f"{_CPU} takes no options and would ignore {name!r}.")
             found[provider][option] = value
     precision = settings.inference_precision
+    for provider, option in _THREAD_OPTIONS.items():
+        if provider in found:
+            found[provider].setdefault(option, str(settings.intra_op_threads))
     for provider, (option, values) in _PRECISION_OPTIONS.items():
         if provider in found and precision in values:
             found[provider].setdefault(option, values[precision])

@@ -82,6 +82,7 @@ class OpenVinoModel(LoadedModel):
 
     def __init__(self, compiled: Any, device: str, version: str, *, profiled: bool) -> None:
         self._request = compiled.create_infer_request()
+        self._inputs = tuple(_name(entry) for entry in compiled.inputs)
         self.output_names = tuple(_name(output) for output in compiled.outputs)
         self.providers = (device,)
         self._version = version
@@ -91,17 +92,27 @@ class OpenVinoModel(LoadedModel):
 
     def executor(self) -> Execute:
         """Return one request's ``infer``: inputs are not copied, outputs are."""
-        infer = self._request.infer
+        infer, count = self._request.infer, len(self._inputs)
         if self._profiled:
             return self._counted
 
         def execute(feed: Arrays) -> Sequence[Any]:
+            if len(feed) < count:
+                raise self._lacking(feed)
             outputs: Sequence[Any] = infer(feed, share_inputs=True).to_tuple()
             return outputs
 
         return execute
 
+    def _lacking(self, feed: Arrays) -> RunnerFailure:
+        """Return the failure of a feed that leaves inputs out: OpenVINO would compute with what lies in memory."""
+        missing = ", ".join(name for name in self._inputs if name not in feed)
+        reason = f"the model has the inputs {', '.join(self._inputs)}; nothing is given for {missing}."
+        return RunnerFailure(Outcome.USER_ERROR, FailureKind.INFERENCE_FAILED, reason)
+
     def _counted(self, feed: Arrays) -> Sequence[Any]:
+        if len(feed) < len(self._inputs):
+            raise self._lacking(feed)
         outputs: Sequence[Any] = self._request.infer(feed, share_inputs=True).to_tuple()
         self._runs += 1
         if self._runs <= _SNAPSHOTS:
@@ -244,6 +255,8 @@ def _check_effect(compiled: Any, config: Mapping[str, Any], version: str, device
 
 
 def _explain(error: Exception, version: str, *, loading: bool) -> RunnerFailure:
+    if isinstance(error, RunnerFailure):
+        return error
     text = str(error)
     doing = "loading the model" if loading else "running the model"
     if isinstance(error, MemoryError) or _MEMORY.search(text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import onnxruntime
 import pytest
 from edgeloop_agent.failure import RunnerFailure
-from edgeloop_agent.runner.runtimes.onnxruntime import knows_entry
+from edgeloop_agent.runner.runtimes.onnxruntime import _provider_options, knows_entry
 from edgeloop_protocol.types.run import Outcome
+from edgeloop_protocol.types.trial import RuntimeSettings
 
 CAPI = Path(onnxruntime.__file__).parent / "capi"
 
@@ -77,3 +79,18 @@ def test_a_value_that_does_not_fit_is_told(open_model: Any) -> None:
 def test_nodes_need_a_profile(open_model: Any) -> None:
     with pytest.raises(RunnerFailure, match="without profiling"):
         open_model("onnxruntime").placement(0)
+
+
+@pytest.mark.parametrize(
+    ("provider", "told"),
+    [
+        ("CUDAExecutionProvider", {"use_tf32": "0"}),
+        ("XnnpackExecutionProvider", {"intra_op_num_threads": "3"}),
+        ("OpenVINOExecutionProvider", {"num_of_threads": "3", "precision": "FP32"}),
+    ],
+)
+def test_providers_are_told_precision_and_threads(provider: str, told: dict[str, str]) -> None:
+    settings = RuntimeSettings(providers=(provider,), intra_op_threads=3)
+    assert _provider_options((provider,), settings) == [told]
+    chosen = replace(settings, options=tuple((f"provider.{provider}.{name}", "9") for name in told))
+    assert _provider_options((provider,), chosen) == [dict.fromkeys(told, "9")]

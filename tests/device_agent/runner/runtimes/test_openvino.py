@@ -10,6 +10,7 @@ from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.runtimes import openvino
 from edgeloop_agent.runner.runtimes.openvino import placement_of
 from edgeloop_protocol.types.run import FailureKind, Outcome
+from onnx import TensorProto, helper
 
 A, B = ("a", "Convolution"), ("b", "Softmax")
 
@@ -99,3 +100,15 @@ def test_an_operator_without_a_translation_is_unsupported(open_model: Any, make_
 def test_memory_that_ran_out_is_told_apart() -> None:
     failure = openvino._explain(RuntimeError("std::bad_alloc"), "openvino 2026.4.1", loading=True)
     assert (failure.outcome, failure.failure_kind) == (Outcome.DEVICE_ERROR, FailureKind.OUT_OF_MEMORY)
+
+
+def test_a_feed_that_lacks_an_input_is_refused(open_model: Any, make_model: Any) -> None:
+    # By itself OpenVINO computes with whatever lies in the memory of an input that nobody gave.
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in ("x", "s", "y")]
+    content = make_model([helper.make_node("Add", ["x", "s"], ["y"])], values[:2], values[2:])
+    model = open_model("openvino", content=content)
+    x = np.ones((1, 2), np.float32)
+    assert model.executor()({"x": x, "s": x})[0].tolist() == [[2.0, 2.0]]
+    with pytest.raises(RunnerFailure, match="nothing is given for s") as caught:
+        model.executor()({"x": x})
+    assert model.explain(caught.value) is caught.value
