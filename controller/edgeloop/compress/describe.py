@@ -23,7 +23,7 @@ from edgeloop.compress.graph import (
 )
 from edgeloop.domain.model import ModelDescription
 
-__all__ = ["MAX_OPSET", "describe", "is_quantized_operator", "precision_of"]
+__all__ = ["MAX_OPSET", "check_state", "describe", "is_quantized_operator", "precision_of"]
 
 MAX_OPSET = 21
 """Newest standard operator set that every supported board's runtime loads."""
@@ -50,7 +50,7 @@ def describe(path: Path, name: str = "", state: tuple[StateBinding, ...] = ()) -
     model = load_model(path)
     locations = external_locations(model, path)
     inputs, outputs = _complete_types(path, *specs_of(model, path.name))
-    _check_state(state, inputs, outputs, path.name)
+    check_state(state, inputs, outputs, path.name)
     parameters = list(parameters_in(model))
     counts = Counter(node.op_type for node in nodes_in(model))
     return ModelDescription(
@@ -127,12 +127,17 @@ def _filled(spec: TensorSpec, value: Any, file_name: str) -> TensorSpec:
     return replace(spec, dtype=dtype, shape=shape)
 
 
-def _check_state(
+def check_state(
     state: tuple[StateBinding, ...],
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
     file_name: str,
 ) -> None:
+    """Hold the declared state against inputs and outputs.
+
+    Raises:
+        InvalidInputError: it names what is not there, or ties different element types.
+    """
     dtype_in = {spec.name: spec.dtype for spec in inputs}
     dtype_out = {spec.name: spec.dtype for spec in outputs}
     for binding in state:

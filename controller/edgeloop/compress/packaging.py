@@ -14,7 +14,7 @@ from edgeloop_protocol.types.artifact import FILE_NAME, Artifact, FileEntry, Tol
 from edgeloop.compress.graph import digest_of_files, external_locations, external_tensors, load_model
 from edgeloop.compress.items import check_items, first_feed
 from edgeloop.compress.libraries import library_versions
-from edgeloop.compress.lowering import lower
+from edgeloop.compress.lowering import NO_LOWERING, lower
 from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.model import ModelDescription
 from edgeloop.domain.recipe import Recipe
@@ -91,19 +91,24 @@ def package(
     """
     check_items(golden, description.inputs)
     directory.mkdir(parents=True, exist_ok=True)
-    files = _copy_model(model_path, directory)
+    is_onnx = description.format == "onnx"
+    model_file = MODEL_FILE if is_onnx else f"model.{description.format}"
+    files = _copy_model(model_path, directory) if is_onnx else _copy_whole(model_path, directory / model_file)
     write_golden(directory / GOLDEN_FILE, golden, host, original)
     files[GOLDEN_FILE] = directory / GOLDEN_FILE
-    lowering = lower(directory / MODEL_FILE, first_feed(golden, description.inputs))
+    # Kernel tables come from a run of ONNX Runtime: other formats have none, so no board predicts them.
+    feed = first_feed(golden, description.inputs)
+    lowering = lower(directory / model_file, feed) if is_onnx else NO_LOWERING
+    precision = lowering.precision if is_onnx else description.precision
     artifact = Artifact(
-        format="onnx",
+        format=description.format,
         label=label,
         files=tuple(_entry(name, files[name]) for name in sorted(files)),
-        model_file=MODEL_FILE,
+        model_file=model_file,
         golden_file=GOLDEN_FILE,
         source_digest=source_digest,
         recipe=recipe.canonical(),
-        precision=lowering.precision,
+        precision=precision,
         opsets=description.opsets,
         inputs=description.inputs,
         outputs=description.outputs,
@@ -111,7 +116,7 @@ def package(
         decision_output=decision.output,
         decision_rule=decision.rule,
         decision_threshold=decision.threshold,
-        tolerances=tolerances_for(lowering.precision),
+        tolerances=tolerances_for(precision),
         kernels=lowering.kernels,
         activation_peak_bytes=lowering.activation_peak_bytes,
         weight_bytes=lowering.weight_bytes,
@@ -122,6 +127,11 @@ def package(
 
 def _entry(name: str, path: Path) -> FileEntry:
     return FileEntry(name=name, digest=digest_of_files(path, ()), size_bytes=path.stat().st_size)
+
+
+def _copy_whole(model_path: Path, target: Path) -> dict[str, Path]:
+    shutil.copyfile(model_path, target)
+    return {target.name: target}
 
 
 def _copy_model(model_path: Path, directory: Path) -> dict[str, Path]:

@@ -74,6 +74,8 @@ def _graph_recipes(model: ModelDescription, facts: Sequence[Facts]) -> list[_Cho
 
 
 def _opset_reason(model: ModelDescription, facts: Sequence[Facts]) -> str:
+    if model.format != "onnx":
+        return f"passes work on ONNX, the model is {model.format}"
     known = [r.max_opset for f in facts for r in f.runtimes if r.max_opset is not None and not r.reason]
     limit = max(known, default=MAX_OPSET)
     found = dict(model.opsets).get("", 0)
@@ -85,7 +87,7 @@ def _opset_reason(model: ModelDescription, facts: Sequence[Facts]) -> str:
 
 
 def _common_reason(model: ModelDescription, facts: Sequence[Facts]) -> str:
-    if model.quantized:
+    if model.format == "onnx" and model.quantized:
         return "the model is quantised already"
     if has_tree_operators(model):
         return "the model's work is in ai.onnx.ml operators, which have no int8 form"

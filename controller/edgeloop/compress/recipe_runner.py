@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeloop_foundation.errors import EdgeloopError, InternalError, InvalidInputError
+from edgeloop_foundation.errors import EdgeloopError, InternalError, InvalidInputError, UnsupportedError
 
 from edgeloop.compress.compare import answers, nonfinite, unrelated
 from edgeloop.compress.describe import describe
@@ -113,6 +113,11 @@ class RecipeRunner:
             MissingDependencyError: a pass needs a package that is not installed.
         """
         passes = [self.make(spec) for spec in recipe.passes]
+        if passes and source.description.format != "onnx":
+            raise UnsupportedError(
+                f"passes work on ONNX, {source.description.name} is {source.description.format}.",
+                next_step="Give the model as ONNX to have it compressed.",
+            )
         reference = self._reference(source) if passes else {}
         path, model = source.path, source.description
         good: list[PassSpec] = []

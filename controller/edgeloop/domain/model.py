@@ -15,7 +15,7 @@ class ModelDescription:
 
     #: File name or import path, for people.
     name: str
-    #: "onnx".
+    #: "onnx" or "tflite".
     format: str
     #: SHA-256 over the model's bytes, external data included.
     digest: str
@@ -27,7 +27,7 @@ class ModelDescription:
     outputs: tuple[TensorSpec, ...]
     #: Operator sets by domain, "" is the standard one.
     opsets: tuple[tuple[str, int], ...]
-    #: Format version of the file.
+    #: Format version of an ONNX file; 0 for others.
     ir_version: int
     #: Number of parameters.
     parameter_count: int

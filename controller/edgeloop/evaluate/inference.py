@@ -13,6 +13,7 @@ from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
 from numpy.typing import NDArray
 
 from edgeloop.domain.dataset import Dataset
+from edgeloop.evaluate.tflite_session import TfLiteSession
 
 __all__ = ["run_model"]
 
@@ -35,7 +36,7 @@ def run_model(model_path: Path, data: Dataset, *, batch_size: int = 0, threads: 
     axis more gives ``[i]``. State starts at zero with each item and is carried from step to step.
 
     Args:
-        model_path: ONNX file.
+        model_path: ONNX file, or a TFLite file (``.tflite``), which LiteRT runs.
         data: items with the model's inputs; further inputs are passed over.
         batch_size: 1 feeds item by item; 0 stacks items where the model takes it *and* the first stack
         gives the answers
@@ -202,6 +203,8 @@ def _feed(source: _Input, start: int, stop: int, step: int | None) -> Array:
 
 
 def _session(model_path: Path, threads: int) -> Any:
+    if model_path.suffix == ".tflite":
+        return TfLiteSession(model_path, threads)
     # Opt-out of the runtime's telemetry; must precede its import.
     os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
     import onnxruntime

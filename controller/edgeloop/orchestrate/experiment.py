@@ -32,7 +32,7 @@ from edgeloop.orchestrate.candidates import build_candidates, build_expected_s, 
 from edgeloop.orchestrate.fleet import Fleet, measure_fleet, open_fleet, require_unique_names
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
-from edgeloop.orchestrate.runtimes import forms_of, sizes_of
+from edgeloop.orchestrate.runtimes import forms_of, opening, sizes_of
 from edgeloop.orchestrate.sweep import sweep_expected_s, sweep_fleet, with_sweeps
 from edgeloop.orchestrate.variants import require_distinct_runtimes, with_variants
 
@@ -61,6 +61,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
     prepared = await asyncio.to_thread(
         prepare, app, request.model, request.data, request.state, request.seed, listener
     )
+    request = replace(request, settings=opening(request.settings, prepared.description.format, listener))
     experiment_id = uuid.uuid4().hex
     app.records.begin(request, experiment_id, prepared.description, prepared.summary, created)
     listener.phase("Devices")
@@ -323,6 +324,7 @@ async def plan_experiment(app: App, request: ExperimentRequest, listener: Listen
     prepared = await asyncio.to_thread(
         prepare, app, request.model, request.data, request.state, request.seed, listener
     )
+    request = replace(request, settings=opening(request.settings, prepared.description.format, listener))
     async with open_fleet(app, request.devices, request.seed) as fleet:
         _report_fleet(fleet, listener)
         recipes, skipped = _recipes(request, prepared, fleet)

@@ -23,9 +23,22 @@ from edgeloop.orchestrate.workers import in_worker
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["convert_artifact", "forms_of", "sizes_of"]
+__all__ = ["convert_artifact", "forms_of", "opening", "sizes_of"]
 
 _ONNX = "onnx"
+_OWN_RUNTIMES = {"tflite": "litert"}
+
+
+def opening(settings: RuntimeSettings, format: str, listener: Listener) -> RuntimeSettings:
+    """Return the settings with the runtime of the model's own format where none was chosen.
+
+    ONNX Runtime, the default, opens ONNX alone, and nothing is converted to ONNX.
+    """
+    own = _OWN_RUNTIMES.get(format)
+    if own is None or settings.runtime != RuntimeSettings().runtime:
+        return settings
+    listener.note(f"The model is {format}: it runs on {own}.")
+    return replace(settings, runtime=own)
 
 
 async def forms_of(

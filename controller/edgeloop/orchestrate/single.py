@@ -25,7 +25,7 @@ from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
 from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
-from edgeloop.orchestrate.runtimes import forms_of, sizes_of
+from edgeloop.orchestrate.runtimes import forms_of, opening, sizes_of
 from edgeloop.orchestrate.sweep import sweep_fleet, with_sweeps
 from edgeloop.orchestrate.variants import require_distinct_runtimes, with_variants
 
@@ -94,6 +94,7 @@ async def _measure(
 ) -> tuple[DeviceResult, ...]:
     from edgeloop.select.evidence import collect
 
+    settings = opening(settings, app.artifacts.manifest(artifacts[0][1]).format, listener)
     require_distinct_runtimes(settings, variants)
     request = MeasureRequest(
         experiment_id=f"single-{uuid.uuid4().hex}",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import EdgeloopError
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
 
 from edgeloop.compress.analysis.weights import WeightStatistics, weight_statistics
 from edgeloop.compress.graph import load_model, parameters_in
@@ -96,8 +96,13 @@ def analyze(source: SourceModel, feeds: Mapping[str, NDArray[np.generic]] | None
         feeds: Every input at batch 1; None for seeded random numbers.
 
     Raises:
-        InvalidInputError: the model fails on the given feeds.
+        InvalidInputError: the model fails on the given feeds, or is no ONNX model.
     """
+    if source.description.format != "onnx":
+        raise InvalidInputError(
+            f"only ONNX models are analysed, {source.description.name} is {source.description.format}.",
+            next_step="Measure it with edgeloop bench, or give it as ONNX.",
+        )
     notes = [] if feeds is not None else ["measured on synthetic inputs: random numbers, free axes are 1"]
     lowering: Lowering | None = None
     layers: tuple[LayerAnalysis, ...] = ()

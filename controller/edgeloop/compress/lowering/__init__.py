@@ -5,7 +5,7 @@ optimisation is "extended": layouts that exist on one instruction set only are l
 holds for any board.
 """
 
-from edgeloop.compress.lowering.lower import Lowering, lower
+from edgeloop.compress.lowering.lower import NO_LOWERING, Lowering, lower
 from edgeloop.compress.lowering.profile import Execution, profile
 
-__all__ = ["Execution", "Lowering", "lower", "profile"]
+__all__ = ["NO_LOWERING", "Execution", "Lowering", "lower", "profile"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Lowering", "lower"]
+__all__ = ["NO_LOWERING", "Lowering", "lower"]
 
 _MAJORITY = 0.8
 
@@ -57,6 +57,10 @@ class Lowering:
         best = max(share, key=lambda name: share[name])
         pure = share[best] == total if best != "int8" else share[best] >= _MAJORITY * total
         return best if pure else "mixed"
+
+
+NO_LOWERING = Lowering(kernels=(), activation_peak_bytes=0, weight_bytes=0)
+"""Of a model that cannot be lowered."""
 
 
 def lower(model_path: Path, feeds: Mapping[str, NDArray[np.generic]]) -> Lowering:

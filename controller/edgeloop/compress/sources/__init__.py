@@ -1,7 +1,8 @@
 """Where models come from, one driver a kind of source.
 
-Law: a driver turns what the user named into an ONNX file on disk and changes nothing of the user's. The
-first driver that accepts the name is taken; plug-ins come after the built-in ones.
+Law: a driver turns what the user named into a model file on disk, an ONNX file unless it is in another runtime's own
+format already, and changes nothing of the user's. The first driver that accepts the name is taken; plug-ins come after
+the built-in ones.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = ["BUILTIN", "REGISTRY", "Source", "SourceModel", "load_source"]
 
 BUILTIN = {
     "python_object": "edgeloop.compress.sources.python_object:PythonObject",
+    "tflite_file": "edgeloop.compress.sources.tflite_file:TfLiteFile",
     "onnx_file": "edgeloop.compress.sources.onnx_file:OnnxFile",
 }
 """Drivers by name, in the order in which they are asked."""
@@ -30,7 +32,7 @@ def load_source(spec: str, work_directory: Path, state: tuple[StateBinding, ...]
     """Return the model that ``spec`` names.
 
     Args:
-        spec: Path of an ``.onnx`` file, ``module:function`` or ``path/to/file.py:function``.
+        spec: Path of an ``.onnx`` or ``.tflite`` file, ``module:function`` or ``path/to/file.py:function``.
         work_directory: Where a driver may write; created when missing.
         state: Outputs that are fed back as inputs.
 
@@ -40,18 +42,13 @@ def load_source(spec: str, work_directory: Path, state: tuple[StateBinding, ...]
         UnsupportedError: inputs or outputs are not tensors of numbers.
         MissingDependencyError: the driver needs a package that is not installed.
     """
-    from edgeloop.compress.describe import describe
-    from edgeloop.compress.graph import external_locations, load_model
-
     for name in REGISTRY.names():
         driver = REGISTRY.load(name)()
         if driver.accepts(spec):
             path = driver.locate(spec, work_directory)
-            description = describe(path, driver.title_of(spec), state)
-            beside = external_locations(load_model(path), path)
-            files = (path, *(path.parent / location for location in beside))
-            return SourceModel(path=path, files=files, description=description)
+            description = driver.describe(path, driver.title_of(spec), state)
+            return SourceModel(path=path, files=(path, *driver.beside(path)), description=description)
     raise InvalidInputError(
         f"{spec!r} names no model.",
-        next_step="Give an .onnx file, module:function or path/to/file.py:function.",
+        next_step="Give an .onnx or .tflite file, module:function or path/to/file.py:function.",
     )

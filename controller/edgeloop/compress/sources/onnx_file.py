@@ -11,7 +11,6 @@ from edgeloop.compress.sources.base import Source
 __all__ = ["OnnxFile"]
 
 _OTHER_FORMATS = {
-    ".tflite": "a TensorFlow Lite model",
     ".pt": "a torch file",
     ".pth": "a torch file",
     ".safetensors": "a file of bare weights",

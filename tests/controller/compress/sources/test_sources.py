@@ -57,9 +57,9 @@ def test_what_is_missing_is_named(tmp_path):
         load_source(str(tmp_path / "none.onnx"), tmp_path)
     with pytest.raises(InvalidInputError, match="is a directory"):
         load_source(str(tmp_path), tmp_path)
-    (tmp_path / "m.tflite").write_bytes(b"x")
-    with pytest.raises(InvalidInputError, match=r"m\.tflite is not an ONNX model: it looks like"):
-        load_source(str(tmp_path / "m.tflite"), tmp_path)
+    (tmp_path / "m.keras").write_bytes(b"x")
+    with pytest.raises(InvalidInputError, match=r"m\.keras is not an ONNX model: it looks like"):
+        load_source(str(tmp_path / "m.keras"), tmp_path)
 
 
 def test_a_torch_module_without_torch(tmp_path):
