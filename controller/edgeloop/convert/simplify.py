@@ -107,10 +107,12 @@ def _domains(graph: Any) -> set[str]:
 
 
 def _pin_layouts(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> None:
-    """End every output that has channels with a Reshape to its own shape.
+    """Put a Reshape to its own shape behind every output that has channels.
 
     It changes nothing, and a converter that works channels last has to restore the order before it. Comparing
     shapes afterwards would not do: with as many channels as rows, the wrong order has the right shape.
+    Whoever else reads the output reads it behind the Reshape: onnx2tf takes it out again and forgets other readers
+    of what lies before it.
     """
     import numpy as np
     from onnx import helper, numpy_helper
@@ -123,11 +125,12 @@ def _pin_layouts(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> 
         if len(shape) < _SPATIAL_RANK_MIN or name not in made:
             continue
         inner, size = _unused(f"{name}_unpinned", taken), _unused(f"{name}_shape", taken)
-        _rename(graph, name, inner)
         graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), size))
-        graph.node.append(
-            helper.make_node("Reshape", [inner, size], [name], name=_unused(f"{name}_pinned", taken))
-        )
+        pinned = helper.make_node("Reshape", [inner, size], [name], name=_unused(f"{name}_pinned", taken))
+        place = next(index for index, node in enumerate(graph.node) if name in node.output)
+        maker = graph.node[place].output
+        maker[list(maker).index(name)] = inner
+        graph.node.insert(place + 1, pinned)
 
 
 def _unused(name: str, taken: set[str]) -> str:
@@ -135,18 +138,6 @@ def _unused(name: str, taken: set[str]) -> str:
         name += "_"
     taken.add(name)
     return name
-
-
-def _rename(graph: Any, old: str, new: str) -> None:
-    """Rename a value of the graph where it is made and wherever it is read, in subgraphs too."""
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for place, name in enumerate(names):
-                if name == old:
-                    names[place] = new
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                _rename(inner, old, new)
 
 
 def _sentence(error: Exception) -> str:

@@ -112,10 +112,18 @@ class TfLite(Converter):
         for item in range(len(data)):
             for entry in details:
                 _set(interpreter, entry, data.inputs[entry["name"]], item)
-            interpreter.invoke()
+            _invoke(interpreter, path)
             for entry in interpreter.get_output_details():
                 found[entry["name"]].append(interpreter.get_tensor(entry["index"]))
         return {name: np.stack([_one(value) for value in values]) for name, values in found.items()}
+
+
+def _invoke(interpreter: Any, path: Path) -> None:
+    try:
+        interpreter.invoke()
+    except (ValueError, RuntimeError) as error:
+        detail = " ".join(str(error).split())[:300].rstrip(".")
+        raise InvalidInputError(f"{path.name} fails in LiteRT: {detail}.") from error
 
 
 def _interpreter(path: Path) -> Any:

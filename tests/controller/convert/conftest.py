@@ -38,6 +38,16 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def read_twice(images: Path, tmp_path: Path) -> Path:
+    """The convolution again; its output is read inside the model too, for a second output."""
+    model = onnx.load(images)
+    model.graph.node.append(helper.make_node("GlobalAveragePool", ["y"], ["means"]))
+    model.graph.output.append(helper.make_tensor_value_info("means", TensorProto.FLOAT, ["batch", 8, 1, 1]))
+    onnx.save(model, tmp_path / "twice.onnx")
+    return tmp_path / "twice.onnx"
+
+
+@pytest.fixture
 def shape_arithmetic(tmp_path: Path) -> Path:
     """Flattens by a shape that it computes, as exporters do, and ends in a vector."""
     weights = {

@@ -61,6 +61,16 @@ def test_values_and_layout_stay_and_the_source_is_untouched(images: Path, tmp_pa
 
 
 @needs_converter
+def test_an_output_may_be_read_inside_the_model(read_twice: Path, tmp_path: Path) -> None:
+    made = TfLite().convert(read_twice, SPECS, tmp_path / "made")
+    x = np.random.default_rng(7).standard_normal((2, 8, 8, 8)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(read_twice), providers=["CPUExecutionProvider"])
+    found = TfLite().run(made, Dataset(name="pictures", inputs={"x": x}))
+    for name, expected in zip(("y", "means"), session.run(None, {"x": x}), strict=True):
+        np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-5)
+
+
+@needs_converter
 def test_shape_arithmetic_converts(shape_arithmetic: Path, tmp_path: Path) -> None:
     spec = TensorSpec(name="x", dtype="float32", shape=(-1, 3, 4, 4))
     made = TfLite().convert(shape_arithmetic, (spec,), tmp_path / "made")

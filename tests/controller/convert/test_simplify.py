@@ -65,6 +65,15 @@ def test_an_output_with_channels_ends_in_its_own_shape(images: Path, tmp_path: P
     assert shape.tolist() == [1, 8, 8, 8]
 
 
+def test_who_else_reads_an_output_reads_it_in_its_own_shape(read_twice: Path, tmp_path: Path) -> None:
+    simplify(read_twice, tmp_path / "plain.onnx")
+    graph = onnx.load(tmp_path / "plain.onnx").graph
+    makers = {name: node for node in graph.node for name in node.output}
+    assert makers["y"].op_type == "Reshape"
+    assert [node.op_type for node in graph.node if makers["y"].input[0] in node.input] == ["Reshape"]
+    onnx.checker.check_model(onnx.load(tmp_path / "plain.onnx"))
+
+
 def test_weights_beside_the_model_come_inside(images: Path, tmp_path: Path) -> None:
     beside = tmp_path / "beside" / "model.onnx"
     beside.parent.mkdir()
