@@ -9,7 +9,7 @@ from edgeloop_protocol.types.conditions import Phase
 
 from edgeloop_agent.answers import infer
 from edgeloop_agent.benchmark import batch_count
-from edgeloop_agent.energy import EnergyMeter, EnergySpan
+from edgeloop_agent.energy import EnergyMeter
 from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.phases import phase
 from edgeloop_agent.runner_use import stopped, use_runner
@@ -43,10 +43,8 @@ async def pause(context: ExecutionContext, seconds: float) -> None:
         raise stopped(context)
 
 
-async def idle(
-    context: ExecutionContext, phases: list[Phase], meter: EnergyMeter, name: str
-) -> EnergySpan | None:
-    """Idle for as long as the benchmark asks while the meter reads; return its span, None when it has none.
+async def idle(context: ExecutionContext, phases: list[Phase], meter: EnergyMeter, name: str) -> None:
+    """Idle for as long as the benchmark asks while the meter reads: it takes its baseline from that.
 
     Raises:
         RunnerFailure: the job is to stop.
@@ -59,7 +57,7 @@ async def idle(
         for _ in range(readings):
             await pause(context, seconds / readings)
             await meter.between_batches()
-        return await meter.end(0)
+        await meter.end(0)
 
 
 async def pulse_load(

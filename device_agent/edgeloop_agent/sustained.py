@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from edgeloop_foundation.errors import BusyError, CorruptDataError
 from edgeloop_foundation.statistics import quantile, quantile_interval, sample_floor
+from edgeloop_protocol.summary import ratio_of
 from edgeloop_protocol.types.load import Sustained, Window
 from edgeloop_protocol.types.measurement import Estimate
 
@@ -230,16 +231,7 @@ def minute_ratio(first: Sequence[int], last: Sequence[int]) -> Estimate:
     below, above = (_estimate(ordered, 0.5, _CONFIDENCE_EACH) for ordered in (first, last))
     if below.value is None or above.value is None:
         return Estimate.absent(below.reason or above.reason)
-    value, count = above.value / below.value, min(len(first), len(last))
-    if below.low is None or below.high is None or above.low is None or above.high is None:
-        return Estimate(value=value, sample_count=count)
-    return Estimate(
-        value=value,
-        low=above.low / below.high,
-        high=above.high / below.low,
-        confidence=_CONFIDENCE,
-        sample_count=count,
-    )
+    return ratio_of(above, below, _CONFIDENCE)
 
 
 def _time_to_throttle(course: _Course) -> Estimate:

@@ -17,7 +17,7 @@ from edgeloop_foundation.statistics import (
 
 from edgeloop_protocol.types.measurement import Distribution, Estimate
 
-__all__ = ["distribution"]
+__all__ = ["distribution", "ratio_of"]
 
 
 def distribution(samples: Sequence[float], unit: str, confidence: float = 0.95) -> Distribution:
@@ -51,6 +51,33 @@ def distribution(samples: Sequence[float], unit: str, confidence: float = 0.95) 
         p99=_tail(ordered, 0.99, confidence),
         mild_outlier_count=mild,
         severe_outlier_count=severe,
+    )
+
+
+def ratio_of(numerator: Estimate, denominator: Estimate, confidence: float | None) -> Estimate:
+    """Return the ratio of two estimates, the ends of their intervals set against each other.
+
+    Without both intervals, or with a denominator's that reaches zero, the ratio has none.
+
+    Args:
+        numerator: an estimate above zero.
+        denominator: an estimate above zero.
+        confidence: confidence of the ratio's interval.
+    """
+    if numerator.value is None or denominator.value is None:
+        return Estimate.absent(numerator.reason or denominator.reason)
+    value = numerator.value / denominator.value
+    count = min(numerator.sample_count, denominator.sample_count)
+    low, high = numerator.low, numerator.high
+    if low is None or high is None or not denominator.low or denominator.high is None:
+        return Estimate(value=value, sample_count=count)
+    return Estimate(
+        value=value,
+        # The ends of exact figures meet; their quotients may miss each other by a rounding.
+        low=min(value, low / denominator.high),
+        high=max(value, high / denominator.low),
+        confidence=confidence,
+        sample_count=count,
     )
 
 

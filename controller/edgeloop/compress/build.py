@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from edgeloop.domain.dataset import Dataset
 
-__all__ = ["SCHEMA_VERSION", "BuildRequest", "BuildResult", "build_candidate"]
+__all__ = ["SCHEMA_VERSION", "BuildRequest", "BuildResult", "build_candidate", "resolve"]
 
 SCHEMA_VERSION = 1
 """Rises when the same inputs would be built differently; part of every cache key."""
@@ -121,8 +121,12 @@ def build_candidate(request: BuildRequest) -> BuildResult:
         )
 
 
-def _resolve(path: str) -> Any:
-    """Return what the import path ``module:name`` stands for."""
+def resolve(path: str) -> Any:
+    """Return what the import path ``module:name`` stands for.
+
+    Raises:
+        InvalidInputError: nothing.
+    """
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
@@ -149,7 +153,7 @@ def _cache_key(request: BuildRequest) -> str:
 
 def _policy(path: str) -> list[str]:
     """Return the tolerance policy as text, so that a changed policy is another candidate."""
-    table = _resolve(path)
+    table = resolve(path)
     return [path, *(repr(table(precision)) for precision in ("fp32", "fp16", "int8", "mixed"))]
 
 
@@ -236,7 +240,7 @@ def _refusal(made: RecipeResult, recipe: Recipe) -> str:
 
 
 def _package(request: BuildRequest, made: RecipeResult, golden: Dataset, directory: Path) -> None:
-    evaluate = _resolve(request.evaluator)
+    evaluate = resolve(request.evaluator)
     host = evaluate(made.path, golden)
     if request.original_outputs_path is not None:
         original: Mapping[str, NDArray[np.generic]] = read_arrays(request.original_outputs_path)
@@ -253,8 +257,8 @@ def _package(request: BuildRequest, made: RecipeResult, golden: Dataset, directo
         host=host,
         original=original,
         decision=request.decision,
-        tolerances_for=_resolve(request.tolerances),
-        write_golden=_resolve(request.golden_writer),
+        tolerances_for=resolve(request.tolerances),
+        write_golden=resolve(request.golden_writer),
     )
     (directory / _MANIFEST).write_bytes(to_canonical_json(artifact))
 

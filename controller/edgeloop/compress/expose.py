@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.artifact import Artifact, StateBinding
 
+from edgeloop.compress.build import resolve
 from edgeloop.compress.describe import describe
 from edgeloop.compress.graph import load_model, save_model
 from edgeloop.compress.items import read_items
@@ -106,7 +106,7 @@ def package_exposed(request: ExposeRequest) -> tuple[Artifact, dict[str, Path]]:
         carried = tuple(b.output for b in request.state if b.output not in request.tensors)
         expose(request.model_path, (*request.tensors, *carried), exposed)
         expose(request.reference_path, (*request.tensors, *carried), reference)
-        evaluate = _resolve(request.evaluator)
+        evaluate = resolve(request.evaluator)
         expected: Mapping[str, NDArray[np.generic]] = evaluate(reference, items, batch_size=1)
         if not expected:
             raise InvalidInputError("none of these tensors can be compared: they are state alone.")
@@ -123,15 +123,10 @@ def package_exposed(request: ExposeRequest) -> tuple[Artifact, dict[str, Path]]:
             host=expected,
             original=expected,
             decision=NO_DECISION,
-            tolerances_for=_resolve(request.tolerances),
-            write_golden=_resolve(request.golden_writer),
+            tolerances_for=resolve(request.tolerances),
+            write_golden=resolve(request.golden_writer),
         )
 
 
 def _first(items: Dataset, count: int) -> Dataset:
     return replace(items, inputs={name: array[:count] for name, array in items.inputs.items()})
-
-
-def _resolve(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["NO_DECISION", "Decision", "GoldenWriter", "ToleranceTable", "package"]
+__all__ = ["NO_DECISION", "Decision", "GoldenWriter", "ToleranceTable", "file_entry", "package"]
 
 MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
@@ -103,7 +103,7 @@ def package(
     artifact = Artifact(
         format=description.format,
         label=label,
-        files=tuple(_entry(name, files[name]) for name in sorted(files)),
+        files=tuple(file_entry(name, files[name]) for name in sorted(files)),
         model_file=model_file,
         golden_file=GOLDEN_FILE,
         source_digest=source_digest,
@@ -125,7 +125,8 @@ def package(
     return artifact, files
 
 
-def _entry(name: str, path: Path) -> FileEntry:
+def file_entry(name: str, path: Path) -> FileEntry:
+    """Return a file's place in a manifest, under ``name``."""
     return FileEntry(name=name, digest=digest_of_files(path, ()), size_bytes=path.stat().st_size)
 
 

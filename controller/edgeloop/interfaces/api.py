@@ -201,13 +201,13 @@ class Edgeloop:
 
     def assess(self, run_id: str) -> LatencyAssessment:
         """Say what the raw latency samples of a recorded run tell: settled or not, intervals, modes, outliers."""
-        from edgeloop.orchestrate.assess import assess_runs
+        from edgeloop.orchestrate.assess import assess_runs, samples_of
 
         with self._open() as app:
             run = app.records.run(run_id)
             if run.timing is None:
                 raise NotFoundError(f"run {run_id} measured no latency.", next_step="Name another run.")
-            return assess_runs(app, (run,))[run_id]
+            return assess_runs((run,), samples_of(app, (run,)))[run_id]
 
     def analyze(self, model: str, *, data: str = "", state: Sequence[StateBinding] = ()) -> Analysis:
         """Describe a model and say which recipes are worth trying, and why."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgeloop_protocol.types.run import Run
@@ -26,17 +26,20 @@ def samples_of(app: App, runs: Sequence[Run]) -> dict[str, bytes]:
     return {digest: data for digest, data in found.items() if data is not None}
 
 
-def assess_runs(app: App, runs: Sequence[Run]) -> dict[str, LatencyAssessment]:
+def assess_runs(runs: Sequence[Run], samples: Mapping[str, bytes]) -> dict[str, LatencyAssessment]:
     """Return the assessment of every run that measured latency, by run identifier; takes seconds for many runs.
+
+    Args:
+        runs: the runs.
+        samples: their raw samples as ``samples_of`` gives them.
 
     Raises:
         CorruptDataError: samples that do not fit to their run.
     """
     from edgeloop.measure.assess import assess
 
-    timed = [run for run in runs if run.timing is not None]
-    samples = samples_of(app, timed)
     return {
-        run.run_id: assess(run, samples.get(run.timing.samples_digest) if run.timing else None)
-        for run in timed
+        run.run_id: assess(run, samples.get(run.timing.samples_digest))
+        for run in runs
+        if run.timing is not None
     }

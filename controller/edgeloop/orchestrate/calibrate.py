@@ -179,13 +179,15 @@ async def measure_suite(
     return observations, (*left_out, *failed)
 
 
-async def keep_model(app: App, path: Path, listener: Listener, recipe: Recipe = ORIGINAL) -> str:
+async def keep_model(
+    app: App, path: Path, listener: Listener, recipe: Recipe = ORIGINAL, item_count: int = _CALIBRATION_ITEMS
+) -> str:
     """Build one form of a model with random inputs and return its artifact's digest.
 
     Raises:
         InvalidInputError: it cannot be built.
     """
-    prepared = await asyncio.to_thread(prepare_source, app, str(path), _CALIBRATION_ITEMS)
+    prepared = await asyncio.to_thread(prepare_source, app, str(path), item_count)
     # Ranges of random inputs are as good as any where only time is asked for.
     prepared = replace(prepared, calibration=prepared.golden)
     recipes = (ORIGINAL,) if recipe == ORIGINAL else (ORIGINAL, recipe)

@@ -35,6 +35,7 @@ __all__ = [
     "TOLERANCES",
     "build_candidates",
     "build_expected_s",
+    "given_candidate",
     "judge_candidates",
 ]
 
@@ -244,3 +245,20 @@ def _with_quality(candidate: Candidate, quality: Quality | None, hopeless_drop: 
         )
         return replace(candidate, quality=quality, state=CandidateState.HOPELESS, reason=reason)
     return replace(candidate, quality=quality)
+
+
+def given_candidate(app: App, label: str, digest: str, *, original: bool) -> Candidate:
+    """Return a kept artifact as a candidate; how it was made is not asked.
+
+    Raises:
+        NotFoundError: no such artifact.
+    """
+    manifest = app.artifacts.manifest(digest)
+    return Candidate(
+        label=label,
+        recipe=ORIGINAL if original else Recipe.from_tree(label, [{"pass": "given"}]),
+        state=CandidateState.BUILT,
+        artifact_digest=digest,
+        size_bytes=manifest.model_size_bytes,
+        precision=manifest.precision,
+    )

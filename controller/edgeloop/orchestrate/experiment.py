@@ -93,8 +93,8 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         candidates = with_variants(candidates, request.settings, request.variants, measure.forms, sizes)
         listener.phase("Select")
         runs = [run for device in measured for run in device.runs]
-        assessed = await asyncio.to_thread(assess_runs, app, runs)
         samples = await asyncio.to_thread(samples_of, app, runs)
+        assessed = await asyncio.to_thread(assess_runs, runs, samples)
         decided = tuple(_decide(d, candidates, constraints, objectives, assessed, samples) for d in measured)
         if request.sweep:
             listener.phase("Sweep")
@@ -380,7 +380,8 @@ def reselect(app: App, experiment_id: str, require: Sequence[str], prefer: str) 
     )
     _require_metric(constraints, stored.candidates)
     runs = [run for device in stored.devices for run in device.runs]
-    assessed, samples = assess_runs(app, runs), samples_of(app, runs)
+    samples = samples_of(app, runs)
+    assessed = assess_runs(runs, samples)
     devices = tuple(
         _decide(device, stored.candidates, constraints, objectives, assessed, samples)
         for device in stored.devices

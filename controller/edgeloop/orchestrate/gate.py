@@ -23,12 +23,12 @@ from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.run import Outcome, Run
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
-from edgeloop.domain.candidate import Candidate, CandidateState
+from edgeloop.domain.candidate import CandidateState
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import Listener
-from edgeloop.domain.recipe import ORIGINAL, Recipe
+from edgeloop.domain.recipe import ORIGINAL
 from edgeloop.domain.strategy import Evidence
-from edgeloop.orchestrate.candidates import build_candidates
+from edgeloop.orchestrate.candidates import build_candidates, given_candidate
 from edgeloop.orchestrate.fleet import open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
 from edgeloop.orchestrate.prepare import Prepared, prepare
@@ -205,7 +205,10 @@ class GateDevice:
             result = await measure_device(self._app, device, asked, listener)
         if result.error:
             raise UnavailableError(result.error)
-        candidates = [self._candidate(label, digest, i == 0) for i, (label, digest) in enumerate(artifacts)]
+        candidates = [
+            given_candidate(self._app, label, digest, original=i == 0)
+            for i, (label, digest) in enumerate(artifacts)
+        ]
         runs = {run.trial.label: run for run in result.runs}
         if len(runs) < len(artifacts):
             raise UnavailableError(f"{self.spec.name}: the job came back without a run of each model.")
@@ -217,17 +220,6 @@ class GateDevice:
                 evidence=found,
             )
             for found in collect(candidates, result.runs)
-        )
-
-    def _candidate(self, label: str, digest: str, original: bool) -> Candidate:
-        manifest = self._app.artifacts.manifest(digest)
-        return Candidate(
-            label=label,
-            recipe=ORIGINAL if original else Recipe.from_tree(label, [{"pass": "given"}]),
-            state=CandidateState.BUILT,
-            artifact_digest=digest,
-            size_bytes=manifest.model_size_bytes,
-            precision=manifest.precision,
         )
 
     @asynccontextmanager

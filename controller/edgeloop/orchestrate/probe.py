@@ -15,11 +15,9 @@ from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings, Trial
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import Listener
 from edgeloop.domain.probe import ProbedFacts
-from edgeloop.domain.recipe import ORIGINAL
-from edgeloop.orchestrate.candidates import build_candidates
+from edgeloop.orchestrate.calibrate import keep_model
 from edgeloop.orchestrate.fleet import open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
-from edgeloop.orchestrate.prepare import prepare_source
 
 if TYPE_CHECKING:
     from edgeloop.app import App
@@ -60,7 +58,9 @@ async def probe(
 
     listener.phase("Probe models")
     models = write_models(app.work_directory("probe"))
-    digests = {model.name: await _keep(app, model, listener) for model in models}
+    digests = {
+        model.name: await keep_model(app, model.path, listener, item_count=_GOLDEN_COUNT) for model in models
+    }
     listener.phase("Probe the devices")
     found: list[Probed] = []
     async with open_fleet(app, specs, benchmark.seed) as fleet:
@@ -73,12 +73,6 @@ async def probe(
             except EdgeloopError as error:
                 found.append((spec, None, str(error)))
     return tuple(found)
-
-
-async def _keep(app: App, model: ProbeModel, listener: Listener) -> str:
-    prepared = await asyncio.to_thread(prepare_source, app, str(model.path), _GOLDEN_COUNT)
-    (candidate,) = await build_candidates(app, prepared, (ORIGINAL,), 0, listener)
-    return candidate.artifact_digest
 
 
 async def _probe_one(

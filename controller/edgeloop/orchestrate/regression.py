@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError
+from edgeloop_protocol.summary import ratio_of
 from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Run, Verdict
 
@@ -88,7 +89,8 @@ async def hold_regression(
         f"from the distribution recorded on {known.recorded_on}, the wider interval: the baseline's artifact "
         f"{known.artifact_digest[:12]} is not at hand to be measured again"
     )
-    ratio = _ratio(gated.evidence.value(quantity), then)
+    now = gated.evidence.value(quantity)
+    ratio = ratio_of(now, then, now.confidence)
     return hold_slowdown(asked.check, ratio, asked.allowed, how), gated.run
 
 
@@ -177,20 +179,4 @@ def _inverse(gain: Estimate) -> Estimate:
         value=1 / gain.value,
         low=1 / gain.high if gain.high else None,
         high=1 / gain.low if gain.low else None,
-    )
-
-
-def _ratio(now: Estimate, then: Estimate) -> Estimate:
-    """Return now / then from the ends of the two intervals, the least favourable against each other."""
-    if now.value is None or then.value is None:
-        return Estimate.absent(now.reason or then.reason)
-    count = min(now.sample_count, then.sample_count)
-    if now.low is None or now.high is None or not then.low or then.high is None:
-        return Estimate(value=now.value / then.value, sample_count=count)
-    return Estimate(
-        value=now.value / then.value,
-        low=now.low / then.high,
-        high=now.high / then.low,
-        confidence=now.confidence,
-        sample_count=count,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
-from edgeloop_protocol.types.artifact import Artifact, FileEntry
+from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.facts import RuntimeFacts
 from edgeloop_protocol.types.trial import RuntimeSettings
 
@@ -122,6 +121,7 @@ def _convert(
     manifest: Artifact, source: Path, format: str, version: str, directory: Path
 ) -> tuple[Artifact, dict[str, Path]]:
     """Convert, run what came out, and pack it with both references; runs in a worker process."""
+    from edgeloop.compress.packaging import file_entry
     from edgeloop.convert import CONVERTERS
     from edgeloop.parity.golden import read_golden, write_golden
 
@@ -143,7 +143,7 @@ def _convert(
         format=format,
         label=f"{manifest.label} as {format}",
         model_file=model.name,
-        files=tuple(_entry(name, path) for name, path in sorted(files.items())),
+        files=tuple(file_entry(name, path) for name, path in sorted(files.items())),
         libraries=tuple(sorted({*manifest.libraries, _library(version)})),
     )
     return artifact, files
@@ -163,11 +163,3 @@ def _check_outputs(
                 f"as {format} the output {name!r} has the shape {found.get(name, 'none')}, not {shape}: "
                 "the converter changed the model's interface."
             )
-
-
-def _entry(name: str, path: Path) -> FileEntry:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return FileEntry(name=name, digest=digest.hexdigest(), size_bytes=path.stat().st_size)

@@ -21,7 +21,7 @@ from edgeloop.domain.recipe import ORIGINAL, Recipe
 from edgeloop.domain.strategy import Evidence
 from edgeloop.domain.sweep import NO_SWEEP, SweepPlan
 from edgeloop.orchestrate.assess import assess_runs, samples_of
-from edgeloop.orchestrate.candidates import build_candidates, judge_candidates
+from edgeloop.orchestrate.candidates import build_candidates, given_candidate, judge_candidates
 from edgeloop.orchestrate.fleet import measure_fleet, open_fleet
 from edgeloop.orchestrate.measure import MeasureRequest
 from edgeloop.orchestrate.prepare import Prepared, prepare
@@ -110,12 +110,12 @@ async def _measure(
         digests = [digest for _, digest in artifacts]
         request = replace(request, forms=await forms_of(app, fleet, digests, (settings, *variants), listener))
         measured = await measure_fleet(app, fleet, request, listener)
-        first = [_candidate(app, label, digest, label == anchor) for label, digest in artifacts]
+        first = [given_candidate(app, label, digest, original=label == anchor) for label, digest in artifacts]
         sizes = sizes_of(app, request.forms)
         candidates = with_variants(first, settings, variants, request.forms, sizes)
         runs = [run for device in measured for run in device.runs]
-        assessed = await asyncio.to_thread(assess_runs, app, runs)
         samples = await asyncio.to_thread(samples_of, app, runs)
+        assessed = await asyncio.to_thread(assess_runs, runs, samples)
         judged = tuple(
             replace(d, evidence=_unjudged(collect(candidates, d.runs, assessed), d.runs, samples))
             if d.runs
@@ -141,19 +141,6 @@ def _unjudged(
     return tuple(
         replace(e, values=tuple((name, value) for name, value in e.values if name not in left_out))
         for e in with_throughput(found, runs, samples)
-    )
-
-
-def _candidate(app: App, label: str, digest: str, original: bool) -> Candidate:
-    manifest = app.artifacts.manifest(digest)
-    recipe = ORIGINAL if original else Recipe.from_tree(label, [{"pass": "given"}])
-    return Candidate(
-        label=label,
-        recipe=recipe,
-        state=CandidateState.BUILT,
-        artifact_digest=digest,
-        size_bytes=manifest.model_size_bytes,
-        precision=manifest.precision,
     )
 
 

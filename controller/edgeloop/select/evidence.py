@@ -30,6 +30,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from edgeloop_foundation.statistics import student_t_interval
+from edgeloop_protocol.summary import ratio_of
 from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Block, FailureKind, Outcome, Run, Source, SteadyState, Timing
 
@@ -345,18 +346,7 @@ def _ratio_of_ends(quantity: str, original: Estimate, candidate: Estimate) -> Es
         return Estimate.absent(f"the gain in {quantity} is unknown: {candidate.reason}")
     if original.value <= 0 or candidate.value <= 0:
         return Estimate.absent(f"a {quantity} of zero has no ratio")
-    value = original.value / candidate.value
-    count = min(original.sample_count, candidate.sample_count)
-    if original.low is None or original.high is None or not candidate.low or candidate.high is None:
-        return Estimate(value=value, sample_count=count)
-    return Estimate(
-        value=value,
-        # The ends of exact figures meet; their quotients may miss each other by a rounding.
-        low=min(value, original.low / candidate.high),
-        high=max(value, original.high / candidate.low),
-        confidence=original.confidence,
-        sample_count=count,
-    )
+    return ratio_of(original, candidate, original.confidence)
 
 
 def _paired(

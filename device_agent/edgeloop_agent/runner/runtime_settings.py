@@ -6,10 +6,11 @@ import importlib.metadata
 import os
 
 from edgeloop_protocol.types.run import FailureKind, Outcome
+from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
 
-__all__ = ["installed_version", "out_of_memory", "pin", "refuse", "unsupported"]
+__all__ = ["installed_version", "out_of_memory", "pin", "refuse", "require_plain", "unsupported"]
 
 
 def installed_version(*distributions: str) -> str:
@@ -54,3 +55,30 @@ def pin(affinity: tuple[int, ...]) -> None:
         raise refuse(
             f"the runner cannot be pinned to the processors {list(affinity)}: {error}; it may use {allowed}."
         ) from error
+
+
+def require_plain(
+    settings: RuntimeSettings, version: str, *, precision: bool = False, options: bool = False
+) -> None:
+    """Refuse what ONNX Runtime can be told and this runtime cannot.
+
+    Args:
+        settings: settings of the trial.
+        version: name and version of the runtime.
+        precision: whether it can be told a precision to compute in.
+        options: whether it takes options of its own.
+
+    Raises:
+        RunnerFailure: a setting differs from the only one there is.
+    """
+    told, named = settings.inference_precision, ", ".join(name for name, _ in settings.options)
+    for wrong, what in (
+        (settings.inter_op_threads > 1, "threads across operators"),
+        (settings.allow_spinning, "spinning worker threads"),
+        (settings.graph_optimization != "all", f"graph optimisation {settings.graph_optimization!r}"),
+        (not settings.memory_arena, "memory without an arena"),
+        (not precision and told != "fp32", f"computing in {told}"),
+        (not options and bool(settings.options), f"the options {named}"),
+    ):
+        if wrong:
+            raise refuse(f"{version} has no setting for {what}.")

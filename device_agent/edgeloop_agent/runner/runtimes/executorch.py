@@ -18,7 +18,14 @@ from edgeloop_protocol.types.run import FailureKind, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
-from edgeloop_agent.runner.runtime_settings import installed_version, out_of_memory, pin, refuse, unsupported
+from edgeloop_agent.runner.runtime_settings import (
+    installed_version,
+    out_of_memory,
+    pin,
+    refuse,
+    require_plain,
+    unsupported,
+)
 from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 
 __all__ = ["ExecuTorch", "backends_in", "error_name"]
@@ -74,7 +81,7 @@ class ExecuTorch(Runtime):
     ) -> LoadedModel:
         module = _module()
         version = self.prepare()
-        _check(settings, version)
+        require_plain(settings, version)
         pin(settings.affinity)
         _set_threads(settings.intra_op_threads, version)
         runtime = module.Runtime.get()
@@ -188,19 +195,6 @@ def _set_threads(count: int, version: str) -> None:
         raise refuse(f"{version} cannot be given a number of threads from Python.") from error
     if found != count:
         raise refuse(f"{version} takes {found} threads here, not {count}.")
-
-
-def _check(settings: RuntimeSettings, version: str) -> None:
-    for wrong, what in (
-        (settings.inter_op_threads > 1, "threads across operators"),
-        (settings.allow_spinning, "spinning worker threads"),
-        (settings.graph_optimization != "all", f"graph optimisation {settings.graph_optimization!r}"),
-        (not settings.memory_arena, "memory without an arena"),
-        (settings.inference_precision != "fp32", f"computing in {settings.inference_precision}"),
-        (bool(settings.options), f"the options {', '.join(name for name, _ in settings.options)}"),
-    ):
-        if wrong:
-            raise refuse(f"{version} has no setting for {what}.")
 
 
 def _explain(error: Exception, version: str, *, loading: bool) -> RunnerFailure:

@@ -16,7 +16,13 @@ from edgeloop_protocol.types.run import FailureKind, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
-from edgeloop_agent.runner.runtime_settings import installed_version, out_of_memory, pin, refuse
+from edgeloop_agent.runner.runtime_settings import (
+    installed_version,
+    out_of_memory,
+    pin,
+    refuse,
+    require_plain,
+)
 from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 
 __all__ = ["LiteRt", "delegated_operators"]
@@ -216,16 +222,7 @@ def _check(settings: RuntimeSettings, version: str) -> None:
         raise refuse(
             f"{version} has the providers {_XNNPACK} and {_BUILTIN}, not {', '.join(settings.providers)}."
         )
-    for wrong, what in (
-        (settings.inter_op_threads > 1, "threads across operators"),
-        (settings.allow_spinning, "spinning worker threads"),
-        (settings.graph_optimization != "all", f"graph optimisation {settings.graph_optimization!r}"),
-        (not settings.memory_arena, "memory without an arena"),
-        (settings.inference_precision != "fp32", f"computing in {settings.inference_precision}"),
-        (bool(settings.options), f"the options {', '.join(name for name, _ in settings.options)}"),
-    ):
-        if wrong:
-            raise refuse(f"{version} has no setting for {what}.")
+    require_plain(settings, version)
 
 
 def _explain(error: Exception, version: str, *, loading: bool) -> RunnerFailure:

@@ -18,7 +18,14 @@ from edgeloop_protocol.types.run import FailureKind, NodeTime, Outcome, Placemen
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
-from edgeloop_agent.runner.runtime_settings import installed_version, out_of_memory, pin, refuse, unsupported
+from edgeloop_agent.runner.runtime_settings import (
+    installed_version,
+    out_of_memory,
+    pin,
+    refuse,
+    require_plain,
+    unsupported,
+)
 from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 
 __all__ = ["OpenVino", "placement_of"]
@@ -206,14 +213,7 @@ def _name(output: Any) -> str:
 def _check(settings: RuntimeSettings, version: str) -> None:
     if len(settings.providers) > 1:
         raise refuse(f"{version} runs on one device, not on {', '.join(settings.providers)}.")
-    for wrong, what in (
-        (settings.inter_op_threads > 1, "threads across operators"),
-        (settings.allow_spinning, "spinning worker threads"),
-        (settings.graph_optimization != "all", f"graph optimisation {settings.graph_optimization!r}"),
-        (not settings.memory_arena, "memory without an arena"),
-    ):
-        if wrong:
-            raise refuse(f"{version} has no setting for {what}.")
+    require_plain(settings, version, precision=True, options=True)
 
 
 def _config(settings: RuntimeSettings, device: str, *, profiled: bool) -> dict[str, Any]:
