@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from dataclasses import replace
@@ -28,7 +29,7 @@ class Notes(SilentListener):
 
 def interval(estimate: Estimate, scale: float, digits: int) -> str:
     if estimate.value is None:
-        return f"none: {estimate.reason}"[:28]
+        return "none"
     low, high = estimate.low or 0.0, estimate.high or 0.0
     return f"{estimate.value * scale:.{digits}f} [{low * scale:.{digits}f}, {high * scale:.{digits}f}]"
 
@@ -39,23 +40,28 @@ def print_row(model: str, runtime: str, result: DeviceResult, run: Run | None, s
     if run is None or evidence is None or run.timing is None or run.timing.steady is None:
         print(f"{model:16} {runtime:12} {run.failure_reason if run else 'no form of this model'}")
         return 1
-    p90 = evidence.value("latency_p90").value
+    p50, p90 = evidence.value("latency_p50"), evidence.value("latency_p90").value
     verdict = evidence.parity.value if evidence.parity else "not checked"
     why = "" if evidence.parity is Verdict.PASSED else f": {evidence.parity_reason}"
     print(
-        f"{model:16} {runtime:12} {run.runtime_version:24} {interval(evidence.value('latency_p50'), 1e3, 3):28} "
+        f"{model:16} {runtime:12} {run.runtime_version:24} {interval(p50, 1e3, 3):28} "
         f"{'-' if p90 is None else f'{p90 * 1e3:.3f}':>9} {sizes[run.trial.artifact_digest] / 1e6:6.2f} "
         f"{interval(evidence.gain('latency_p50'), 1.0, 2):22} {verdict}{why}"
     )
+    if p50.value is None:
+        print(f"  no p50: {p50.reason}")
     return 0
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="three rounds of 0.6 s decide little")
+    quick = parser.parse_args().quick
     sys.path.insert(0, str(HERE))
     import real_models
 
     benchmark = Benchmark(rounds=5, steady_s_max=4.0, measure_memory=True, measure_nodes=True)
-    if "--quick" in sys.argv[1:]:
+    if quick:
         benchmark = replace(benchmark, rounds=3, steady_s_max=0.6)
     print(
         f"{'model':16} {'runtime':12} {'version':24} {'p50 ms [95 %]':28} {'p90 ms':>9} {'MB':>6} "
