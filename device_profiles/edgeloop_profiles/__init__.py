@@ -13,6 +13,6 @@ Decisions:
 """
 
 from edgeloop_profiles.profile import Profile
-from edgeloop_profiles.reading import list_profiles, load_profile
+from edgeloop_profiles.reading import check_profile, list_profiles, load_profile
 
-__all__ = ["Profile", "list_profiles", "load_profile"]
+__all__ = ["Profile", "check_profile", "list_profiles", "load_profile"]
