@@ -123,9 +123,7 @@ def _scaled(shared: Any, by: Scaled | None) -> Tree:
     return {
         **shared,
         "overheads": _times(shared["overheads"], by, inference_s=slower, kernel_s=slower, split_s=slower),
-        "loading": _times(
-            shared["loading"], by, fixed_s=slower, kernel_s=slower, weight_bytes_per_s=faster
-        ),
+        "loading": _times(shared["loading"], by, fixed_s=slower, kernel_s=slower, weight_bytes_per_s=faster),
         "rates": [
             _times(
                 rate,

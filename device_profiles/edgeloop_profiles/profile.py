@@ -51,6 +51,7 @@ __all__ = [
     "ThrottleStep",
 ]
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """A group of figures of one provenance."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from edgeloop_foundation.errors import EdgeloopError
 
 from edgeloop.interfaces.cli.session import json_option
 
@@ -43,19 +44,20 @@ def show(name: str, as_json: bool) -> None:
 @click.pass_context
 def check(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
     """Check profiles and name every wrong field, with what was found and what is allowed; exit 2 then."""
-    from edgeloop_foundation.errors import EdgeloopError
-    from edgeloop_profiles import check_profile
-
     from edgeloop.interfaces import present_profile
 
-    found: list[tuple[str, tuple[EdgeloopError, ...]]] = []
-    for file in files:
-        try:
-            found.append((file, check_profile(file)))
-        except EdgeloopError as error:
-            found.append((file, (error,)))
+    found = [(file, _problems(file)) for file in files]
     present_profile.print_checked(found, as_json)
     ctx.exit(2 if any(problems for _, problems in found) else 0)
+
+
+def _problems(file: str) -> tuple[EdgeloopError, ...]:
+    from edgeloop_profiles import check_profile
+
+    try:
+        return check_profile(file)
+    except EdgeloopError as error:
+        return (error,)
 
 
 @profile.command()
