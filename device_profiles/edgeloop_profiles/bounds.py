@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-__all__ = ["Bounds", "Choice", "Count", "Fraction", "Kind", "NotNegative", "Positive", "Ratio", "Text"]
+__all__ = [
+    "Bounds",
+    "Choice",
+    "Count",
+    "Encoding",
+    "Fraction",
+    "IsaTier",
+    "KernelClass",
+    "Kind",
+    "NotNegative",
+    "Positive",
+    "Precision",
+    "Ratio",
+    "Text",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +78,41 @@ Fraction = Annotated[float, Bounds(minimum=0, maximum=1)]
 Ratio = Annotated[float, Bounds(minimum=1)]
 Text = Annotated[str, Bounds(empty=False)]
 Kind = Annotated[str, Choice(("datasheet", "literature", "assumed", "fitted"))]
+IsaTier = Annotated[
+    str,
+    Choice(
+        (
+            "neon",
+            "neon_fp16",
+            "neon_dotprod",
+            "neon_i8mm",
+            "sse4",
+            "avx2",
+            "avx2_vnni",
+            "avx512_vnni",
+            "wasm_simd",
+        )
+    ),
+]
+Precision = Annotated[str, Choice(("fp32", "fp16", "int8"))]
+KernelClass = Annotated[
+    str,
+    Choice(
+        (
+            "conv",
+            "conv1x1",
+            "depthwise",
+            "gemm",
+            "matmul",
+            "recurrent",
+            "elementwise",
+            "pool",
+            "reduce",
+            "resize",
+            "layout",
+            "quantize",
+            "other",
+        )
+    ),
+]
+Encoding = Annotated[str, Choice(("U8S8", "S8S8", "U8U8", "S8U8"))]

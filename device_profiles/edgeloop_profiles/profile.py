@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
@@ -10,15 +11,20 @@ from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
 from edgeloop_profiles.bounds import (
     Choice,
     Count,
+    Encoding,
     Fraction,
+    IsaTier,
+    KernelClass,
     Kind,
     NotNegative,
     Positive,
+    Precision,
     Ratio,
     Text,
 )
 
 __all__ = [
+    "AbsentRuntime",
     "Bandwidth",
     "Caches",
     "CalibratedFamily",
@@ -30,6 +36,7 @@ __all__ = [
     "OperatingSystemFigures",
     "Overheads",
     "Power",
+    "PowerMode",
     "Processor",
     "Profile",
     "Rate",
@@ -43,33 +50,6 @@ __all__ = [
     "Throttle",
     "ThrottleStep",
 ]
-
-IsaTier = Annotated[
-    str,
-    Choice(("neon", "neon_fp16", "neon_dotprod", "neon_i8mm", "sse4", "avx2", "avx2_vnni", "avx512_vnni")),
-]
-Precision = Annotated[str, Choice(("fp32", "fp16", "int8"))]
-KernelClass = Annotated[
-    str,
-    Choice(
-        (
-            "conv",
-            "conv1x1",
-            "depthwise",
-            "gemm",
-            "matmul",
-            "recurrent",
-            "elementwise",
-            "pool",
-            "reduce",
-            "resize",
-            "layout",
-            "quantize",
-            "other",
-        )
-    ),
-]
-Encoding = Annotated[str, Choice(("U8S8", "S8S8", "U8U8", "S8U8"))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +287,30 @@ class RuntimeModel(Figures):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AbsentRuntime(Figures):
+    """A runtime that the board may have but that cannot be predicted, with the reason."""
+
+    name: Text
+    #: Execution providers of other runtimes that are absent for the same reason.
+    providers: tuple[Text, ...] = ()
+    #: Why there are no figures.
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerMode(Figures):
+    """A mode that the board's firmware offers: fewer cores, a lower clock, a budget."""
+
+    #: As it stands behind the @ of ``sim:PROFILE@MODE``.
+    name: Text
+    #: Cores that are on.
+    cores: Count
+    max_frequency_hz: Positive
+    #: What the board may draw in this mode.
+    budget_w: Positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Thermal(Figures):
     """Two thermal masses in a row: die, then board with heatsink, then ambient."""
 
@@ -465,27 +469,63 @@ class Profile:
     power: Power
     sensors: tuple[Sensor, ...]
     tails: tuple[Tails, ...]
+    #: Runtimes that a trial is refused for, with the reason.
+    absent_runtimes: tuple[AbsentRuntime, ...] = ()
+    #: Modes that ``PROFILE@MODE`` chooses from; the figures of the processor are those of all cores at the
+    #: highest clock of any mode.
+    power_modes: tuple[PowerMode, ...] = ()
+    #: The mode that holds where none is named; empty takes the figures as they are.
+    default_power_mode: str = ""
     #: What it was fitted to; absent for a profile from datasheets and literature.
     calibration: Calibration | None = None
-    #: SHA-256 of the file; set by the loader.
-    digest: str = ""
+    #: The mode that the figures are of; set by the loader.
+    power_mode: str = field(default="", metadata={"stated": False})
+    #: SHA-256 of all files that were read, and of the mode where one was named; set by the loader.
+    digest: str = field(default="", metadata={"stated": False})
 
     def __post_init__(self) -> None:
+        problems = [*self._wrong_tables(), *([] if self.power_mode else self._wrong_modes())]
+        if problems:
+            raise InvalidInputError(" ".join(problems))
+
+    def _wrong_tables(self) -> Iterator[str]:
         if self.schema_version != 1:
-            raise InvalidInputError(f"schema_version: found {self.schema_version}, allowed is 1.")
+            yield f"schema_version: found {self.schema_version}, allowed is 1."
         if not self.runtimes:
-            raise InvalidInputError("runtimes: found an empty list, allowed is at least one runtime.")
+            yield "runtimes: found an empty list, allowed is at least one runtime."
         for runtime in self.runtimes:
             if len(runtime.threads.speedup) != self.processor.logical_cores:
-                raise InvalidInputError(
+                yield (
                     f"runtimes.{runtime.name}.threads.speedup: found {len(runtime.threads.speedup)} entries, "
                     f"allowed is one per logical core, {self.processor.logical_cores}."
                 )
         missing = {"fp32", "fp16", "int8"} - {tails.precision for tails in self.tails}
         if missing:
-            raise InvalidInputError(
-                f"tails: found none for {', '.join(sorted(missing))}, allowed is one per precision."
+            yield f"tails: found none for {', '.join(sorted(missing))}, allowed is one per precision."
+
+    def _wrong_modes(self) -> Iterator[str]:
+        names = [mode.name for mode in self.power_modes]
+        if len(set(names)) != len(names):
+            yield f"power_modes: found a name twice in {', '.join(names)}, allowed is each once."
+        if self.default_power_mode and self.default_power_mode not in names:
+            yield (
+                f"default_power_mode: found {self.default_power_mode!r}, "
+                f"allowed is one of power_modes: {', '.join(names) or 'there are none'}."
             )
+        for mode in self.power_modes:
+            where, processor = f"power_modes.{mode.name}", self.processor
+            if mode.cores > processor.logical_cores:
+                yield f"{where}.cores: found {mode.cores}, allowed is at most {processor.logical_cores}."
+            if mode.max_frequency_hz > processor.max_frequency_hz:
+                yield (
+                    f"{where}.max_frequency_hz: found {mode.max_frequency_hz:g}, "
+                    f"allowed is at most processor.max_frequency_hz {processor.max_frequency_hz:g}."
+                )
+            if mode.budget_w <= self.power.idle_w:
+                yield (
+                    f"{where}.budget_w: found {mode.budget_w:g}, "
+                    f"allowed is above power.idle_w {self.power.idle_w:g}."
+                )
 
     def runtime(self, name: str) -> RuntimeModel:
         """Return the figures of a runtime.
@@ -497,10 +537,22 @@ class Profile:
             if runtime.name == name:
                 return runtime
         known = ", ".join(runtime.name for runtime in self.runtimes)
+        if reason := self.absence_of(name):
+            raise UnsupportedError(
+                f"profile {self.name} has no figures for the runtime {name!r}: {reason}.",
+                next_step=f"Choose {known}, or add its figures to the profile.",
+            )
         raise UnsupportedError(
             f"profile {self.name} has no figures for the runtime {name!r}, only for {known}.",
             next_step="Choose one of these, or add its figures to the profile.",
         )
+
+    def absence_of(self, name: str) -> str:
+        """Return why a runtime or an execution provider has no figures; empty when nothing is said of it."""
+        for absent in self.absent_runtimes:
+            if name == absent.name or name in absent.providers:
+                return absent.reason
+        return ""
 
     def tails_of(self, precision: str) -> Tails:
         """Return the shape of the noise for a precision.

@@ -8,43 +8,103 @@ from pathlib import Path
 
 from edgeloop_foundation.errors import InvalidInputError, MissingDependencyError, NotFoundError
 
-from edgeloop_profiles.profile import Profile
-from edgeloop_profiles.schema import build
+from edgeloop_profiles.inherit import expander
+from edgeloop_profiles.modes import in_power_mode
+from edgeloop_profiles.profile import Profile, RuntimeModel
+from edgeloop_profiles.schema import WRONG, TreeReader
 
-__all__ = ["list_profiles", "load_profile"]
+__all__ = ["check_profile", "list_profiles", "load_profile"]
 
 _BOARDS = Path(__file__).parent / "boards"
+_RUNTIMES = Path(__file__).parent / "runtimes"
 
 
 def list_profiles() -> tuple[str, ...]:
     """Return the names of the profiles that are shipped, sorted."""
-    return tuple(sorted(path.stem for path in _BOARDS.glob("*.toml")))
+    return _names(_BOARDS)
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
     """Return the profile of this name, or the one in this ``.toml`` file.
 
+    ``NAME@MODE`` and ``FILE.toml@MODE`` choose a power mode; without one the profile's default holds.
+
     Raises:
-        NotFoundError: there is none of this name, or no such file.
+        NotFoundError: there is none of this name, no such file, or no such power mode.
         InvalidInputError: the file is not TOML, or a field does not hold what it should.
         MissingDependencyError: this Python has no ``tomllib``.
     """
-    path = _locate(name_or_path)
-    content = path.read_bytes()
-    profile = build(Profile, _parse(content, path.name), f"{path.name}: ")
-    if profile.name != path.stem:
-        raise InvalidInputError(f"{path.name}: name: found {profile.name!r}, allowed is {path.stem!r}.")
-    return dataclasses.replace(profile, digest=hashlib.sha256(content).hexdigest())
+    text, mode = _split_mode(str(name_or_path))
+    profile, problems = _read(_locate(text))
+    if profile is None:
+        raise problems[0]
+    if mode:
+        digest = hashlib.sha256(f"{profile.digest}@{mode}".encode()).hexdigest()
+        chosen = in_power_mode(profile, mode)
+        return dataclasses.replace(chosen, name=f"{profile.name}@{mode}", digest=digest)
+    return in_power_mode(profile, profile.default_power_mode) if profile.default_power_mode else profile
 
 
-def _locate(name_or_path: str | Path) -> Path:
-    if str(name_or_path) in list_profiles():
+def check_profile(name_or_path: str | Path) -> tuple[InvalidInputError, ...]:
+    """Return every problem of a profile, in the order of its file; none when it is good.
+
+    Raises:
+        NotFoundError: there is none of this name, and no such file.
+        InvalidInputError: the file is not TOML.
+        MissingDependencyError: this Python has no ``tomllib``.
+    """
+    return _read(_locate(_split_mode(str(name_or_path))[0]))[1]
+
+
+def _split_mode(text: str) -> tuple[str, str]:
+    """Return name or path, and the power mode behind the last ``@``; a path may hold an ``@`` of its own."""
+    head, sign, mode = text.rpartition("@")
+    return (head, mode) if sign and "/" not in mode and not mode.endswith(".toml") else (text, "")
+
+
+class _Files:
+    """Reads files and remembers what they held, for the digest."""
+
+    def __init__(self) -> None:
+        self._contents: dict[str, bytes] = {}
+
+    def tree(self, path: Path) -> object:
+        content = self._contents[path.name] = path.read_bytes()
+        return _parse(content, path.name)
+
+    def digest(self) -> str:
+        """Return SHA-256 of the file; where others were taken over, of the digests of all in order of reading."""
+        digests = [hashlib.sha256(content).hexdigest() for content in self._contents.values()]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _read(path: Path) -> tuple[Profile | None, tuple[InvalidInputError, ...]]:
+    files = _Files()
+    tree = files.tree(path)
+    shared = expander(lambda name: files.tree(_RUNTIMES / f"{name}.toml"), _names(_RUNTIMES))
+    reader = TreeReader({RuntimeModel: shared})
+    profile = reader.table(Profile, tree, f"{path.name}: ")
+    name = tree.get("name") if isinstance(tree, dict) else None
+    if isinstance(name, str) and name != path.stem:
+        reader.note(f"{path.name}: name", repr(name), repr(path.stem))
+    problems = tuple(reader.problems)
+    if problems or profile is WRONG:
+        return None, problems
+    return dataclasses.replace(profile, digest=files.digest()), ()
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in folder.glob("*.toml")))
+
+
+def _locate(name_or_path: str) -> Path:
+    if name_or_path in list_profiles():
         return _BOARDS / f"{name_or_path}.toml"
     path = Path(name_or_path)
     if path.suffix == ".toml" and path.is_file():
         return path
     raise NotFoundError(
-        f"there is no profile {str(name_or_path)!r}, neither by that name nor as a .toml file.",
+        f"there is no profile {name_or_path!r}, neither by that name nor as a .toml file.",
         next_step=f"Known names: {', '.join(list_profiles())}.",
     )
 

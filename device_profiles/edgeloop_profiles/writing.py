@@ -7,14 +7,16 @@ import json
 from typing import Any
 
 from edgeloop_profiles.profile import Profile
+from edgeloop_profiles.schema import stated_fields
 
 __all__ = ["to_toml"]
 
-_SET_BY_LOADER = ("digest",)
+_OF_THE_BOARD = ("power_modes", "default_power_mode")
+"""Left out: a written profile holds the figures of one mode, from which the others cannot be told."""
 
 
 def to_toml(profile: Profile, comment: str = "") -> str:
-    """Return the profile as TOML that ``load_profile`` reads back equal, but for its digest."""
+    """Return the profile as TOML that ``load_profile`` reads back equal, but for its digest and power modes."""
     lines = [f"# {line}" for line in comment.splitlines()]
     lines += _table(profile, "")
     return "\n".join(lines) + "\n"
@@ -23,18 +25,18 @@ def to_toml(profile: Profile, comment: str = "") -> str:
 def _table(value: Any, path: str) -> list[str]:
     """Return a table's plain values first and its sub-tables after them, as TOML wants it."""
     plain, nested = [], []
-    for field in dataclasses.fields(value):
-        item = getattr(value, field.name)
-        if field.name in _SET_BY_LOADER or item is None:
+    for name in stated_fields(type(value)):
+        item = getattr(value, name)
+        if name in _OF_THE_BOARD or item is None:
             continue
-        where = f"{path}.{field.name}" if path else field.name
+        where = f"{path}.{name}" if path else name
         if dataclasses.is_dataclass(item):
             nested += ["", f"[{where}]", *_table(item, where)]
         elif _is_list_of_tables(item):
             for entry in item:
                 nested += ["", f"[[{where}]]", *_table(entry, where)]
         else:
-            plain.append(f"{field.name} = {_scalar(item)}")
+            plain.append(f"{name} = {_scalar(item)}")
     return plain + nested
 
 

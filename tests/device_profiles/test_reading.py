@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 import edgeloop_profiles
 import pytest
 from edgeloop_foundation.errors import InvalidInputError, MissingDependencyError, NotFoundError
-from edgeloop_profiles import Profile, list_profiles, load_profile
+from edgeloop_profiles import check_profile, list_profiles, load_profile
+from edgeloop_profiles.writing import to_toml
 
 BOARDS = Path(edgeloop_profiles.__file__).parent / "boards"
 Edit = Callable[[str], str]
@@ -25,14 +27,50 @@ def replace(old: str, new: str) -> Edit:
     return edit
 
 
+def append(table: str) -> Edit:
+    return lambda text: f"{text}\n{table}\n"
+
+
+RATE = """[[runtimes.rates]]
+kind = "assumed"
+source = "a row of the board's own"
+kernel_classes = ["%s"]
+precision = "fp32"
+%s"""
+
+
 def test_shipped_profiles_are_named_after_their_files() -> None:
-    assert list_profiles() == ("nuc11", "raspberry_pi_4", "raspberry_pi_5")
+    assert list_profiles() == (
+        "browser_wasm_simd",
+        "jetson_nano",
+        "jetson_orin_nano",
+        "jetson_xavier_nx",
+        "mini_pc_n100",
+        "mini_pc_n5105",
+        "nuc11",
+        "nuc13_i5",
+        "nuc8_i5",
+        "phone_snapdragon_855",
+        "raspberry_pi_3b_plus",
+        "raspberry_pi_4",
+        "raspberry_pi_5",
+        "raspberry_pi_zero_2w",
+    )
     assert [load_profile(name).name for name in list_profiles()] == list(list_profiles())
 
 
-def test_digest_is_that_of_the_file() -> None:
-    content = (BOARDS / "nuc11.toml").read_bytes()
-    assert load_profile("nuc11").digest == hashlib.sha256(content).hexdigest()
+def test_digest_covers_every_file_that_was_read() -> None:
+    files = BOARDS / "nuc11.toml", BOARDS.parent / "runtimes" / "onnxruntime_avx512_vnni.toml"
+    digests = "\n".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    assert load_profile("nuc11").digest == hashlib.sha256(digests.encode()).hexdigest()
+
+
+def test_digest_of_a_profile_that_takes_nothing_over_is_that_of_its_file(tmp_path: Path) -> None:
+    whole = tmp_path / "nuc11.toml"
+    whole.write_text(to_toml(load_profile("nuc11")))
+    loaded = load_profile(whole)
+    assert loaded.digest == hashlib.sha256(whole.read_bytes()).hexdigest()
+    assert dataclasses.replace(loaded, digest="") == dataclasses.replace(load_profile("nuc11"), digest="")
 
 
 def test_a_path_works_like_a_name(tmp_path: Path) -> None:
@@ -43,7 +81,7 @@ def test_a_path_works_like_a_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["raspberry_pi_6", "/nowhere/else.toml"])
 def test_an_unknown_profile_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(NotFoundError, match=r"nuc11, raspberry_pi_4, raspberry_pi_5"):
+    with pytest.raises(NotFoundError, match=r"browser_wasm_simd, .*nuc11, .*raspberry_pi_zero_2w"):
         load_profile(name)
 
 
@@ -126,12 +164,26 @@ def test_an_unknown_profile_lists_the_known_ones(name: str) -> None:
             "a sensor is there, or a reason",
         ),
         (
-            replace('kernel_classes = ["conv"]', 'kernel_classes = ["attention"]'),
+            append(RATE % ("attention", "macs_per_cycle = 3.0")),
             "kernel_classes[0]",
             "'attention'",
             "'depthwise'",
         ),
-        (replace("macs_per_cycle = 3.0\n", ""), "macs_per_cycle", "nothing", "bytes_per_cycle"),
+        (append(RATE % ("conv", "")), "macs_per_cycle", "nothing", "bytes_per_cycle"),
+        (
+            replace('like = "onnxruntime_neon"', 'like = "onnxruntime_sve"'),
+            "runtimes[0].like",
+            "'onnxruntime_sve'",
+            "onnxruntime_neon, ",
+        ),
+        (replace('like = "onnxruntime_neon"', "like = 7"), "runtimes[0].like", "int 7", "a text"),
+        (
+            append("[runtimes.scaled]\nkind = 'assumed'\nsource = 'a guess'\nint8_factor = 0"),
+            "runtimes[0].scaled.int8_factor",
+            "float 0.0",
+            "above 0",
+        ),
+        (append("[runtimes.scaled]\nint8_factor = 2"), "runtimes[0].scaled.kind", "nothing", "'literature'"),
         (replace("schema_version = 1", "schema_version = 2"), "schema_version", "2", "1"),
         (replace('name = "raspberry_pi_4"', 'name = "other"'), "name", "'other'", "'raspberry_pi_4'"),
     ],
@@ -146,6 +198,43 @@ def test_a_wrong_field_is_named_with_found_and_allowed(
     assert "raspberry_pi_4.toml: " in caught.value.message
     for part in (field, found, allowed):
         assert part in caught.value.message
+
+
+def test_every_problem_of_a_file_is_named_in_the_order_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "raspberry_pi_4.toml"
+    text = (BOARDS / path.name).read_text()
+    for edit in (
+        replace("physical_cores = 4", 'physical_cores = "four"'),
+        replace('isa_tier = "neon"', 'isa_tier = "altivec"'),
+        replace("[storage]", "[storage]\ncolour = 1"),
+        replace(
+            'kind = "datasheet"\nsource = "raspberrypi/documentation: 4 GB', 'source = "raspberrypi: 4 GB'
+        ),
+        replace("speedup = [1.0, ", "speedup = [1.2, "),
+    ):
+        text = edit(text)
+    path.write_text(text)
+    messages = [problem.message for problem in check_profile(path)]
+    assert [message.partition(": found")[0] for message in messages] == [
+        "raspberry_pi_4.toml: processor.isa_tier",
+        "raspberry_pi_4.toml: processor.physical_cores",
+        "raspberry_pi_4.toml: memory.kind",
+        "raspberry_pi_4.toml: storage.colour",
+        "raspberry_pi_4.toml: runtimes[0].threads: speedup",
+    ]
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_a_shipped_profile_has_no_problem(name: str) -> None:
+    assert check_profile(name) == ()
+
+
+def test_a_directory_may_hold_the_sign_of_power_modes(tmp_path: Path) -> None:
+    folder = tmp_path / "me@home"
+    folder.mkdir()
+    (folder / "jetson_nano.toml").write_bytes((BOARDS / "jetson_nano.toml").read_bytes())
+    assert load_profile(folder / "jetson_nano.toml").power_mode == "10w"
+    assert load_profile(f"{folder}/jetson_nano.toml@5w").name == "jetson_nano@5w"
 
 
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"schema_version = 1"])
@@ -179,9 +268,9 @@ def test_every_group_of_figures_says_where_it_comes_from() -> None:
         assert not [source for source in found if len(re.findall(r"\w+", source)) < 2]
 
 
-def test_runtime_rates_admit_that_they_are_not_validated(pi4: Profile, pi5: Profile, nuc: Profile) -> None:
-    for profile in (pi4, pi5, nuc):
+def test_runtime_rates_admit_that_they_are_not_validated() -> None:
+    for name in list_profiles():
         assert all(
             "transferred" in runtime.source and "unvalidated" in runtime.source
-            for runtime in profile.runtimes
+            for runtime in load_profile(name).runtimes
         )

@@ -41,7 +41,8 @@ def build_facts(profile: Profile, seed: int, name: str, state_directory: Path) -
                 max_opset=runtime.max_opset,
             )
             for runtime in profile.runtimes
-        ),
+        )
+        + tuple(RuntimeFacts(name=absent.name, reason=absent.reason) for absent in profile.absent_runtimes),
         sensors=_sensors(profile),
         disk_total_bytes=disk.total,
         disk_free_bytes=disk.free,

@@ -92,9 +92,10 @@ class Workload:
             raise _unsupported(error.message) from error
         missing = [name for name in self._settings.providers if name not in runtime.providers]
         if missing:
+            why = self._profile.absence_of(missing[0])
             raise _unsupported(
                 f"the simulated {self._profile.name} has no execution provider {missing[0]!r}, "
-                f"only {', '.join(runtime.providers)}."
+                f"only {', '.join(runtime.providers)}{f': {why}' if why else ''}."
             )
         return runtime
 

@@ -48,6 +48,7 @@ def test_every_verb_is_a_method() -> None:
         "device": {"facts", "doctor", "probe", "calibrate"},
         "energy": {"align_energy"},
         "init": set(),
+        "profile": set(),
         "import": {"import_published"},
     }
     for verb in _VERBS:

@@ -48,6 +48,17 @@ async def test_facts_are_the_profile_and_say_simulated(make_board: MakeBoard) ->
     assert facts.disk_total_bytes > facts.disk_free_bytes > 0
 
 
+async def test_facts_of_a_power_mode_name_the_mode_and_the_runtime_that_is_absent(
+    make_board: MakeBoard,
+) -> None:
+    facts = await make_board("jetson_orin_nano@7w").facts()
+    assert (facts.profile, facts.hardware.logical_cores) == ("jetson_orin_nano@7w", 4)
+    assert facts.profile_digest != (await make_board("jetson_orin_nano").facts()).profile_digest
+    usable = {runtime.name: runtime.reason for runtime in facts.runtimes}
+    assert usable["onnxruntime"] == ""
+    assert "no figures exist for the Ampere GPU" in usable["tensorrt"]
+
+
 async def test_a_raspberry_pi_4_has_no_power_sensor_and_says_so(make_board: MakeBoard) -> None:
     board = make_board("raspberry_pi_4")
     (power,) = (sensor for sensor in (await board.facts()).sensors if sensor.quantity == "power")

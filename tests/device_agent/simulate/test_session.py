@@ -219,3 +219,17 @@ async def test_nothing_works_before_open(make_board: MakeBoard, make_start: Make
     for command in ("infer", "memory", "nodes"):
         with pytest.raises(RunnerFailure, match="no model has been opened"):
             await session.request(command, {"count": 1}, LIMIT_S)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [RuntimeSettings(runtime="tensorrt"), RuntimeSettings(providers=("CUDAExecutionProvider",))],
+    ids=["tensorrt", "CUDA"],
+)
+async def test_the_gpu_of_a_jetson_is_refused_with_the_reason(
+    make_board: MakeBoard, make_start: MakeStart, settings: RuntimeSettings
+) -> None:
+    session = await make_board("jetson_orin_nano").start_runner(make_start(settings=settings))
+    with pytest.raises(RunnerFailure, match="no figures exist for the Ampere GPU") as caught:
+        await session.request("open", {}, LIMIT_S)
+    assert caught.value.outcome is Outcome.UNSUPPORTED

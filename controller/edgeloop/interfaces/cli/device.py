@@ -20,7 +20,9 @@ def device() -> None:
 @json_option
 @click.pass_context
 def list_devices(ctx: click.Context, as_json: bool) -> None:
-    """List this machine and the devices of the configuration, without asking them."""
+    """List this machine, the devices of the configuration and the boards to simulate, without asking them."""
+    from edgeloop_profiles import list_profiles
+
     from edgeloop.domain.device import DeviceSpec
     from edgeloop.interfaces import present
 
@@ -28,7 +30,11 @@ def list_devices(ctx: click.Context, as_json: bool) -> None:
     config = session.config()
     named = [config.device(name) for name in config.devices] if config else []
     specs = [DeviceSpec.parse("local"), *(spec for spec in named if spec is not None)]
-    present.print_json({"devices": specs}) if as_json else present.print_device_list(specs)
+    if as_json:
+        present.print_json({"devices": specs, "profiles": list_profiles()})
+        return
+    present.print_device_list(specs)
+    present.print_text(f"To simulate: {', '.join(f'sim:{name}' for name in list_profiles())}")
 
 
 @device.command()

@@ -44,6 +44,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "import": ("records:import_rows", "Append published figures, marked third-party for ever."),
     "artifact": ("artifact:artifact", "List kept artifacts or copy one out."),
     "device": ("device:device", "List devices, show their facts, look them over."),
+    "profile": ("profile:profile", "Show the declared boards, check a file of your own, print the layout."),
 }
 """Verb -> where it is and its line in the help, so that the help needs to import none of them."""
 
