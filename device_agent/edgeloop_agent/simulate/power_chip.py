@@ -1,0 +1,66 @@
+"""What one sensor of power or energy sees of the board over job time: its scope, its lag, its rate, its counter."""
+
+from __future__ import annotations
+
+import math
+
+from edgeloop_profiles.predict import sensor_power_w
+from edgeloop_profiles.profile import Sensor
+
+__all__ = ["PowerChip"]
+
+_NS = 1e-9
+_MICRO = 1e-6
+
+
+class PowerChip:
+    """Follows the board's power step by step; between two updates of a held value it shows the last one.
+
+    Args:
+        sensor: what the profile declares.
+        board_w: power of the board at the begin.
+        fan_w: power of its fan at the begin.
+        turns: where the counter of energy stands at the begin, in turns of its range.
+    """
+
+    def __init__(self, sensor: Sensor, board_w: float, fan_w: float, turns: float) -> None:
+        self._sensor = sensor
+        self._trailing_w = self._shown_w = sensor_power_w(sensor, board_w, fan_w)
+        self._start_uj = turns * (sensor.range_j or 0.0) / _MICRO
+        #: Time between two updates; 0 when what is shown is of the moment.
+        self.period_ns = 0 if sensor.period_s is None else round(sensor.period_s / _NS)
+        #: Energy seen since the begin, not rounded.
+        self.energy_j = 0.0
+
+    def follow(self, board_w: float, fan_w: float, seconds: float) -> None:
+        """Let time pass at constant power; no time at all is a change of power."""
+        seen_w = sensor_power_w(self._sensor, board_w, fan_w)
+        lag_s = self._sensor.lag_s
+        left = math.exp(-seconds / lag_s) if lag_s else 0.0
+        self._trailing_w = seen_w + (self._trailing_w - seen_w) * left
+        self.energy_j += seen_w * seconds
+        if not self.period_ns:
+            self._shown_w = self._trailing_w
+
+    def update(self) -> None:
+        """Show the power of now until the next update."""
+        self._shown_w = self._trailing_w
+
+    def power_w(self, channel: int) -> float:
+        """Return what is shown of a channel, in watt."""
+        return self._shown_w * self._share(channel)
+
+    def counter_uj(self, channel: int) -> int:
+        """Return the counter of a channel in whole microjoules, in steps of its unit, wrapped at its range."""
+        counted_uj = self._start_uj + self.energy_j * self._share(channel) / _MICRO
+        unit_uj = (self._sensor.resolution or _MICRO) / _MICRO
+        counted = int(math.floor(counted_uj / unit_uj) * unit_uj)
+        return counted % self.range_uj if self.range_uj else counted
+
+    @property
+    def range_uj(self) -> int:
+        """Return the range of the counter in microjoules; 0 when none is declared."""
+        return round((self._sensor.range_j or 0.0) / _MICRO)
+
+    def _share(self, channel: int) -> float:
+        return self._sensor.shares[channel] if self._sensor.shares else 1.0
