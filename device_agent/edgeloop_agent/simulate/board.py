@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from edgeloop_agent.simulate.parity import ParitySession
 from edgeloop_agent.simulate.sampler import JobTimeSampler
 from edgeloop_agent.simulate.session import SimulatedSession
 from edgeloop_agent.simulate.state import BoardState
-from edgeloop_agent.simulate.system import RenderedSystem
+from edgeloop_agent.simulate.system import PLUG, RenderedSystem
 from edgeloop_agent.simulate.workload import Workload, runtime_version
 
 __all__ = ["SimulatedBoard"]
@@ -74,6 +75,7 @@ class SimulatedBoard:
         self.system = RenderedSystem(state_directory / SIMULATED_SYSTEM, profile, self.state)
         # Drivers of others might look at this machine instead of the files.
         self._sensors = SensorSet(self.system.root, self.clock.monotonic_ns, tuple(BUILTIN))
+        self._attach_plug()
         self._fs = OsFileSystem()
         self.idle_temperature = IdleTemperature()
         self._host = RealBoard(state_directory, name, processes)
@@ -115,13 +117,26 @@ class SimulatedBoard:
 
         return JobTimeSampler(sensor, dataclasses.replace(driver, read=read), self.state)
 
+    def _attach_plug(self) -> None:
+        """Put the wall plug that the profile declares in front of the board."""
+        for sensor in self._profile.sensors:
+            if sensor.name == PLUG and sensor.channels:
+                # Imported here: boards without one do without an HTTP server.
+                from edgeloop_agent.simulate.plug import SimulatedPlug
+
+                plug = SimulatedPlug(sensor, self.state.chips[sensor.name], self.clock.monotonic_ns)
+                weakref.finalize(self, plug.close)
+                self._sensors.attach([plug.meter])
+
     def _said(self, readings: Iterable[Reading]) -> tuple[Reading, ...]:
         """Return readings whose source says that the file was simulated."""
         by = f"simulated by profile {self._profile.name}"
-        return tuple(
-            dataclasses.replace(reading, source=f"{reading.source}, {by}" if reading.source else by)
-            for reading in readings
-        )
+
+        def source(reading: Reading) -> str:
+            # The port of a simulated plug is another one each time.
+            return by if not reading.source or "://" in reading.source else f"{reading.source}, {by}"
+
+        return tuple(dataclasses.replace(reading, source=source(reading)) for reading in readings)
 
     async def start_runner(self, start: RunnerStart) -> RunnerSession:
         """Return a simulated process; for parity, a real one of this machine: real numerics.

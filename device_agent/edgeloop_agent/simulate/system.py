@@ -12,7 +12,10 @@ from edgeloop_profiles.profile import Profile
 from edgeloop_agent.simulate.files import Files, machine, render
 from edgeloop_agent.simulate.state import BoardState
 
-__all__ = ["RenderedSystem"]
+__all__ = ["PLUG", "RenderedSystem"]
+
+PLUG = "shelly"
+"""Sensor in a profile that no file tells of: a wall plug, which is asked over HTTP."""
 
 _MACHINE = ""
 
@@ -37,7 +40,7 @@ class RenderedSystem:
         self.root = root
         self._files: dict[str, Files] = {_MACHINE: machine(profile)}
         for sensor in profile.sensors:
-            if sensor.channels:
+            if sensor.channels and sensor.name != PLUG:
                 self._files.setdefault(sensor.name, {}).update(render(profile, sensor, state))
         self._forced: dict[str, str | None] = {}
         self._written: dict[str, str | None] = {}

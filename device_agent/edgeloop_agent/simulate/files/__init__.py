@@ -49,7 +49,7 @@ def render(profile: Profile, sensor: Sensor, state: BoardState) -> Files:
     if sensor.name not in RENDERERS:
         raise InvalidInputError(
             f"{profile.name}.toml: sensors: found the name {sensor.name!r}, allowed is one of "
-            f"{', '.join(RENDERERS)}: a driver that has a file to read.",
+            f"{', '.join(RENDERERS)}, shelly.",
             next_step="Correct the name, or declare its absence with a reason instead of channels.",
         )
     return RENDERERS[sensor.name](profile, sensor, state)
