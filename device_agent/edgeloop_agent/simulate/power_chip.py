@@ -11,6 +11,8 @@ __all__ = ["PowerChip"]
 
 _NS = 1e-9
 _MICRO = 1e-6
+_HELD_S_MIN = 0.01
+"""Nobody asks a sensor more often, so that a value held for less is as good as that of the moment."""
 
 
 class PowerChip:
@@ -26,9 +28,10 @@ class PowerChip:
     def __init__(self, sensor: Sensor, board_w: float, fan_w: float, turns: float) -> None:
         self._sensor = sensor
         self._trailing_w = self._shown_w = sensor_power_w(sensor, board_w, fan_w)
+        held_s = sensor.period_s or 0.0
         self._start_uj = turns * (sensor.range_j or 0.0) / _MICRO
         #: Time between two updates; 0 when what is shown is of the moment.
-        self.period_ns = 0 if sensor.period_s is None else round(sensor.period_s / _NS)
+        self.period_ns = round(held_s / _NS) if held_s >= _HELD_S_MIN else 0
         #: Energy seen since the begin, not rounded.
         self.energy_j = 0.0
 

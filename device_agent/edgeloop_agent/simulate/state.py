@@ -89,11 +89,6 @@ class BoardState:
         return self._thermal.die_celsius
 
     @property
-    def fan_level(self) -> int:
-        """Return the step of the fan, 0 at rest."""
-        return self._thermal.fan_level
-
-    @property
     def throttled(self) -> bool:
         """Return whether heat caps the clock now."""
         return self._thermal.throttled

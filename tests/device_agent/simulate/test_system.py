@@ -54,7 +54,9 @@ def failed(found: Preflight) -> list[str]:
 
 
 @pytest.mark.parametrize("name", list_profiles())
-async def test_drivers_find_what_a_profile_declares_and_nothing_else(name: str, make_board: MakeBoard) -> None:
+async def test_drivers_find_what_a_profile_declares_and_nothing_else(
+    name: str, make_board: MakeBoard
+) -> None:
     profile = load_profile(name)
     facts = {sensor.name: sensor for sensor in (await make_board(profile).facts()).sensors}
     assert set(BUILTIN) <= set(facts), "every driver is asked"
@@ -246,7 +248,9 @@ def test_a_sensor_that_no_driver_reads_is_refused(make_board: MakeBoard) -> None
         make_board(added(profile, sensor("thermometer", "temperature", ("die",))))
 
 
-@pytest.mark.parametrize(("name", "field"), [("rapl", "range_j"), ("jetson_power", "path"), ("pmic", "volts")])
+@pytest.mark.parametrize(
+    ("name", "field"), [("rapl", "range_j"), ("jetson_power", "path"), ("pmic", "volts")]
+)
 def test_what_a_sensor_cannot_do_without_is_named(name: str, field: str, make_board: MakeBoard) -> None:
     lacking = sensor(name, "energy" if name == "rapl" else "power", ("0/package-0",))
     with pytest.raises(InvalidInputError, match=f"sensors.{name}.{field}: found nothing"):

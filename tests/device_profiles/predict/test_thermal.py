@@ -95,7 +95,9 @@ def two_masses(profile: Profile, power_w: float, seconds: float) -> float:
 
 
 @pytest.mark.parametrize(("power_w", "ambient"), [(6.5, 35.0), (8.0, 45.0), (11.0, 25.0)])
-def test_time_to_throttle_is_that_of_the_two_mass_circuit(pi4: Profile, power_w: float, ambient: float) -> None:
+def test_time_to_throttle_is_that_of_the_two_mass_circuit(
+    pi4: Profile, power_w: float, ambient: float
+) -> None:
     profile = hot(pi4, ambient)
     limit = profile.throttle.steps[0].temperature_celsius
     low, high = 0.0, 20_000.0
@@ -120,7 +122,9 @@ def test_what_goes_in_is_stored_or_has_left(pi5: Profile) -> None:
         state.advance(power_w, 0.02)
         put_in += power_w * 0.02
         left += ((before + state.board_celsius) / 2 - t.ambient_celsius) / resistance * 0.02
-    stored = t.die_j_per_k * (state.die_celsius - begin[0]) + t.board_j_per_k * (state.board_celsius - begin[1])
+    stored = t.die_j_per_k * (state.die_celsius - begin[0]) + t.board_j_per_k * (
+        state.board_celsius - begin[1]
+    )
     assert put_in == pytest.approx(stored + left, rel=1e-5)
 
 
@@ -144,7 +148,7 @@ def test_the_fan_of_a_pi_5_has_steps_hysteresis_and_power(pi5: Profile) -> None:
 
 
 def test_the_fan_keeps_a_loaded_pi_5_where_it_was_seen(pi5: Profile) -> None:
-    """A published log with the active cooler (sbc-bench Au3jaA) shows 55.6 degrees under load; idle is in the forties."""
+    """A published log with the active cooler (sbc-bench Au3jaA) shows 55.6 degrees under load."""
     state = ThermalState(pi5)
     assert 40 < state.die_celsius < 50
     run(state, 9.7, 1800, 0.5)
@@ -158,7 +162,9 @@ def test_the_fan_keeps_a_loaded_pi_5_where_it_was_seen(pi5: Profile) -> None:
 def test_a_soft_limit_at_60_degrees_gives_a_longer_sprint(pi4: Profile) -> None:
     """The policy of a Raspberry Pi 3B+: 1.4 to 1.2 GHz at 60 degrees, then 80 to 85 as all others."""
     steps = (ThrottleStep(temperature_celsius=60.0, frequency_hz=1.2e9), *pi4.throttle.steps)
-    throttle = dataclasses.replace(pi4.throttle, steps=(steps[0], ThrottleStep(temperature_celsius=85.0, frequency_hz=0.6e9)))
+    throttle = dataclasses.replace(
+        pi4.throttle, steps=(steps[0], ThrottleStep(temperature_celsius=85.0, frequency_hz=0.6e9))
+    )
     state = ThermalState(dataclasses.replace(pi4, throttle=throttle))
     while state.die_celsius < 60.0:
         assert state.frequency_hz == 1.8e9

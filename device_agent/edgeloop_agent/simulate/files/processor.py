@@ -66,11 +66,11 @@ def throttle(profile: Profile, sensor: Sensor, state: BoardState) -> Files:
     if sensor.path:
         return {sensor.path: lambda: f"{state.throttle_bits:x}\n"}
     files: Files = {}
-    per_core = profile.processor.logical_cores // profile.processor.physical_cores
-    for cpu in range(profile.processor.logical_cores):
-        directory = f"{_CPUS}/cpu{cpu}"
+    # One processor of every core: its siblings would count the same events.
+    for core in range(profile.processor.physical_cores):
+        directory = f"{_CPUS}/cpu{core}"
         files[f"{directory}/topology/physical_package_id"] = constant("0\n")
-        files[f"{directory}/topology/core_id"] = constant(f"{cpu // max(1, per_core)}\n")
+        files[f"{directory}/topology/core_id"] = constant(f"{core}\n")
         for counter in sensor.channels:
             files[f"{directory}/thermal_throttle/{counter}"] = partial(_count, state)
     return files
