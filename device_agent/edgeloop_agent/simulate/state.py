@@ -144,7 +144,8 @@ class BoardState:
         updates = [
             (now_ns // chip.period_ns + 1) * chip.period_ns for chip in self.chips.values() if chip.period_ns
         ]
-        return min(end_ns, now_ns + _STEP_NS, *due, *updates)
+        # What was due before now, because somebody else moved the clock, is done at once.
+        return max(now_ns, min(end_ns, now_ns + _STEP_NS, *due, *updates))
 
     def _step(self, seconds: float, busy_threads: int, precision: str) -> None:
         shown_hz = self.shown_frequency_hz

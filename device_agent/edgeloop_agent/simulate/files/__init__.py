@@ -50,7 +50,7 @@ def render(profile: Profile, sensor: Sensor, state: BoardState) -> Files:
         raise InvalidInputError(
             f"{profile.name}.toml: sensors: found the name {sensor.name!r}, allowed is one of "
             f"{', '.join(RENDERERS)}, shelly.",
-            next_step="Correct the name, or declare its absence with a reason instead of channels.",
+            next_step="Correct the name.",
         )
     return RENDERERS[sensor.name](profile, sensor, state)
 
