@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from edgeloop_profiles import Profile
+from edgeloop_profiles import Profile, list_profiles, load_profile
 from edgeloop_profiles.predict import ThermalState
 from edgeloop_profiles.profile import ThrottleStep
 
@@ -23,6 +23,14 @@ def without_fan(profile: Profile) -> Profile:
 def run(state: ThermalState, power_w: float, seconds: float, step_s: float) -> None:
     for _ in range(round(seconds / step_s)):
         state.advance(power_w, step_s)
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_time_constants_are_of_a_die_and_of_a_board(name: str) -> None:
+    """Seconds and minutes: 5 to 20 s and 3 to 10 min are what boards show, give or take a half."""
+    thermal = load_profile(name).thermal
+    assert 2 <= thermal.die_j_per_k * thermal.die_k_per_w <= 30
+    assert 60 <= thermal.board_j_per_k * thermal.board_k_per_w <= 900
 
 
 def test_a_cold_board_is_in_equilibrium_at_idle(pi4: Profile) -> None:
