@@ -131,6 +131,8 @@ class Sensor(Figures):
     offset_w: float = 0.0
     #: Time constant by which a power trails, first order.
     lag_s: NotNegative = 0.0
+    #: Standard deviation of one update of a held value, relative to it.
+    noise_fraction: NotNegative = 0.0
     #: Whether it also sees what the fan draws.
     sees_fan: bool = False
     #: Part of what the sensor sees, by channel; empty is all of it in every channel.
@@ -155,6 +157,11 @@ class Sensor(Figures):
             raise InvalidInputError(
                 f"channels: found {list(self.channels)} with reason {self.reason!r}, "
                 "allowed is one of them: a sensor is there, or a reason is."
+            )
+        if self.noise_fraction and self.period_s is None:
+            raise InvalidInputError(
+                f"noise_fraction: found {self.noise_fraction:g} without period_s, allowed is both: "
+                "every update has a noise of its own."
             )
         for field, values in (("shares", self.shares), ("volts", self.volts)):
             if values and len(values) != len(self.channels):

@@ -42,3 +42,9 @@ def test_a_path_stays_below_the_root(path: str) -> None:
     with pytest.raises(InvalidInputError, match=r"path: found .* allowed is a path below the root"):
         sensor(path=path)
     assert sensor(path="sys/class/hwmon/hwmon1").path
+
+
+def test_noise_needs_updates_to_be_of() -> None:
+    with pytest.raises(InvalidInputError, match=r"noise_fraction: found 0.03 without period_s"):
+        sensor(noise_fraction=0.03)
+    assert sensor(noise_fraction=0.03, period_s=0.1).noise_fraction == 0.03

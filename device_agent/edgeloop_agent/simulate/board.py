@@ -67,7 +67,7 @@ class SimulatedBoard:
             ),
         )
         self._profile, self._seed, self._name = profile, seed, name
-        self._state_directory = state_directory
+        self._state_directory, self._processes = state_directory, processes
         self.clock = SimulatedJobClock(idle=lambda seconds: self.state.advance(seconds, 0, "fp32"))
         #: Heat, clock and power.
         self.state = BoardState(profile, self.clock, seed)
@@ -78,7 +78,6 @@ class SimulatedBoard:
         self._attach_plug()
         self._fs = OsFileSystem()
         self.idle_temperature = IdleTemperature()
-        self._host = RealBoard(state_directory, name, processes)
 
     async def facts(self) -> Facts:
         """Return the profile as facts, marked as simulated, with the sensors that the drivers find."""
@@ -147,7 +146,9 @@ class SimulatedBoard:
         if start.purpose == "parity" and self._accepts(start):
             # Processors of the simulated board need not exist here; numerics do not depend on them.
             settings = dataclasses.replace(start.settings, affinity=())
-            runner = await self._host.start_runner(dataclasses.replace(start, settings=settings))
+            # Made when it is needed: it looks for the drivers of this machine, and most boards never need it.
+            host = RealBoard(self._state_directory, self._name, self._processes)
+            runner = await host.start_runner(dataclasses.replace(start, settings=settings))
             return ParitySession(runner, runtime_version(self._profile.runtime(settings.runtime)))
         return SimulatedSession(
             self._profile, start, clock=self.clock, state=self.state, board_seed=self._seed

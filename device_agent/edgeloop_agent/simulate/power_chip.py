@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 from edgeloop_profiles.predict import sensor_power_w
 from edgeloop_profiles.profile import Sensor
@@ -22,11 +23,13 @@ class PowerChip:
         sensor: what the profile declares.
         board_w: power of the board at the begin.
         fan_w: power of its fan at the begin.
-        turns: where the counter of energy stands at the begin, in turns of its range.
+        seed: decides where the counter of energy stands at the begin, and the noise of updates.
     """
 
-    def __init__(self, sensor: Sensor, board_w: float, fan_w: float, turns: float) -> None:
+    def __init__(self, sensor: Sensor, board_w: float, fan_w: float, seed: str) -> None:
         self._sensor = sensor
+        self._random = random.Random(seed)  # noqa: S311 - noise, no secret
+        turns = self._random.random()
         self._trailing_w = self._shown_w = sensor_power_w(sensor, board_w, fan_w)
         held_s = sensor.period_s or 0.0
         self._start_uj = turns * (sensor.range_j or 0.0) / _MICRO
@@ -46,8 +49,9 @@ class PowerChip:
             self._shown_w = self._trailing_w
 
     def update(self) -> None:
-        """Show the power of now until the next update."""
-        self._shown_w = self._trailing_w
+        """Show the power of now, with its noise, until the next update."""
+        noise = self._sensor.noise_fraction
+        self._shown_w = self._trailing_w * max(0.0, self._random.gauss(1.0, noise) if noise else 1.0)
 
     def power_w(self, channel: int) -> float:
         """Return what is shown of a channel, in watt."""

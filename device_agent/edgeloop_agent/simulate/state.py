@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 from edgeloop_profiles.predict import ThermalState, board_power_w
@@ -35,7 +34,7 @@ class BoardState:
     Args:
         profile: what it is.
         clock: moves with what is done here.
-        seed: decides where counters stand at the begin.
+        seed: decides where counters stand at the begin, and the noise of sensors.
     """
 
     def __init__(self, profile: Profile, clock: SimulatedJobClock, seed: int = 0) -> None:
@@ -50,12 +49,7 @@ class BoardState:
         self.power_w = profile.power.idle_w
         #: Sensors of power and energy by name.
         self.chips = {
-            sensor.name: PowerChip(
-                sensor,
-                self.power_w,
-                self._thermal.fan_power_w,
-                random.Random(f"{seed}/{sensor.name}").random(),  # noqa: S311 - noise, no secret
-            )
+            sensor.name: PowerChip(sensor, self.power_w, self._thermal.fan_power_w, f"{seed}/{sensor.name}")
             for sensor in profile.sensors
             if sensor.channels and sensor.quantity in ("power", "energy")
         }

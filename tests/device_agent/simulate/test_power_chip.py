@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 
 import pytest
 from edgeloop_agent.simulate.clock import SimulatedJobClock
@@ -19,16 +20,16 @@ def declared(**fields: object) -> Sensor:
 
 
 def test_channels_have_their_shares_of_what_the_scope_covers() -> None:
-    chip = PowerChip(declared(gain=0.5, offset_w=-1.0, shares=(1.0, 0.25)), 8.0, 2.0, 0.0)
+    chip = PowerChip(declared(gain=0.5, offset_w=-1.0, shares=(1.0, 0.25)), 8.0, 2.0, "1")
     assert (chip.power_w(0), chip.power_w(1)) == (3.0, 0.75)
     chip.follow(8.0, 2.0, 10.0)
     assert chip.energy_j == pytest.approx(30.0)
-    wall = PowerChip(declared(sees_fan=True), 8.0, 2.0, 0.0)
+    wall = PowerChip(declared(sees_fan=True), 8.0, 2.0, "1")
     assert wall.power_w(0) == 10.0
 
 
 def test_a_lag_is_of_first_order_whatever_the_steps() -> None:
-    one, many = (PowerChip(declared(lag_s=4.0), 2.0, 0.0, 0.0) for _ in range(2))
+    one, many = (PowerChip(declared(lag_s=4.0), 2.0, 0.0, "1") for _ in range(2))
     one.follow(6.0, 0.0, 4.0)
     for _ in range(400):
         many.follow(6.0, 0.0, 0.01)
@@ -38,14 +39,18 @@ def test_a_lag_is_of_first_order_whatever_the_steps() -> None:
 
 
 def test_a_counter_has_a_unit_a_range_and_a_place_to_start() -> None:
-    chip = PowerChip(declared(range_j=100.0, resolution=61e-6), 10.0, 0.0, 0.95)
+    chip = PowerChip(declared(range_j=100.0, resolution=61e-6), 10.0, 0.0, "1")
+    other = PowerChip(declared(range_j=100.0, resolution=61e-6), 10.0, 0.0, "2")
     assert chip.range_uj == 100_000_000
-    begin = chip.counter_uj(0)
-    assert begin == pytest.approx(95e6, abs=61)
-    chip.follow(10.0, 0.0, 1.0)
-    after = chip.counter_uj(0)
-    assert after < begin, "it has wrapped"
-    assert (after - begin) % chip.range_uj == pytest.approx(10e6, abs=61)
+    assert 0 <= chip.counter_uj(0) != other.counter_uj(0) < chip.range_uj
+    wraps = 0
+    for _ in range(35):
+        begin = chip.counter_uj(0)
+        chip.follow(10.0, 0.0, 1.0)
+        after = chip.counter_uj(0)
+        wraps += after < begin
+        assert (after - begin) % chip.range_uj == pytest.approx(10e6, abs=61)
+    assert wraps in (3, 4)
     chip.follow(1e-6, 0.0, 1.0)
     assert chip.counter_uj(0) == after, "less than one unit is not shown"
 
@@ -70,6 +75,18 @@ def test_a_held_value_is_the_one_of_the_last_update() -> None:
 
 
 def test_what_is_held_for_less_than_anybody_asks_is_of_the_moment() -> None:
-    chip = PowerChip(declared(period_s=0.001), 2.0, 0.0, 0.0)
+    chip = PowerChip(declared(period_s=0.001), 2.0, 0.0, "1")
     chip.follow(6.0, 0.0, 0.0)
     assert (chip.period_ns, chip.power_w(0)) == (0, 6.0)
+
+
+def test_every_update_has_a_noise_of_its_own_and_the_mean_is_right() -> None:
+    chip, again = (PowerChip(declared(period_s=0.1, noise_fraction=0.03), 2.0, 0.0, "1") for _ in range(2))
+    shown = []
+    for _ in range(2000):
+        chip.update()
+        again.update()
+        assert chip.power_w(0) == chip.power_w(0) == again.power_w(0)
+        shown.append(chip.power_w(0))
+    assert statistics.fmean(shown) == pytest.approx(2.0, rel=0.003)
+    assert statistics.stdev(shown) == pytest.approx(0.06, rel=0.1)

@@ -33,9 +33,12 @@ def thermal(profile: Profile, sensor: Sensor, state: BoardState) -> Files:
 
 
 def cpufreq(profile: Profile, sensor: Sensor, state: BoardState) -> Files:
-    """Return the policies of the channels "<policy>/current" and so on, in kHz."""
+    """Return the policies of the channels "<policy>/current" and so on, in kHz, and the switch of an Intel's turbo."""
     highest = profile.processor.max_frequency_hz
     files: Files = {}
+    if "Intel" in profile.processor.cpu_model:
+        # The highest clock of a profile is that of turbo.
+        files[f"{_CPUS}/intel_pstate/no_turbo"] = constant("0\n")
     for policy in _policies(sensor):
         directory = f"{_POLICIES}/{policy}"
         files[f"{directory}/scaling_governor"] = constant(f"{profile.processor.governor}\n")
