@@ -108,7 +108,11 @@ class SimulatedBoard:
 
     def sampler(self, sensor: SensorFacts) -> Sampler:
         """Return a sampler that reads at the sensor's own rate, driven by job time."""
-        driver = self._sensors.reader(sensor.name, self.clock.monotonic_ns)
+        drivers = self._sensors
+        if sensor.name != PLUG:
+            # One of its own: whoever looks at the board meanwhile must not change what is sampled.
+            drivers = SensorSet(self.system.root, self.clock.monotonic_ns, (sensor.name,))
+        driver = drivers.reader(sensor.name, self.clock.monotonic_ns)
 
         def read() -> tuple[Reading, ...]:
             self.system.refresh(sensor.name)

@@ -93,7 +93,12 @@ class Truth:
 
 
 async def measured(
-    board: SimulatedBoard, start: RunnerStart, spans: int = 3, batches: int = _BATCHES
+    board: SimulatedBoard,
+    start: RunnerStart,
+    spans: int = 3,
+    batches: int = _BATCHES,
+    *,
+    looked_at: bool = False,
 ) -> tuple[EnergyMeter, list[EnergySpan], Truth]:
     """Run batches as a job does, and add up the true energy beside them."""
     meter = await EnergyMeter.prepare(board)
@@ -109,6 +114,8 @@ async def measured(
             truth.energy_j += board.state.power_w * (board.clock.monotonic_ns() - begin_ns) / 1e9
             count += _COUNT
             await meter.between_batches()
+            if looked_at:
+                await board.conditions()
         span = await meter.end(count)
         assert span is not None
         assert span.duration_s == pytest.approx((board.clock.monotonic_ns() - before_ns) / 1e9, rel=0.05)
@@ -230,3 +237,16 @@ async def test_two_boards_of_one_seed_read_the_same(make_board: MakeBoard, make_
         runs.append(([dataclasses.replace(span, reading_s=0.0) for span in spans], readings))
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
+
+
+@pytest.mark.parametrize("name", ["raspberry_pi_5", "nuc11"])
+async def test_who_looks_at_a_board_changes_nothing(
+    name: str, make_board: MakeBoard, make_start: MakeStart
+) -> None:
+    samples = []
+    for looked_at in (False, True):
+        meter, _, _ = await measured(make_board(name), make_start(), 1, 10, looked_at=looked_at)
+        trace = meter.trace()
+        assert trace is not None
+        samples.append(trace.samples)
+    assert samples[0] == samples[1]
