@@ -93,6 +93,11 @@ async def test_a_board_as_it_comes_is_fit(make_board: MakeBoard) -> None:
     assert observed["throttling"] == "none"
 
 
+async def test_turbo_of_an_intel_board_is_recorded(make_board: MakeBoard) -> None:
+    found = await preflight(make_board("nuc11"))
+    assert {check.name: check.observed for check in found.checks}["boost"] == "on"
+
+
 async def test_a_governor_that_follows_the_load_is_refused(make_board: MakeBoard) -> None:
     profile = load_profile("raspberry_pi_4")
     found = await preflight(make_board(changed(profile, "cpufreq", minimum_hz=0.6e9)))
