@@ -6,10 +6,13 @@ from pathlib import Path
 
 from edgeloop_foundation.ports.fs import FileSystem
 
-__all__ = ["SCRATCH", "make_durable_directory"]
+__all__ = ["SCRATCH", "SIMULATED_SYSTEM", "make_durable_directory"]
 
 SCRATCH = "scratch"
 """Below the state directory: one directory per runner, removed with it, or at the next start of the agent."""
+
+SIMULATED_SYSTEM = "simulated_system"
+"""Below the state directory: what stands for "/" on a simulated board."""
 
 
 def make_durable_directory(fs: FileSystem, path: Path) -> None:

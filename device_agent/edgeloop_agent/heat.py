@@ -20,8 +20,13 @@ def hottest_celsius(conditions: Conditions) -> float | None:
 
 
 def highest_frequency_hz(conditions: Conditions) -> float | None:
-    """Return the highest clock that any policy of the processor reports; None when none does."""
-    return _highest(reading for reading in conditions.readings if reading.name.startswith("cpufreq/"))
+    """Return the highest clock that any policy of the processor reports now; None when none does."""
+    return _highest(
+        reading
+        for reading in conditions.readings
+        # The same sensor also tells the limits, which stay when the clock falls.
+        if reading.name.startswith("cpufreq/") and reading.name.endswith("/current")
+    )
 
 
 def _highest(readings: Iterable[Reading]) -> float | None:

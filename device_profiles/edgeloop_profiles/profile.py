@@ -15,13 +15,14 @@ from edgeloop_profiles.bounds import (
     Fraction,
     IsaTier,
     KernelClass,
-    Kind,
     NotNegative,
     Positive,
     Precision,
     Ratio,
     Text,
 )
+from edgeloop_profiles.physics import FanStep, Power, Sensor, Thermal, Throttle, ThrottleStep, TripPoint
+from edgeloop_profiles.provenance import Figures
 
 __all__ = [
     "AbsentRuntime",
@@ -29,6 +30,7 @@ __all__ = [
     "Caches",
     "CalibratedFamily",
     "Calibration",
+    "FanStep",
     "Figures",
     "Interval",
     "Loading",
@@ -49,17 +51,8 @@ __all__ = [
     "ThreadScaling",
     "Throttle",
     "ThrottleStep",
+    "TripPoint",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """A group of figures of one provenance."""
-
-    #: "datasheet", "literature" (measured by somebody and published), "assumed", or "fitted" to measurements of ours.
-    kind: Kind
-    #: Where the figures were read, or what the assumption rests on.
-    source: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,88 +301,6 @@ class PowerMode(Figures):
     max_frequency_hz: Positive
     #: What the board may draw in this mode.
     budget_w: Positive
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thermal(Figures):
-    """Two thermal masses in a row: die, then board with heatsink, then ambient."""
-
-    #: What cools it, in words.
-    cooling: Text
-    ambient_celsius: float
-    die_j_per_k: Positive
-    #: From die to board.
-    die_k_per_w: Positive
-    board_j_per_k: Positive
-    #: From board to ambient.
-    board_k_per_w: Positive
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThrottleStep:
-    """At or above this temperature the clock is capped."""
-
-    temperature_celsius: float
-    frequency_hz: Positive
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Throttle(Figures):
-    """What the firmware does when it gets hot."""
-
-    #: Rising in temperature, falling in frequency.
-    steps: tuple[ThrottleStep, ...]
-    #: A cap is lifted this far below the temperature that set it.
-    hysteresis_kelvin: NotNegative
-
-    def __post_init__(self) -> None:
-        temperatures = [step.temperature_celsius for step in self.steps]
-        clocks = [step.frequency_hz for step in self.steps]
-        if temperatures != sorted(temperatures) or clocks != sorted(clocks, reverse=True):
-            raise InvalidInputError(
-                f"steps: found {list(zip(temperatures, clocks, strict=True))}, "
-                "allowed are temperatures that rise with frequencies that fall."
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Power(Figures):
-    """Electrical power of the whole board."""
-
-    idle_w: Positive
-    #: Added by each busy core at the highest clock with fp32 arithmetic.
-    core_w: Positive
-    #: The same for int8, relative to fp32.
-    int8_factor: Positive
-    #: Dynamic power goes with this power of the clock.
-    frequency_exponent: Positive
-    #: Share of the power that heats the die; the rest heats the board.
-    die_fraction: Fraction
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sensor(Figures):
-    """One sensor as the board's operating system offers it, or its absence with the reason."""
-
-    name: Text
-    quantity: Annotated[str, Choice(("temperature", "frequency", "events", "power", "energy"))]
-    unit: Text
-    scope: Text
-    channels: tuple[Text, ...] = ()
-    period_s: Positive | None = None
-    resolution: Positive | None = None
-    #: Power sensors read gain x board power + offset.
-    gain: float = 1.0
-    offset_w: float = 0.0
-    #: Why it cannot be read; empty when it can.
-    reason: str = ""
-
-    def __post_init__(self) -> None:
-        if bool(self.channels) == bool(self.reason):
-            raise InvalidInputError(
-                f"channels: found {list(self.channels)} with reason {self.reason!r}, "
-                "allowed is one of them: a sensor is there, or a reason is."
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,13 @@ def seen(**values: float | None) -> Conditions:
 
 def test_the_hottest_zone_and_the_highest_clock_are_taken() -> None:
     now = seen(
-        thermal__a=50.0, thermal__b=71.5, thermal__c=None, trip_points__x=99.0, cpufreq__0=1e9, cpufreq__4=2e9
+        thermal__a=50.0,
+        thermal__b=71.5,
+        thermal__c=None,
+        trip_points__x=99.0,
+        cpufreq__policy0__current=1e9,
+        cpufreq__policy4__current=2e9,
+        cpufreq__policy4__maximum=2.4e9,
     )
     assert hottest_celsius(now) == 71.5
     assert highest_frequency_hz(now) == 2e9

@@ -190,6 +190,7 @@ class SteppedSampler:
 
     def __init__(self, sensor: SensorFacts, reader: SensorReader) -> None:
         self._sensor, self._reader = sensor, reader
+        self._interval_s: float | None = None
         self._collector: _Collector | None = None
 
     @property
@@ -204,13 +205,18 @@ class SteppedSampler:
 
     async def step(self) -> None:
         """Take a sample of power; a counter of energy needs none in between."""
-        if self._collector is not None and self._sensor.quantity != "energy":
+        if self._sensor.quantity != "energy":
+            self.take()
+
+    def take(self) -> None:
+        """Take a sample now, if a stretch has begun."""
+        if self._collector is not None:
             self._collector.take()
 
     async def end(self) -> Sampled:
         """Take the last sample; reading a board that is computed takes none of its time."""
         collector, self._collector = self._collector, None
         if collector is None:
-            return Sampled(samples=(), reading_s=0.0, interval_s=None)
+            return Sampled(samples=(), reading_s=0.0, interval_s=self._interval_s)
         collector.take()
-        return Sampled(samples=tuple(collector.samples), reading_s=0.0, interval_s=None)
+        return Sampled(samples=tuple(collector.samples), reading_s=0.0, interval_s=self._interval_s)

@@ -7,6 +7,7 @@ driver cannot use and one that failed are three different answers, and none of t
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -52,10 +53,21 @@ class SensorSet:
 
     Threads read one after the other: a counter that is read by one and taken in after another's later reading
     would look as if it had wrapped.
+
+    Args:
+        root: where ``/proc`` and ``/sys`` are.
+        now_ns: the board's monotonic clock.
+        names: of the drivers; all that are known when not given.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._sensors = [SENSORS.load(name)(root) for name in SENSORS.names()]
+    def __init__(
+        self,
+        root: Path,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        wanted = SENSORS.names() if names is None else names
+        self._sensors = [SENSORS.load(name)(root, now_ns) for name in wanted]
         self._lock = threading.Lock()
 
     def driver(self, name: str) -> Sensor:

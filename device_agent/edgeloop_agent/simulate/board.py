@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import shutil
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_profiles.predict import basis_of
 from edgeloop_profiles.profile import Profile
 from edgeloop_protocol.types.conditions import Conditions
 from edgeloop_protocol.types.facts import Facts, SensorFacts
+from edgeloop_protocol.types.measurement import Reading
 from edgeloop_protocol.types.run import Simulation
 
 from edgeloop_agent.board import RealBoard, RunnerSession, RunnerStart
+from edgeloop_agent.conditions import read_conditions
+from edgeloop_agent.directories import SIMULATED_SYSTEM
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.idle_temperature import IdleTemperature
-from edgeloop_agent.fitness.vitals import ClockPolicy, Seen, Vitals
-from edgeloop_agent.power.sampler import Sampler, SensorReader, SteppedSampler
+from edgeloop_agent.fitness.kernel_files import read_vitals
+from edgeloop_agent.fitness.vitals import Vitals
+from edgeloop_agent.power.sampler import Sampler
+from edgeloop_agent.sensors import BUILTIN, SensorSet
 from edgeloop_agent.simulate.clock import SimulatedJobClock
 from edgeloop_agent.simulate.facts import build_facts
 from edgeloop_agent.simulate.parity import ParitySession
+from edgeloop_agent.simulate.sampler import JobTimeSampler
 from edgeloop_agent.simulate.session import SimulatedSession
 from edgeloop_agent.simulate.state import BoardState
+from edgeloop_agent.simulate.system import PLUG, RenderedSystem
 from edgeloop_agent.simulate.workload import Workload, runtime_version
 
 __all__ = ["SimulatedBoard"]
@@ -34,7 +42,8 @@ class SimulatedBoard:
     """A board that follows a profile; one process of the agent simulates one.
 
     Heat lives as long as this object: a new agent starts with a cold board, so that one seed and the same
-    jobs give the same records.
+    jobs give the same records. Its sensors are read by the agent's own drivers, from the files that its operating
+    system would have; ``state`` and ``system`` are what a script of faults takes hold of.
 
     Args:
         profile: what it simulates.
@@ -58,58 +67,79 @@ class SimulatedBoard:
             ),
         )
         self._profile, self._seed, self._name = profile, seed, name
-        self._state_directory = state_directory
-        self._state = BoardState(profile)
+        self._state_directory, self._processes = state_directory, processes
+        self.clock = SimulatedJobClock(idle=lambda seconds: self.state.advance(seconds, 0, "fp32"))
+        #: Heat, clock and power.
+        self.state = BoardState(profile, self.clock, seed)
+        #: The files that its operating system shows.
+        self.system = RenderedSystem(state_directory / SIMULATED_SYSTEM, profile, self.state)
+        # Drivers of others might look at this machine instead of the files.
+        self._sensors = SensorSet(self.system.root, self.clock.monotonic_ns, tuple(BUILTIN))
+        self._attach_plug()
+        self._fs = OsFileSystem()
         self.idle_temperature = IdleTemperature()
-        self.clock = SimulatedJobClock(idle=lambda seconds: self._state.advance(seconds, 0, "fp32"))
-        self._host = RealBoard(state_directory, name, processes)
 
     async def facts(self) -> Facts:
-        """Return the profile as facts, marked as simulated."""
+        """Return the profile as facts, marked as simulated, with the sensors that the drivers find."""
+        self.system.refresh()
+        # What a reading costs here says nothing of what it costs there.
+        sensors = [dataclasses.replace(sensor, cost_s=None) for sensor in self._sensors.probe()]
         return await asyncio.to_thread(
-            build_facts, self._profile, self._seed, self._name, self._state_directory
+            build_facts, self._profile, self._seed, self._name, self._state_directory, sensors
         )
 
     async def conditions(self) -> Conditions:
-        """Return simulated temperature, clock, throttling and power; what is not simulated is absent."""
-        figures = self._profile.memory
-        disk = await asyncio.to_thread(shutil.disk_usage, self._state_directory)
-        return Conditions(
-            wall_time_s=self.clock.wall_s(),
-            monotonic_ns=self.clock.monotonic_ns(),
-            available_memory_bytes=figures.total_bytes - figures.reserved_bytes,
-            free_disk_bytes=disk.free,
-            governor=self._profile.processor.governor,
-            readings=self._state.readings(),
+        """Read the simulated files as those of a real board are read; what is not simulated is absent."""
+        self.system.refresh()
+        conditions = read_conditions(
+            self.system.root, self._state_directory, self._fs, self.clock, self._sensors
         )
+        return dataclasses.replace(conditions, readings=self._said(conditions.readings))
 
     async def vitals(self, runner_pids: Sequence[int] = ()) -> Vitals:
-        """Return what is simulated: sensors, memory, and a clock that does not follow the load."""
-        figures, processor = self._profile.memory, self._profile.processor
-        return Vitals(
-            monotonic_ns=self.clock.monotonic_ns(),
-            policies=Seen(
-                value=(
-                    ClockPolicy(
-                        name="policy0",
-                        governor=processor.governor,
-                        minimum_hz=processor.max_frequency_hz,
-                        maximum_hz=processor.max_frequency_hz,
-                    ),
-                )
-            ),
-            available_memory_bytes=Seen(value=figures.total_bytes - figures.reserved_bytes),
-            readings=self._state.readings(),
-        )
+        """Read the same files for what decides whether this moment is fit to measure; no process is simulated."""
+        self.system.refresh()
+        readings = self._said(self._sensors.read())
+        return read_vitals(self.system.root, self.clock.monotonic_ns(), readings)
 
     async def loop_speed(self) -> float | None:
         """Return the simulated clock."""
-        return self._state.frequency_hz
+        return self.state.frequency_hz
 
     def sampler(self, sensor: SensorFacts) -> Sampler:
-        """Return a sampler that looks between batches: job time passes with them, not by itself."""
-        reader = SensorReader(read=self._state.readings, now_ns=self.clock.monotonic_ns, wrap_count=lambda: 0)
-        return SteppedSampler(sensor, reader)
+        """Return a sampler that reads at the sensor's own rate, driven by job time."""
+        drivers = self._sensors
+        if sensor.name != PLUG:
+            # One of its own: whoever looks at the board meanwhile must not change what is sampled.
+            drivers = SensorSet(self.system.root, self.clock.monotonic_ns, (sensor.name,))
+        driver = drivers.reader(sensor.name, self.clock.monotonic_ns)
+
+        def read() -> tuple[Reading, ...]:
+            self.system.refresh(sensor.name)
+            return driver.read()
+
+        return JobTimeSampler(sensor, dataclasses.replace(driver, read=read), self.state)
+
+    def _attach_plug(self) -> None:
+        """Put the wall plug that the profile declares in front of the board."""
+        for sensor in self._profile.sensors:
+            if sensor.name == PLUG and sensor.channels:
+                # Imported here: boards without one do without an HTTP server.
+                from edgeloop_agent.simulate.plug import SimulatedPlug
+
+                plug = SimulatedPlug(sensor, self.state.chips[sensor.name], self.clock.monotonic_ns)
+                weakref.finalize(self, plug.close)
+                self._sensors.attach([plug.meter])
+
+    def _said(self, readings: Iterable[Reading]) -> tuple[Reading, ...]:
+        """Return readings whose source says that the file was simulated."""
+        by = f"simulated by profile {self._profile.name}"
+
+        def source(reading: Reading) -> str:
+            # The port of a simulated plug is another one each time.
+            return by if not reading.source or "://" in reading.source else f"{reading.source}, {by}"
+
+        return tuple(dataclasses.replace(reading, source=source(reading)) for reading in readings)
 
     async def start_runner(self, start: RunnerStart) -> RunnerSession:
         """Return a simulated process; for parity, a real one of this machine: real numerics.
@@ -120,10 +150,12 @@ class SimulatedBoard:
         if start.purpose == "parity" and self._accepts(start):
             # Processors of the simulated board need not exist here; numerics do not depend on them.
             settings = dataclasses.replace(start.settings, affinity=())
-            runner = await self._host.start_runner(dataclasses.replace(start, settings=settings))
+            # Made when it is needed: it looks for the drivers of this machine, and most boards never need it.
+            host = RealBoard(self._state_directory, self._name, self._processes)
+            runner = await host.start_runner(dataclasses.replace(start, settings=settings))
             return ParitySession(runner, runtime_version(self._profile.runtime(settings.runtime)))
         return SimulatedSession(
-            self._profile, start, clock=self.clock, state=self._state, board_seed=self._seed
+            self._profile, start, clock=self.clock, state=self.state, board_seed=self._seed
         )
 
     def _accepts(self, start: RunnerStart) -> bool:

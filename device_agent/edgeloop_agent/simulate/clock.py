@@ -15,7 +15,7 @@ class SimulatedJobClock:
     Wall time stays that of this machine, so that leases and deadlines mean what they say.
 
     Args:
-        idle: told how many seconds the board idles whenever somebody sleeps.
+        idle: lets the board idle for so many seconds whenever somebody sleeps, and with it this clock move.
     """
 
     def __init__(self, idle: Callable[[float], None] | None = None) -> None:
@@ -32,9 +32,10 @@ class SimulatedJobClock:
 
     async def sleep(self, seconds: float) -> None:
         """Let job time pass at once; other tasks get their turn."""
-        self.advance_ns(max(0, round(seconds * 1e9)))
         if self._idle is not None:
             self._idle(max(0.0, seconds))
+        else:
+            self.advance_ns(max(0, round(seconds * 1e9)))
         await asyncio.sleep(0)
 
     def advance_ns(self, duration_ns: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgeloop_profiles.profile import Profile
@@ -15,8 +16,10 @@ from edgeloop_agent.inventory import simulated_device_id
 __all__ = ["build_facts"]
 
 
-def build_facts(profile: Profile, seed: int, name: str, state_directory: Path) -> Facts:
-    """Return the facts of a board; only the disk is that of this machine."""
+def build_facts(
+    profile: Profile, seed: int, name: str, state_directory: Path, sensors: Sequence[SensorFacts]
+) -> Facts:
+    """Return the facts of a board with the sensors that were found; only the disk is that of this machine."""
     disk = shutil.disk_usage(state_directory)
     device = simulated_device_id(profile.name, seed, name)
     figures = profile.operating_system
@@ -43,7 +46,7 @@ def build_facts(profile: Profile, seed: int, name: str, state_directory: Path) -
             for runtime in profile.runtimes
         )
         + tuple(RuntimeFacts(name=absent.name, reason=absent.reason) for absent in profile.absent_runtimes),
-        sensors=_sensors(profile),
+        sensors=(*sensors, *_absent(profile)),
         disk_total_bytes=disk.total,
         disk_free_bytes=disk.free,
         # A boot survives a restart of the agent, on a real board and here.
@@ -66,17 +69,16 @@ def _hardware(profile: Profile) -> Hardware:
     )
 
 
-def _sensors(profile: Profile) -> tuple[SensorFacts, ...]:
+def _absent(profile: Profile) -> tuple[SensorFacts, ...]:
+    """Return what the profile says is not there, which no driver can know."""
     return tuple(
         SensorFacts(
             name=sensor.name,
             quantity=sensor.quantity,
             unit=sensor.unit,
             scope=sensor.scope,
-            period_s=sensor.period_s,
-            resolution=sensor.resolution,
-            channels=tuple(f"{sensor.name}/{channel}" for channel in sensor.channels),
-            reason=f"absent: {sensor.reason}" if sensor.reason else "",
+            reason=f"absent: {sensor.reason}",
         )
         for sensor in profile.sensors
+        if sensor.reason
     )

@@ -180,7 +180,6 @@ class SimulatedSession:
     def _wait_until(self, deadline_ns: int) -> None:
         left_ns = deadline_ns - self._clock.monotonic_ns()
         if left_ns > 0:
-            self._clock.advance_ns(left_ns)
             self._state.advance(left_ns / 1e9, 0, self._opened().nominal.precision)
 
     def _next_ns(self, workload: Workload, count: int = 1) -> int:
@@ -240,7 +239,6 @@ class SimulatedSession:
     def _pass(self, seconds: float, busy_threads: int, timeout_s: float) -> None:
         within = min(seconds, max(0.0, timeout_s))
         precision = self._workload.nominal.precision if self._workload else "fp32"
-        self._clock.advance_ns(round(within * 1e9))
         self._state.advance(within, busy_threads, precision)
         if seconds > timeout_s:
             raise RunnerFailure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def artifact() -> Artifact:
 def make_board(tmp_path: Path) -> MakeBoard:
     def make(profile: str | Profile = "raspberry_pi_4", seed: int = 1, name: str = "bench") -> SimulatedBoard:
         loaded = load_profile(profile) if isinstance(profile, str) else profile
-        return SimulatedBoard(loaded, seed, name, tmp_path, SystemProcesses())
+        # Every board has a state directory of its own.
+        state = Path(tempfile.mkdtemp(dir=tmp_path))
+        return SimulatedBoard(loaded, seed, name, state, SystemProcesses())
 
     return make
 

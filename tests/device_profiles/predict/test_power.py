@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from edgeloop_profiles import Profile
 from edgeloop_profiles.predict import board_power_w, sensor_power_w
@@ -27,3 +29,10 @@ def test_the_power_management_chip_sees_less_than_the_wall(pi5: Profile) -> None
     seen = sensor_power_w(sensor, 5.75)
     assert 1.1451 * seen + 0.5879 == pytest.approx(5.75, rel=1e-3)
     assert sensor_power_w(sensor, 0.1) == 0.0
+
+
+def test_only_a_sensor_in_front_of_the_fan_sees_it(pi5: Profile) -> None:
+    rails = next(sensor for sensor in pi5.sensors if sensor.name == "pmic")
+    assert sensor_power_w(rails, 5.0, 0.9) == sensor_power_w(rails, 5.0)
+    wall = dataclasses.replace(rails, scope="wall", gain=1.0, offset_w=0.0, sees_fan=True)
+    assert sensor_power_w(wall, 5.0, 0.9) == pytest.approx(5.9)

@@ -5,18 +5,32 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
-from edgeloop_profiles import Profile
+from edgeloop_profiles import Profile, list_profiles, load_profile
 from edgeloop_profiles.predict import ThermalState
+from edgeloop_profiles.profile import ThrottleStep
 
 
 def hot(profile: Profile, ambient: float) -> Profile:
     return dataclasses.replace(profile, thermal=dataclasses.replace(profile.thermal, ambient_celsius=ambient))
 
 
+def without_fan(profile: Profile) -> Profile:
+    return dataclasses.replace(profile, thermal=dataclasses.replace(profile.thermal, fan=()))
+
+
 def run(state: ThermalState, power_w: float, seconds: float, step_s: float) -> None:
     for _ in range(round(seconds / step_s)):
         state.advance(power_w, step_s)
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_time_constants_are_of_a_die_and_of_a_board(name: str) -> None:
+    """Seconds and minutes: 5 to 20 s and 3 to 10 min are what boards show, give or take a half."""
+    thermal = load_profile(name).thermal
+    assert 2 <= thermal.die_j_per_k * thermal.die_k_per_w <= 30
+    assert 60 <= thermal.board_j_per_k * thermal.board_k_per_w <= 900
 
 
 def test_a_cold_board_is_in_equilibrium_at_idle(pi4: Profile) -> None:
@@ -41,7 +55,8 @@ def test_the_exact_step_agrees_with_many_small_ones(pi4: Profile) -> None:
 
 
 def test_steps_compose(pi5: Profile) -> None:
-    one, many = ThermalState(pi5), ThermalState(pi5)
+    profile = without_fan(pi5)
+    one, many = ThermalState(profile), ThermalState(profile)
     one.advance(9.0, 40)
     run(many, 9.0, 40, 0.5)
     assert one.die_celsius == pytest.approx(many.die_celsius)
@@ -62,6 +77,111 @@ def test_throttling_starts_at_the_analytic_time(pi4: Profile) -> None:
         elapsed += 0.1
         assert elapsed < 3600
     assert elapsed == pytest.approx(expected_s, rel=0.02)
+
+
+def two_masses(profile: Profile, power_w: float, seconds: float) -> float:
+    """Return the die's temperature by the eigenvalues of the circuit, from equilibrium at idle."""
+    t, share = profile.thermal, profile.power.die_fraction
+    matrix = np.array(
+        [
+            [-1 / (t.die_j_per_k * t.die_k_per_w), 1 / (t.die_j_per_k * t.die_k_per_w)],
+            [
+                1 / (t.board_j_per_k * t.die_k_per_w),
+                -(1 / t.die_k_per_w + 1 / t.board_k_per_w) / t.board_j_per_k,
+            ],
+        ]
+    )
+
+    def ends(watt: float) -> np.ndarray:
+        heat = np.array([share * watt / t.die_j_per_k, (1 - share) * watt / t.board_j_per_k])
+        heat[1] += t.ambient_celsius / (t.board_k_per_w * t.board_j_per_k)
+        return np.asarray(np.linalg.solve(-matrix, heat))
+
+    values, vectors = np.linalg.eig(matrix)
+    begin = np.linalg.solve(vectors, ends(profile.power.idle_w) - ends(power_w))
+    return float((ends(power_w) + vectors @ (np.exp(values * seconds) * begin))[0])
+
+
+@pytest.mark.parametrize(("power_w", "ambient"), [(6.5, 35.0), (8.0, 45.0), (11.0, 25.0)])
+def test_time_to_throttle_is_that_of_the_two_mass_circuit(
+    pi4: Profile, power_w: float, ambient: float
+) -> None:
+    profile = hot(pi4, ambient)
+    limit = profile.throttle.steps[0].temperature_celsius
+    low, high = 0.0, 20_000.0
+    assert two_masses(profile, power_w, high) > limit > two_masses(profile, power_w, low)
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        low, high = (middle, high) if two_masses(profile, power_w, middle) < limit else (low, middle)
+    state, elapsed = ThermalState(profile), 0.0
+    while not state.throttled:
+        state.advance(power_w, 0.5)
+        elapsed += 0.5
+    assert low < elapsed <= high + 0.5
+
+
+def test_what_goes_in_is_stored_or_has_left(pi5: Profile) -> None:
+    """Energy is conserved whatever fan and firmware do."""
+    state, t = ThermalState(pi5), pi5.thermal
+    begin, put_in, left = (state.die_celsius, state.board_celsius), 0.0, 0.0
+    for index in range(60_000):
+        power_w = 11.0 if index % 20_000 < 12_000 else 2.8
+        before, resistance = state.board_celsius, state.board_k_per_w
+        state.advance(power_w, 0.02)
+        put_in += power_w * 0.02
+        left += ((before + state.board_celsius) / 2 - t.ambient_celsius) / resistance * 0.02
+    stored = t.die_j_per_k * (state.die_celsius - begin[0]) + t.board_j_per_k * (
+        state.board_celsius - begin[1]
+    )
+    assert put_in == pytest.approx(stored + left, rel=1e-5)
+
+
+def test_the_fan_of_a_pi_5_has_steps_hysteresis_and_power(pi5: Profile) -> None:
+    state, reached = ThermalState(pi5), {}
+    assert (state.fan_level, state.fan_power_w) == (0, 0.0)
+    for _ in range(20_000):
+        before = state.fan_level
+        state.advance(24.0, 0.1)
+        if state.fan_level > before:
+            reached[state.fan_level] = state.die_celsius
+    assert [round(celsius) for celsius in reached.values()] == [50, 60, 68, 75]
+    assert state.fan_power_w == pi5.thermal.fan[-1].power_w
+    slowed = {}
+    while state.fan_level:
+        before = state.fan_level
+        state.advance(1.0, 0.1)
+        if state.fan_level < before:
+            slowed[before] = state.die_celsius
+    assert [round(celsius, 0) for celsius in slowed.values()] == [70, 62, 55, 45]
+
+
+def test_the_fan_keeps_a_loaded_pi_5_where_it_was_seen(pi5: Profile) -> None:
+    """A published log with the active cooler (sbc-bench Au3jaA) shows 55.6 degrees under load."""
+    state = ThermalState(pi5)
+    assert 40 < state.die_celsius < 50
+    run(state, 9.7, 1800, 0.5)
+    assert 50 < state.die_celsius < 65
+    assert not state.throttled
+    still = ThermalState(without_fan(pi5))
+    run(still, 9.7, 1800, 0.5)
+    assert still.throttled, "without the fan it is too much"
+
+
+def test_a_soft_limit_at_60_degrees_gives_a_longer_sprint(pi4: Profile) -> None:
+    """The policy of a Raspberry Pi 3B+: 1.4 to 1.2 GHz at 60 degrees, then 80 to 85 as all others."""
+    steps = (ThrottleStep(temperature_celsius=60.0, frequency_hz=1.2e9), *pi4.throttle.steps)
+    throttle = dataclasses.replace(
+        pi4.throttle, steps=(steps[0], ThrottleStep(temperature_celsius=85.0, frequency_hz=0.6e9))
+    )
+    state = ThermalState(dataclasses.replace(pi4, throttle=throttle))
+    while state.die_celsius < 60.0:
+        assert state.frequency_hz == 1.8e9
+        state.advance(8.0, 0.1)
+    assert state.frequency_hz == 1.2e9
+    assert state.cap == steps[0]
+    while state.die_celsius > 57.01:
+        assert state.frequency_hz == 1.2e9, "not before it has cooled by the hysteresis"
+        state.advance(1.6, 0.1)
 
 
 def test_throttling_has_steps_and_hysteresis(pi4: Profile) -> None:
