@@ -42,11 +42,19 @@ class SimulatedBoard:
         name: the device's name for people.
         state_directory: the agent's own directory.
         processes: starts the real runners that parity needs.
+        numerics: "isa" or "host", see ``simulate.parity``.
     """
 
     def __init__(
-        self, profile: Profile, seed: int, name: str, state_directory: Path, processes: ProcessPort
+        self,
+        profile: Profile,
+        seed: int,
+        name: str,
+        state_directory: Path,
+        processes: ProcessPort,
+        numerics: str = "isa",
     ) -> None:
+        self._isa_tier = profile.processor.isa_tier if numerics == "isa" else ""
         self.simulation: Simulation | None = Simulation(
             profile=profile.name,
             profile_digest=profile.digest,
@@ -121,7 +129,9 @@ class SimulatedBoard:
             # Processors of the simulated board need not exist here; numerics do not depend on them.
             settings = dataclasses.replace(start.settings, affinity=())
             runner = await self._host.start_runner(dataclasses.replace(start, settings=settings))
-            return ParitySession(runner, runtime_version(self._profile.runtime(settings.runtime)))
+            return ParitySession(
+                runner, runtime_version(self._profile.runtime(settings.runtime)), self._isa_tier
+            )
         return SimulatedSession(
             self._profile, start, clock=self.clock, state=self._state, board_seed=self._seed
         )
