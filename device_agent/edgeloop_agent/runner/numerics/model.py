@@ -19,7 +19,7 @@ from edgeloop_agent.runner.numerics.tiers import host_saturates, saturates
 from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 from edgeloop_agent.runner.runtimes.onnxruntime import OnnxRuntime, engine, session_options
 
-__all__ = ["SplitModel", "load_with_numerics", "optimize"]
+__all__ = ["Choice", "SplitModel", "load_with_numerics", "optimize"]
 
 _NOT_EMULATED = frozenset({"QAttention", "DynamicQuantizeLSTM"})
 """They multiply unsigned by signed bytes too, inside one operator."""
@@ -45,7 +45,7 @@ def load_with_numerics(
     # Whatever is wrong with the settings is told by the plain runtime, in its words.
     plain = runtime.load(directory, artifact, settings)
     model = optimize(directory / artifact.model_file, settings)
-    chosen = _Choice.of(model.graph)
+    chosen = Choice.of(model.graph)
     words = _in_words(tier, chosen)
     if not chosen.nodes:
         return plain, words
@@ -85,7 +85,7 @@ def optimize(path: Path, settings: RuntimeSettings) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class Choice:
     """Which nodes are computed here."""
 
     #: Outputs of the nodes whose sums can differ.
@@ -96,7 +96,8 @@ class _Choice:
     left_out: tuple[str, ...]
 
     @classmethod
-    def of(cls, graph: Any) -> _Choice:
+    def of(cls, graph: Any) -> Choice:
+        """Look through an optimised graph (``onnx.GraphProto``); weights decide whether a sum can leave 16 bits."""
         from onnx import numpy_helper
 
         arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -147,7 +148,7 @@ def _attributes(node: Any) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def _in_words(tier: str, choice: _Choice) -> str:
+def _in_words(tier: str, choice: Choice) -> str:
     kind = "int8 saturation" if saturates(tier) else "int8 sums without saturation"
     if choice.nodes:
         words = f"{kind} of {tier} emulated in {len(choice.nodes)} of {choice.candidate_count} products"

@@ -40,7 +40,7 @@ class Operator:
 def weight_matrices(op_type: str, weights: Array, attributes: Attributes) -> list[Array]:
     """Return weights as ``[depth, columns]``, one a group, in the order in which products are summed.
 
-    None for a depthwise convolution, which no kernel computes by pairs.
+    Empty for a depthwise convolution, which no kernel computes by pairs.
     """
     if op_type == "QLinearConv":
         group = int(attributes.get("group", 1))
