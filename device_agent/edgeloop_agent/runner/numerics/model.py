@@ -15,7 +15,7 @@ from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.numerics.operators import OPERATORS, weight_matrices
 from edgeloop_agent.runner.numerics.products import can_saturate
 from edgeloop_agent.runner.numerics.split import Stage, names_read, spell_out_dynamic_products, split
-from edgeloop_agent.runner.numerics.tiers import host_saturates, saturates
+from edgeloop_agent.runner.numerics.tiers import computes_fp16, host_saturates, saturates
 from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 from edgeloop_agent.runner.runtimes.onnxruntime import OnnxRuntime, engine, session_options
 
@@ -36,12 +36,13 @@ def load_with_numerics(
     Raises:
         RunnerFailure: it cannot be opened.
     """
-    differs = saturates(tier) != host_saturates()
     if not isinstance(runtime, OnnxRuntime):
         model = runtime.load(directory, artifact, settings)
-        return model, f"int8 arithmetic of {tier} not emulated on {runtime.name}" if differs else ""
-    if not differs or not _has_signed_weights(directory / artifact.model_file):
-        return runtime.load(directory, artifact, settings), ""
+        return model, f"int8 arithmetic of {tier} not emulated on {runtime.name}"
+    types = _weight_types(directory / artifact.model_file)
+    half = f"fp16 arithmetic of {tier} not emulated" if computes_fp16(tier) and "FLOAT16" in types else ""
+    if saturates(tier) == host_saturates() or "INT8" not in types:
+        return runtime.load(directory, artifact, settings), half
     # Whatever is wrong with the settings is told by the plain runtime, in its words.
     plain = runtime.load(directory, artifact, settings)
     model = optimize(directory / artifact.model_file, settings)
@@ -52,11 +53,11 @@ def load_with_numerics(
     return SplitModel(model, chosen.nodes, plain, saturating=saturates(tier)), words
 
 
-def _has_signed_weights(path: Path) -> bool:
+def _weight_types(path: Path) -> set[str]:
     import onnx
 
     graph = onnx.load(str(path), load_external_data=False).graph
-    return any(tensor.data_type == onnx.TensorProto.INT8 for tensor in graph.initializer)
+    return {onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in graph.initializer}
 
 
 def optimize(path: Path, settings: RuntimeSettings) -> Any:

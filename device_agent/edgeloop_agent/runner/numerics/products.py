@@ -56,7 +56,7 @@ def accumulate(left: Array, right: Array, *, saturating: bool) -> Array:
     sums = np.empty((left.shape[0], right.shape[1]), dtype=np.int64)
     for start in range(0, left.shape[0], _ROWS):
         rows = slice(start, start + _ROWS)
-        sums[rows] = left[rows].astype(kind) @ wide
+        sums[rows] = np.matmul(left[rows].astype(kind), wide)
     if saturating and left.dtype == np.uint8 and right.dtype == np.int8:
         _take_off_excess(sums, left, right)
     return sums

@@ -9,23 +9,33 @@ From ONNX Runtime's source, ``onnxruntime/core/mlas/lib``:
   (``vpmaddwd`` in ``ConvSymKernelAvx2``, ``qdwconv_kernelsize``).
 - Below AVX2 the Linux and macOS builds use the SSE2 kernel, which widens: exact. (The SSE4.1 kernel, which saturates,
   is compiled with MSVC only.)
-- AArch64 is exact, and requantises as x86 does: a float32 multiplication, rounded half to even (``vcvtnq``,
-  ``fcvtns``). So there is nothing to work out for those tiers.
+- AArch64 is exact, and quantises as x86 does: float32, rounded half to even (``vcvtnq`` in ``quantize.cpp``). So there
+  is nothing to work out for those tiers. One corner is left: without dot products two products of signed bytes are
+  added in 16 bits (``smull``, ``smlal`` in ``aarch64/QgemmS8S8KernelNeon``), which wraps when both weights are -128 and
+  both activations the least; symmetric quantisation stops at -127.
+- AArch64 with half-precision vectors computes float16 as such (``MLAS_F16VEC_INTRINSICS_SUPPORTED``); x86 widens it to
+  float32. This is not worked out, and the record says so.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["host_saturates", "saturates"]
+__all__ = ["computes_fp16", "host_saturates", "saturates"]
 
 _SATURATING = frozenset({"avx2"})
+_FP16 = frozenset({"neon_fp16", "neon_dotprod", "neon_i8mm"})
 _EXACT = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
 
 
 def saturates(tier: str) -> bool:
     """Return whether ONNX Runtime saturates sums of two products on this tier of a profile."""
     return tier in _SATURATING
+
+
+def computes_fp16(tier: str) -> bool:
+    """Return whether ONNX Runtime computes float16 without widening it on this tier of a profile."""
+    return tier in _FP16
 
 
 def host_saturates(root: Path = Path("/")) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.numerics import model as numerics
@@ -14,6 +15,7 @@ from edgeloop_agent.runner.numerics.tiers import host_saturates, saturates
 from edgeloop_agent.runner.runtimes.onnxruntime import OnnxRuntime
 from edgeloop_protocol.types.artifact import Artifact, FileEntry
 from edgeloop_protocol.types.trial import RuntimeSettings
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.device_agent.runner.numerics.networks import items, quantize, write_network
 
@@ -131,3 +133,23 @@ def test_times_of_an_emulation_are_refused(
     model, _ = load(made("QDQ"), OTHER_TIER)
     with pytest.raises(RunnerFailure, match="never timed"):
         model.placement(0)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("tier", "expected"), [("neon_dotprod", "fp16 arithmetic"), ("neon", "")])
+def test_half_precision_that_is_not_worked_out_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tier: str, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weight = numpy_helper.from_array(np.ones((4, 2), np.float16), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT16, [1, 2])],
+        [weight],
+    )
+    path = tmp_path / "half.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    _, words = load(path, tier)
+    assert words.startswith(expected)
+    assert bool(words) is bool(expected)
