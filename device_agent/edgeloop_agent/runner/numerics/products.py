@@ -17,23 +17,24 @@ Array = NDArray[Any]
 
 _WORD_MIN, _WORD_MAX = -(1 << 15), (1 << 15) - 1
 _BYTE_MAX = 255
-# Sums below this are exact in float32, which multiplies twice as fast.
-_EXACT_FLOAT32 = 1 << 24
-_ROWS = 4096
+# Whole numbers up to 2**24 are exact in float32, in any order of summation, and there are fast products of it.
+_DEPTH = (1 << 24) // (_BYTE_MAX * _BYTE_MAX)
 
 
-def saturating_pairs(right: Array) -> Array:
+def saturating_pairs(right: Array, largest: Array | None = None) -> Array:
     """Return which pairs of weights some unsigned activations drive out of 16 bits.
 
     Args:
         right: ``[depth, columns]`` of int8.
+        largest: ``[depth, 1]``, the largest activation of each; any byte by default.
 
     Returns:
         ``[ceil(depth / 2), columns]`` of bool.
     """
-    first, second = _pairs(right)
-    highest = _BYTE_MAX * (np.maximum(first, 0) + np.maximum(second, 0))
-    lowest = _BYTE_MAX * (np.minimum(first, 0) + np.minimum(second, 0))
+    reach = right.astype(np.int32) * (_BYTE_MAX if largest is None else largest.astype(np.int32))
+    first, second = _pairs(reach)
+    highest = np.maximum(first, 0) + np.maximum(second, 0)
+    lowest = np.minimum(first, 0) + np.minimum(second, 0)
     return np.asarray((highest > _WORD_MAX) | (lowest < _WORD_MIN))
 
 
@@ -50,13 +51,10 @@ def accumulate(left: Array, right: Array, *, saturating: bool) -> Array:
         right: ``[depth, columns]`` of uint8 or int8.
         saturating: whether sums of two are saturated, which happens to uint8 with int8 only.
     """
-    narrow = left.shape[1] * _BYTE_MAX * _BYTE_MAX < _EXACT_FLOAT32
-    kind = np.float32 if narrow else np.float64
-    wide = right.astype(kind)
-    sums = np.empty((left.shape[0], right.shape[1]), dtype=np.int64)
-    for start in range(0, left.shape[0], _ROWS):
-        rows = slice(start, start + _ROWS)
-        sums[rows] = np.matmul(left[rows].astype(kind), wide)
+    sums = np.zeros((left.shape[0], right.shape[1]), dtype=np.int64)
+    for start in range(0, left.shape[1], _DEPTH):
+        part = slice(start, start + _DEPTH)
+        sums += np.matmul(left[:, part].astype(np.float32), right[part].astype(np.float32)).astype(np.int32)
     if saturating and left.dtype == np.uint8 and right.dtype == np.int8:
         _take_off_excess(sums, left, right)
     return sums
@@ -64,7 +62,7 @@ def accumulate(left: Array, right: Array, *, saturating: bool) -> Array:
 
 def _take_off_excess(sums: Array, left: Array, right: Array) -> None:
     """Subtract what saturation swallows; only the pairs that can overflow are looked at."""
-    possible = saturating_pairs(right)
+    possible = saturating_pairs(right, left.max(axis=0, initial=0)[:, None])
     first, second = _pairs(right)
     ahead, behind = left[:, 0::2], left[:, 1::2]
     for pair in np.flatnonzero(possible.any(axis=1)):
