@@ -40,6 +40,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--simulate", default="", metavar="PROFILE", help="stand on a simulated board instead of this one")
     add("--seed", type=int, default=0, help="seed of the simulated board's noise")
     add(
+        "--numerics",
+        choices=("isa", "host"),
+        default="isa",
+        help="whose 8-bit arithmetic a simulated board checks parity with: its own, or this machine's",
+    )
+    add(
         "--meter",
         action="append",
         default=[],

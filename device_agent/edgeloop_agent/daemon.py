@@ -56,7 +56,8 @@ def _board(options: argparse.Namespace, state: Path) -> Board:
         from edgeloop_agent.simulate import SimulatedBoard
 
         profile = load_profile(options.simulate)
-        return SimulatedBoard(profile, options.seed, options.name or profile.name, state, processes)
+        name = options.name or profile.name
+        return SimulatedBoard(profile, options.seed, name, state, processes, options.numerics)
     from edgeloop_agent.board import RealBoard
 
     board = RealBoard(state, options.name or socket.gethostname(), processes, Path("/"))

@@ -109,6 +109,7 @@ async def find_divergence(
         UnavailableError: the device gave no answer.
     """
     from edgeloop.compress.expose import trace
+    from edgeloop.compress.quantized_units import join_quantized
     from edgeloop.parity.divergence import DivergenceSearch, rounding_unit
 
     manifest = app.artifacts.manifest(digest)
@@ -120,12 +121,14 @@ async def find_divergence(
         )
     path = app.artifacts.directory(digest) / manifest.model_file
     nodes = await asyncio.to_thread(trace, path)
+    outputs = [spec.name for spec in manifest.outputs]
     comparable = None
     if reference and reference != digest:
         others = await asyncio.to_thread(trace, app.artifacts.directory(reference) / truth.model_file)
         comparable = frozenset(name for node in others for name in node.outputs)
+    else:
+        nodes = join_quantized(nodes, outputs)
     unit = rounding_unit(manifest.precision, settings.inference_precision)
-    outputs = [spec.name for spec in manifest.outputs]
     search = DivergenceSearch(nodes, unit, outputs, comparable)
     while not search.finished and search.round_count < _ROUNDS_MAX:
         tensors = search.next_tensors()

@@ -11,15 +11,18 @@ from edgeloop.transport.local import LocalTransport, file_name
 
 __all__ = ["SimulatedTransport"]
 
+_NUMERICS = ("isa", "host")
+
 
 class SimulatedTransport(LocalTransport):
     """Starts ``edgeloop-agent serve --simulate PROFILE --seed N`` on this machine.
 
-    The address of the device names the profile; its option ``seed`` goes before the experiment's seed.
+    The address of the device names the profile; its option ``seed`` goes before the experiment's seed, and
+    ``numerics`` says whose 8-bit arithmetic parity is checked with: ``isa``, the board's own, or ``host``.
     """
 
     name: ClassVar[str] = "simulated"
-    option_names: ClassVar[frozenset[str]] = LocalTransport.option_names | {"seed"}
+    option_names: ClassVar[frozenset[str]] = LocalTransport.option_names | {"numerics", "seed"}
 
     def _state_name(self) -> str:
         # A board that was declared anew with another profile is another board.
@@ -38,6 +41,19 @@ class SimulatedTransport(LocalTransport):
             raise InvalidInputError(
                 f"device {self.spec.name} names no profile.", next_step="Write it as sim:PROFILE."
             )
+        numerics = self.option("numerics") or "isa"
+        if numerics not in _NUMERICS:
+            raise InvalidInputError(
+                f"device {self.spec.name}: numerics is {numerics!r}; allowed are {' and '.join(_NUMERICS)}."
+            )
         # The agent would refuse it too, but only after it was started.
         load_profile(self.spec.address)
-        return [*super()._agent_options(), "--simulate", self.spec.address, "--seed", str(seed)]
+        return [
+            *super()._agent_options(),
+            "--simulate",
+            self.spec.address,
+            "--seed",
+            str(seed),
+            "--numerics",
+            numerics,
+        ]

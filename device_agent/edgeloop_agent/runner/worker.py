@@ -103,7 +103,7 @@ class Worker:
         self._memory.reset_peak()
         baseline = self._memory.read().rss_bytes
         cold = bool(header.get("drop_page_cache")) and opened.drop_page_cache()
-        load_ns = opened.load("profile" if header.get("profile") else "")
+        load_ns = opened.load("profile" if header.get("profile") else "", header.get("isa_tier", ""))
         gc.collect()
         gc.freeze()
         self._opened = opened
@@ -114,6 +114,7 @@ class Worker:
             "cold": cold,
             "baseline_rss_bytes": baseline,
             "isolation": to_json(self._isolation),
+            "numerics": opened.numerics,
         }
         return reply, b""
 
@@ -188,6 +189,8 @@ class _Opened:
         self.artifact = _manifest(directory / header.get("manifest_name", "manifest.json"))
         self.runtime = _runtime(settings.runtime)
         self.directory, self._settings = directory, settings
+        #: Whose arithmetic was worked out, in words; empty for that of this machine.
+        self.numerics = ""
         if not self.artifact.golden_file:
             raise RunnerFailure(
                 Outcome.USER_ERROR,
@@ -211,11 +214,19 @@ class _Opened:
         dropped = [_drop(self.directory / name) for name in names]
         return all(dropped)
 
-    def load(self, profile: str) -> int:
-        """Open the model and return the nanoseconds that took."""
+    def load(self, profile: str, isa_tier: str = "") -> int:
+        """Open the model, with the arithmetic of a tier if one is named; return the nanoseconds that took."""
         prefix = Path.cwd() / profile if profile else None
         before = time.perf_counter_ns()
-        self.model: LoadedModel = self.runtime.load(self.directory, self.artifact, self._settings, prefix)
+        self.model: LoadedModel
+        if isa_tier:
+            from edgeloop_agent.runner.numerics.model import load_with_numerics
+
+            self.model, self.numerics = load_with_numerics(
+                self.runtime, self.directory, self.artifact, self._settings, isa_tier
+            )
+        else:
+            self.model = self.runtime.load(self.directory, self.artifact, self._settings, prefix)
         elapsed = time.perf_counter_ns() - before
         positions = {name: index for index, name in enumerate(self.model.output_names)}
         for binding in self.artifact.state:

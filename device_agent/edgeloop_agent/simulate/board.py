@@ -51,11 +51,19 @@ class SimulatedBoard:
         name: the device's name for people.
         state_directory: the agent's own directory.
         processes: starts the real runners that parity needs.
+        numerics: "isa" or "host", see ``simulate.parity``.
     """
 
     def __init__(
-        self, profile: Profile, seed: int, name: str, state_directory: Path, processes: ProcessPort
+        self,
+        profile: Profile,
+        seed: int,
+        name: str,
+        state_directory: Path,
+        processes: ProcessPort,
+        numerics: str = "isa",
     ) -> None:
+        self._isa_tier = profile.processor.isa_tier if numerics == "isa" else ""
         self.simulation: Simulation | None = Simulation(
             profile=profile.name,
             profile_digest=profile.digest,
@@ -153,7 +161,8 @@ class SimulatedBoard:
             # Made when it is needed: it looks for the drivers of this machine, and most boards never need it.
             host = RealBoard(self._state_directory, self._name, self._processes)
             runner = await host.start_runner(dataclasses.replace(start, settings=settings))
-            return ParitySession(runner, runtime_version(self._profile.runtime(settings.runtime)))
+            version = runtime_version(self._profile.runtime(settings.runtime))
+            return ParitySession(runner, version, self._isa_tier)
         return SimulatedSession(
             self._profile, start, clock=self.clock, state=self.state, board_seed=self._seed
         )

@@ -39,3 +39,10 @@ async def test_a_board_without_profile_or_with_a_seed_that_is_no_number(
     spec = DeviceSpec(name="pi", transport="simulated", address=address, options=(("seed", seed),))
     with pytest.raises(InvalidInputError, match=r"seed is a whole number|names no profile"):
         await connect(spec, tmp_path).open()
+
+
+async def test_numerics_that_are_neither_the_boards_nor_the_hosts_are_refused(tmp_path: Path) -> None:
+    options = (("numerics", "exact"),)
+    spec = DeviceSpec(name="pi", transport="simulated", address="raspberry_pi_5", options=options)
+    with pytest.raises(InvalidInputError, match="numerics is 'exact'; allowed are isa and host"):
+        await connect(spec, tmp_path).open()

@@ -19,7 +19,7 @@ from edgeloop_agent.runner.onnxruntime_errors import explain
 from edgeloop_agent.runner.runtime_settings import installed_version, pin, refuse
 from edgeloop_agent.runner.runtimes.base import Execute, LoadedModel, Runtime
 
-__all__ = ["OnnxRuntime"]
+__all__ = ["OnnxRuntime", "engine", "session_options"]
 
 _CPU = "CPUExecutionProvider"
 _LEVELS = {
@@ -61,12 +61,12 @@ class OnnxRuntime(Runtime):
 
     def prepare(self) -> str:
         """Import the package with its telemetry off."""
-        return f"{self.name} {_module().__version__}"
+        return f"{self.name} {engine().__version__}"
 
     def _facts(self) -> RuntimeFacts:
         if not installed_version("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"):
             return RuntimeFacts(name=self.name, reason="the package onnxruntime is not installed")
-        module = _module()
+        module = engine()
         return RuntimeFacts(
             name=self.name,
             version=module.__version__,
@@ -78,10 +78,10 @@ class OnnxRuntime(Runtime):
         self, directory: Path, artifact: Artifact, settings: RuntimeSettings, profile: Path | None
     ) -> LoadedModel:
         version = self.prepare()
-        module = _module()
+        module = engine()
         pin(settings.affinity)
         providers = _providers(module, settings, version)
-        options = _options(module, settings, profile)
+        options = session_options(module, settings, profile)
         provider_options = _provider_options(providers, settings)
         path = str(directory / artifact.model_file)
         try:
@@ -126,7 +126,12 @@ class OnnxModel(LoadedModel):
         return placement_from_profile(Path(path), first_run)
 
 
-def _module() -> Any:
+def engine() -> Any:
+    """Return the package, imported with its telemetry off.
+
+    Raises:
+        RunnerFailure: it is not installed or cannot be loaded.
+    """
     os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
     try:
         import onnxruntime
@@ -155,7 +160,8 @@ def _providers(module: Any, settings: RuntimeSettings, version: str) -> tuple[st
     return wanted
 
 
-def _options(module: Any, settings: RuntimeSettings, profile: Path | None) -> Any:
+def session_options(module: Any, settings: RuntimeSettings, profile: Path | None) -> Any:
+    """Return the options of a session that applies every setting."""
     options = module.SessionOptions()
     options.log_severity_level = _ERROR_SEVERITY
     options.intra_op_num_threads = settings.intra_op_threads
