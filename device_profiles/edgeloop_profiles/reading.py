@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from edgeloop_foundation.errors import InvalidInputError, MissingDependencyError, NotFoundError
 
 from edgeloop_profiles.profile import Profile
 from edgeloop_profiles.schema import build
 
-__all__ = ["list_profiles", "load_profile"]
+__all__ = ["list_profiles", "load_profile", "parse_toml"]
 
 _BOARDS = Path(__file__).parent / "boards"
 
@@ -31,7 +32,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
     """
     path = _locate(name_or_path)
     content = path.read_bytes()
-    profile = build(Profile, _parse(content, path.name), f"{path.name}: ")
+    profile = build(Profile, parse_toml(content, path.name), f"{path.name}: ")
     if profile.name != path.stem:
         raise InvalidInputError(f"{path.name}: name: found {profile.name!r}, allowed is {path.stem!r}.")
     return dataclasses.replace(profile, digest=hashlib.sha256(content).hexdigest())
@@ -49,12 +50,18 @@ def _locate(name_or_path: str | Path) -> Path:
     )
 
 
-def _parse(content: bytes, name: str) -> object:
+def parse_toml(content: bytes, name: str) -> dict[str, Any]:
+    """Return what a TOML file of this name holds.
+
+    Raises:
+        InvalidInputError: it is not TOML.
+        MissingDependencyError: this Python has no ``tomllib``.
+    """
     try:
         import tomllib
     except ImportError as error:
         raise MissingDependencyError(
-            "reading a profile needs Python 3.11 or later (tomllib).",
+            f"reading {name} needs Python 3.11 or later (tomllib).",
             next_step="Simulate on a newer Python; a real board needs no profile.",
         ) from error
     try:

@@ -61,7 +61,7 @@ def _value(hint: Any, item: object, where: str) -> Any:
 def _scalar(base: type, limits: Bounds | Choice | None, item: object, where: str) -> Any:
     if base is float and isinstance(item, int) and not isinstance(item, bool):
         item = float(item)
-    # bool is an int in Python but not in a profile.
+    # bool is an int in Python but not in a file.
     fits = isinstance(item, base) and (base is bool or not isinstance(item, bool))
     finite = not isinstance(item, float) or abs(item) < float("inf")
     if not fits or not finite or (limits is not None and not limits.allows(item)):
@@ -101,5 +101,5 @@ def _join(where: str, name: str) -> str:
 
 def _error(where: str, found: str, allowed: str) -> InvalidInputError:
     return InvalidInputError(
-        f"{where}: found {found}, allowed is {allowed}.", next_step="Correct this field of the profile."
+        f"{where}: found {found}, allowed is {allowed}.", next_step="Correct this field of the file."
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_profiles import load_profile
+from edgeloop_profiles.fault_script import check_script, load_faults
 
 from edgeloop.transport.local import LocalTransport, file_name
 
@@ -15,11 +17,12 @@ __all__ = ["SimulatedTransport"]
 class SimulatedTransport(LocalTransport):
     """Starts ``edgeloop-agent serve --simulate PROFILE --seed N`` on this machine.
 
-    The address of the device names the profile; its option ``seed`` goes before the experiment's seed.
+    The address of the device names the profile; its option ``seed`` goes before the experiment's seed, and
+    ``faults`` names a script of what goes wrong on it.
     """
 
     name: ClassVar[str] = "simulated"
-    option_names: ClassVar[frozenset[str]] = LocalTransport.option_names | {"seed"}
+    option_names: ClassVar[frozenset[str]] = LocalTransport.option_names | {"seed", "faults"}
 
     def _state_name(self) -> str:
         # A board that was declared anew with another profile is another board.
@@ -39,5 +42,10 @@ class SimulatedTransport(LocalTransport):
                 f"device {self.spec.name} names no profile.", next_step="Write it as sim:PROFILE."
             )
         # The agent would refuse it too, but only after it was started.
-        load_profile(self.spec.address)
-        return [*super()._agent_options(), "--simulate", self.spec.address, "--seed", str(seed)]
+        profile = load_profile(self.spec.address)
+        options = [*super()._agent_options(), "--simulate", self.spec.address, "--seed", str(seed)]
+        if faults := self.option("faults"):
+            path = Path(faults).expanduser().absolute()
+            check_script(load_faults(path), [(self.spec.name, profile, ())])
+            options += ["--faults", str(path)]
+        return options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeloop_foundation.ports.process import ProcessPort
@@ -25,6 +25,7 @@ from edgeloop_agent.simulate.facts import build_facts
 from edgeloop_agent.simulate.parity import ParitySession
 from edgeloop_agent.simulate.session import SimulatedSession
 from edgeloop_agent.simulate.state import BoardState
+from edgeloop_agent.simulate.stress import Stress
 from edgeloop_agent.simulate.workload import Workload, runtime_version
 
 __all__ = ["SimulatedBoard"]
@@ -42,10 +43,22 @@ class SimulatedBoard:
         name: the device's name for people.
         state_directory: the agent's own directory.
         processes: starts the real runners that parity needs.
+        boot: how often it was started before; every boot has an identifier of its own.
+        stress: what weighs on it beyond its profile.
+        on_pass: told the job time, in nanoseconds, whenever some has passed.
     """
 
     def __init__(
-        self, profile: Profile, seed: int, name: str, state_directory: Path, processes: ProcessPort
+        self,
+        profile: Profile,
+        seed: int,
+        name: str,
+        state_directory: Path,
+        processes: ProcessPort,
+        *,
+        boot: int = 0,
+        stress: Stress | None = None,
+        on_pass: Callable[[int], None] | None = None,
     ) -> None:
         self.simulation: Simulation | None = Simulation(
             profile=profile.name,
@@ -59,16 +72,31 @@ class SimulatedBoard:
         )
         self._profile, self._seed, self._name = profile, seed, name
         self._state_directory = state_directory
-        self._state = BoardState(profile)
+        self._boot = boot
+        self._state = BoardState(profile, stress)
         self.idle_temperature = IdleTemperature()
-        self.clock = SimulatedJobClock(idle=lambda seconds: self._state.advance(seconds, 0, "fp32"))
+        self.clock = SimulatedJobClock(
+            idle=lambda seconds: self._state.advance(seconds, 0, "fp32"),
+            on_pass=on_pass,
+            stress=self._state.stress,
+        )
         self._host = RealBoard(state_directory, name, processes)
 
     async def facts(self) -> Facts:
         """Return the profile as facts, marked as simulated."""
-        return await asyncio.to_thread(
-            build_facts, self._profile, self._seed, self._name, self._state_directory
+        facts = await asyncio.to_thread(
+            build_facts, self._profile, self._seed, self._name, self._state_directory, self._boot
         )
+        gone = self._state.stress.gone_sensors
+        if not gone:
+            return facts
+        sensors = tuple(
+            dataclasses.replace(sensor, reason="it cannot be read any more")
+            if sensor.name in gone
+            else sensor
+            for sensor in facts.sensors
+        )
+        return dataclasses.replace(facts, sensors=sensors)
 
     async def conditions(self) -> Conditions:
         """Return simulated temperature, clock, throttling and power; what is not simulated is absent."""

@@ -15,7 +15,7 @@ from edgeloop_agent.inventory import simulated_device_id
 __all__ = ["build_facts"]
 
 
-def build_facts(profile: Profile, seed: int, name: str, state_directory: Path) -> Facts:
+def build_facts(profile: Profile, seed: int, name: str, state_directory: Path, boot: int = 0) -> Facts:
     """Return the facts of a board; only the disk is that of this machine."""
     disk = shutil.disk_usage(state_directory)
     device = simulated_device_id(profile.name, seed, name)
@@ -46,7 +46,7 @@ def build_facts(profile: Profile, seed: int, name: str, state_directory: Path) -
         disk_total_bytes=disk.total,
         disk_free_bytes=disk.free,
         # A boot survives a restart of the agent, on a real board and here.
-        boot_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{device}/boot")),
+        boot_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{device}/boot/{boot}" if boot else f"{device}/boot")),
         agent_version=__version__,
     )
 

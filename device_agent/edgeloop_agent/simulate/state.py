@@ -6,6 +6,8 @@ from edgeloop_profiles.predict import ThermalState, board_power_w, sensor_power_
 from edgeloop_profiles.profile import Profile, Sensor
 from edgeloop_protocol.types.measurement import Reading
 
+from edgeloop_agent.simulate.stress import Stress
+
 __all__ = ["BoardState"]
 
 _STEP_S = 0.5
@@ -15,9 +17,10 @@ _STEP_S = 0.5
 class BoardState:
     """What work does to the board; job time drives it, wall time does not."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, stress: Stress | None = None) -> None:
         """Start cold: in equilibrium at idle."""
         self._profile = profile
+        self.stress = stress or Stress()
         self._thermal = ThermalState(profile)
         self._power_w = profile.power.idle_w
         self._energy_j: dict[str, float] = {}
@@ -25,7 +28,7 @@ class BoardState:
     @property
     def frequency_hz(self) -> float:
         """Return the clock that the firmware allows now."""
-        return self._thermal.frequency_hz
+        return self._thermal.frequency_hz * self.stress.clock_factor
 
     @property
     def die_celsius(self) -> float:
@@ -35,7 +38,7 @@ class BoardState:
     @property
     def throttled(self) -> bool:
         """Return whether the clock is capped now."""
-        return self._thermal.throttled
+        return self._thermal.throttled or self.stress.clock_factor < 1
 
     def advance(self, seconds: float, busy_threads: int, precision: str) -> None:
         """Let job time pass with this many threads busy; 0 is idle."""
@@ -68,6 +71,7 @@ class BoardState:
                 source=f"simulated by profile {self._profile.name}",
             )
             for sensor in self._profile.sensors
+            if sensor.name not in self.stress.gone_sensors
             for channel in sensor.channels
         )
 
@@ -75,7 +79,7 @@ class BoardState:
         if sensor.quantity == "temperature":
             return self._thermal.die_celsius
         if sensor.quantity == "frequency":
-            return self._thermal.frequency_hz
+            return self.frequency_hz
         if sensor.quantity == "power":
             return sensor_power_w(sensor, self._power_w)
         if sensor.quantity == "energy":
@@ -87,9 +91,9 @@ class BoardState:
         if channel.startswith("under_voltage"):
             return 0.0
         if channel.endswith("_now"):
-            return float(self._thermal.throttled)
+            return float(self.throttled)
         if channel.endswith("_since_boot"):
-            return float(self._thermal.throttle_count > 0)
+            return float(self._thermal.throttle_count > 0 or self.throttled)
         return float(self._thermal.throttle_count)
 
 
