@@ -54,11 +54,11 @@ class BoardFaults:
         self._earlier_boots_s = 0.0
         self._now_s = 0.0
         self.stress = Stress()
-        self.disk = FaultDisk(lambda: self._count("after_writes", 1))
+        self.disk = FaultDisk(self._written)
         self.relay = relay(lambda size: self._count("after_bytes", size))
         log_path.unlink(missing_ok=True)
 
-    def interceptor(self) -> grpc.aio.ServerInterceptor:
+    def interceptor(self) -> _RequestCounter:
         """Return what counts the requests of one agent."""
         return _RequestCounter(self._request)
 
@@ -76,6 +76,9 @@ class BoardFaults:
         """Go on where the job time of the last start ended; a new one begins at 0."""
         self._earlier_boots_s, self._now_s = self._earlier_boots_s + self._now_s, 0.0
         self.disk.thaw()
+
+    def _written(self) -> None:
+        self._count("after_writes", 1)
 
     def _request(self, method: str) -> float:
         return self._count("after_requests", 1, method)
