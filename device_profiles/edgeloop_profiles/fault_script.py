@@ -36,16 +36,16 @@ TRIGGERS = ("after_requests", "after_bytes", "after_writes", "at_s")
 """Every way to say when; a board counts each from its start."""
 
 _WIRE = ("after_requests", "after_bytes")
-_POWER = ("after_requests", "after_bytes", "after_writes", "at_s")
+_ANY = ("after_requests", "after_bytes", "after_writes", "at_s")
 
 _KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "drop": (_WIRE, (), ("count",)),
     "delay": (_WIRE, ("delay_s",), ("count",)),
     "corrupt": (_WIRE, (), ("count",)),
-    "power_loss": (_POWER, (), ("off_s",)),
-    "reboot": (_POWER, (), ("off_s",)),
-    "crash": (_POWER, (), ("off_s",)),
-    "disk_full": (("after_writes",), (), ("for_s",)),
+    "power_loss": (_ANY, (), ("off_s",)),
+    "reboot": (_ANY, (), ("off_s",)),
+    "crash": (_ANY, (), ("off_s",)),
+    "disk_full": (_ANY, (), ("for_s",)),
     "throttle": (("at_s",), ("factor",), ("for_s",)),
     "slow": (("at_s",), ("factor",), ("for_s",)),
     "clock_skew": (("at_s",), ("skew_s",), ("for_s",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
@@ -27,7 +28,7 @@ __all__ = ["Fleet", "measure_fleet", "open_fleet", "require_unique_names"]
 
 # Boards that are simulated here share this machine's processors: more at once would only make each wait longer, and
 # its heartbeats with it. Devices of their own are never held up.
-_SIMULATED_AT_ONCE = 32
+_SIMULATED_AT_ONCE = 4 * len(os.sched_getaffinity(0))
 
 _DESCRIPTORS_SPARE = 200
 """Files of this process besides the channels to devices."""
