@@ -209,7 +209,7 @@ async def test_what_lasts_shows_in_times_sensors_and_clocks(tmp_path: Path, netw
 
 async def test_one_seed_replays_the_same_faults_in_the_same_places(tmp_path: Path, network: Network) -> None:
     rules = (
-        'kind = "drop"\nafter_requests = [3, 9]\ncount = 2',
+        'kind = "drop"\nafter_requests = [3, 6]\ncount = 2',
         'kind = "delay"\nafter_bytes = [1000, 200000]\ndelay_s = 0.01',
         'kind = "slow"\nat_s = [0.0, 0.2]\nfactor = 2',
     )
