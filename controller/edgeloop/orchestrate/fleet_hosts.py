@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
+import select
 import selectors
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgeloop_foundation.errors import DeadlineError, UnavailableError
@@ -22,6 +22,9 @@ __all__ = ["HostProcesses", "find_hosts", "log_path", "stop_hosts"]
 _READY_S = 120.0
 _STOP_S = 30.0
 _POLL_S = 0.02
+
+# Referred to until our own end: to the library, a process that is forgotten while it runs is a mistake.
+_DETACHED: list[subprocess.Popen[bytes]] = []
 
 
 def log_path(directory: Path, part: int) -> Path:
@@ -53,23 +56,47 @@ def _holder(lock: Path) -> int | None:
 
 
 def stop_hosts(directory: Path, process_count: int) -> int:
-    """End every process of a fleet and return how many there were; politely, then not."""
-    found = [pid for pid in find_hosts(directory, process_count) if pid is not None]
-    for number, patience_s in ((signal.SIGTERM, _STOP_S), (signal.SIGKILL, _STOP_S)):
-        for pid in filter(None, find_hosts(directory, process_count)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        deadline = time.monotonic() + patience_s
-        while any(find_hosts(directory, process_count)):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(_POLL_S)
-        else:
-            return len(found)
+    """End every process of a fleet, wait until it is gone, and return how many there were; politely, then not.
+
+    Raises:
+        DeadlineError: one does not end.
+    """
+    found = {pid: handle for part in range(process_count) for pid, handle in _handles(directory, part)}
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + _STOP_S
+            alive = [handle for handle in found.values() if not _ended(handle, 0)]
+            for handle in alive:
+                signal.pidfd_send_signal(handle, number)
+            if all(_ended(handle, deadline - time.monotonic()) for handle in alive):
+                return len(found)
+    finally:
+        for handle in found.values():
+            os.close(handle)
     raise DeadlineError(
         f"the processes {', '.join(map(str, found))} of the fleet in {directory} do not end.",
         next_step="See whether the disk still answers.",
     )
+
+
+def _handles(directory: Path, part: int) -> Iterator[tuple[int, int]]:
+    """Yield number and handle of a process that holds its lock; the handle means no other process, ever."""
+    lock = directory / f"host-{part}.lock"
+    pid = _holder(lock)
+    if pid is None:
+        return
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    if _holder(lock) == pid:
+        yield pid, handle
+    else:
+        os.close(handle)
+
+
+def _ended(handle: int, patience_s: float) -> bool:
+    return bool(select.select([handle], [], [], max(0.0, patience_s))[0])
 
 
 class HostProcesses:
@@ -87,6 +114,8 @@ class HostProcesses:
         self._directory = directory
         parent = 0 if detached else os.getpid()
         self._processes = [self._start(plan, part, parent) for part in range(process_count)]
+        if detached:
+            _DETACHED.extend(self._processes)
 
     def _start(self, plan: Path, part: int, parent: int) -> subprocess.Popen[bytes]:
         command = [
@@ -117,7 +146,14 @@ class HostProcesses:
             UnavailableError: one ended instead; the sentence has its last words.
             DeadlineError: it takes too long.
         """
-        deadline = time.monotonic() + _READY_S
+        try:
+            self._await_words(time.monotonic() + _READY_S)
+        finally:
+            for process in self._processes:
+                if process.stdout is not None:
+                    process.stdout.close()
+
+    def _await_words(self, deadline: float) -> None:
         with selectors.DefaultSelector() as selector:
             for part, process in enumerate(self._processes):
                 if process.stdout is not None:
@@ -135,13 +171,13 @@ class HostProcesses:
 
     def _hear(self, part: int) -> None:
         stdout = self._processes[part].stdout
-        if stdout is None or not stdout.readline().startswith(b"ready "):
-            self._processes[part].wait()
+        line = stdout.readline() if stdout is not None else b""
+        if not line.startswith(b"ready "):
+            self._processes[part].wait(_STOP_S)
             raise UnavailableError(
                 f"process {part} of the fleet ended: {_last_words(log_path(self._directory, part))}",
                 next_step=f"See {log_path(self._directory, part)}.",
             )
-        stdout.close()
 
     def ended(self) -> Sequence[int]:
         """Return which of them have ended."""
