@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError
+from edgeloop_profiles import load_profile
+from edgeloop_profiles.fault_script import check_script, load_faults
 from edgeloop_profiles.fleet_file import BOARDS_MAX, FleetFile, draw_boards, load_fleet_file
 
 HEAD = 'apiVersion = "edgeloop/v1"\nkind = "Fleet"\n'
@@ -91,3 +93,13 @@ def test_an_unknown_profile_is_named(tmp_path: Path) -> None:
 def test_paths_are_those_from_the_file(tmp_path: Path) -> None:
     found = fleet(tmp_path, 'faults = "faults.toml"\n[[boards]]\nprofile = "nuc11"\ncount = 1\n')
     assert found.faults == str(tmp_path / "faults.toml")
+
+
+def test_the_examples_can_be_used() -> None:
+    examples = Path(__file__).parents[2] / "examples"
+    found = load_fleet_file(examples / "fleet.toml")
+    boards = draw_boards(found, 100, 7)
+    profiles = {board.profile: load_profile(board.profile) for board in boards}
+    script = load_faults(Path(found.faults))
+    check_script(script, [(board.name, profiles[board.profile], board.labels) for board in boards])
+    assert {rule.kind for rule in script.fault} == {"drop", "power_loss", "disk_full", "throttle"}

@@ -198,6 +198,8 @@ async def test_what_lasts_shows_in_times_sensors_and_clocks(tmp_path: Path, netw
     assert median_s(slow) / median_s(calm) == pytest.approx(3.0, rel=0.05)
     (row, *_), facts = await run(script(tmp_path, *rules[1:]), tmp_path, network)
     assert median_s(row) > 1.2 * median_s(calm)
+    assert row.simulation is not None
+    assert row.simulation.basis.endswith("with scripted faults")
     assert row.conditions_before is not None
     seen = {reading.name: reading.value for reading in row.conditions_before.readings}
     assert seen["throttle/frequency_capped_now"] == 1.0

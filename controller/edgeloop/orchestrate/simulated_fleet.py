@@ -183,6 +183,9 @@ def start_fleet(home: Path, request: FleetRequest, *, detached: bool) -> Iterato
     if known is not None and any(find_hosts(directory, known.process_count)):
         yield StartedFleet(plan=_same(plan, known, directory), hosts=None)
         return
+    if known is not None:
+        # Left by a controller that was killed.
+        _clear(known, home, request.name)
     plan = _prepare(home, plan, directory)
     hosts = HostProcesses(directory, directory / _PLAN, plan.process_count, detached=detached)
     ready = False

@@ -30,9 +30,11 @@ from edgeloop_agent.simulate.workload import Workload, runtime_version
 
 __all__ = ["SimulatedBoard"]
 
+_DISTURBED = ", with scripted faults"
+
 
 class SimulatedBoard:
-    """A board that follows a profile; one process of the agent simulates one.
+    """A board that follows a profile; a process of the agent simulates one, or a share of a fleet.
 
     Heat lives as long as this object: a new agent starts with a cold board, so that one seed and the same
     jobs give the same records.
@@ -44,7 +46,7 @@ class SimulatedBoard:
         state_directory: the agent's own directory.
         processes: starts the real runners that parity needs.
         boot: how often it was started before; every boot has an identifier of its own.
-        stress: what weighs on it beyond its profile.
+        stress: what weighs on it beyond its profile; its records then say that its faults are scripted.
         on_pass: told the job time, in nanoseconds, whenever some has passed.
     """
 
@@ -63,7 +65,8 @@ class SimulatedBoard:
         self.simulation: Simulation | None = Simulation(
             profile=profile.name,
             profile_digest=profile.digest,
-            basis=basis_of(profile, profile.runtimes[0].name),
+            # A record of a board that was disturbed on purpose never passes for a plain prediction.
+            basis=basis_of(profile, profile.runtimes[0].name) + (_DISTURBED if stress is not None else ""),
             seed=seed,
             # One figure for all records of the board, so the widest of its runtimes and precisions.
             interval_factor=max(
