@@ -33,7 +33,7 @@ from edgeloop_profiles.schema import build
 __all__ = ["TRIGGERS", "Fault", "FaultRule", "FaultScript", "check_script", "draw_faults", "load_faults"]
 
 TRIGGERS = ("after_requests", "after_bytes", "after_writes", "at_s")
-"""Every way to say when; a board counts each from its start."""
+"""Every way to say when; a board counts from the moment that it serves for the first time, across its restarts."""
 
 _WIRE = ("after_requests", "after_bytes")
 _ANY = ("after_requests", "after_bytes", "after_writes", "at_s")

@@ -157,11 +157,19 @@ async def test_a_board_that_goes_down_during_a_job_brings_its_rows_when_it_is_ba
     assert after.device_id == before.device_id
 
 
-async def test_power_fails_between_two_writes_of_the_upload(tmp_path: Path, network: Network) -> None:
-    spec = script(tmp_path, 'kind = "power_loss"\nafter_writes = [3, 12]\noff_s = 0.2')
-    runs, _ = await run(spec, tmp_path, network)
+async def test_power_fails_between_two_writes_of_the_upload_and_again_while_the_board_starts(
+    tmp_path: Path, network: Network
+) -> None:
+    spec = script(
+        tmp_path,
+        'kind = "power_loss"\nafter_writes = 1\noff_s = 0.2',
+        'kind = "power_loss"\nafter_writes = 2\noff_s = 0.2',
+        'kind = "crash"\nafter_writes = 3\noff_s = 0.2',
+    )
+    runs, facts = await run(spec, tmp_path, network)
     assert [run.outcome for run in runs] == [Outcome.SUCCESS] * 2
-    assert len(happened(tmp_path)) == 1
+    assert len(happened(tmp_path)) == 3
+    assert facts.simulated
 
 
 async def test_a_full_disk_refuses_the_upload_and_takes_it_when_there_is_room(

@@ -53,6 +53,7 @@ class BoardFaults:
         self._lock = threading.Lock()
         self._earlier_boots_s = 0.0
         self._now_s = 0.0
+        self._armed = False
         self.stress = Stress()
         self.disk = FaultDisk(self._written)
         self.relay = relay(lambda size: self._count("after_bytes", size))
@@ -72,6 +73,10 @@ class BoardFaults:
             self._schedule.settle(self.stress, total_s)
             self._act(due)
 
+    def arm(self) -> None:
+        """Begin to count: the board serves for the first time."""
+        self._armed = True
+
     def begin_boot(self) -> None:
         """Go on where the job time of the last start ended; a new one begins at 0."""
         self._earlier_boots_s, self._now_s = self._earlier_boots_s + self._now_s, 0.0
@@ -85,7 +90,7 @@ class BoardFaults:
 
     def _count(self, trigger: str, amount: int, method: str = "") -> float:
         with self._lock:
-            due = self._schedule.count(trigger, amount, method)
+            due = self._schedule.count(trigger, amount, method) if self._armed else ()
         return self._act(due)
 
     def _act(self, due: Sequence[Happening]) -> float:

@@ -72,6 +72,7 @@ class BoardLife:
         self._planned = tuple(faults)
         self._faults: BoardFaults | None = None
         self._boot = 0
+        self._agent: Agent | None = None
         self._restarts: asyncio.Queue[Fault] = asyncio.Queue()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -93,6 +94,7 @@ class BoardLife:
         self._faults.pass_time(0)
         await self._boot_up()
         await self._faults.relay.open()
+        self._faults.arm()
         self._keeper = asyncio.create_task(self._keep_alive(self._faults), name=f"life of {self._name}")
         return f"unix:{listener.path.absolute()}"
 
@@ -113,7 +115,10 @@ class BoardLife:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
-        await self._agent.stop()
+        if self._faults is not None:
+            self._faults.disk.thaw()
+        if self._agent is not None:
+            await self._agent.stop()
         if self._faults is not None:
             await self._faults.relay.close()
 
@@ -143,8 +148,9 @@ class BoardLife:
 
     async def _boot_up(self) -> None:
         self._inner.unlink(missing_ok=True)
-        self._agent = self._make_agent()
-        await self._agent.start(UnixListener(path=self._inner))
+        agent = self._make_agent()
+        await agent.start(UnixListener(path=self._inner))
+        self._agent = agent
 
     async def _keep_alive(self, faults: BoardFaults) -> None:
         """Let the agent end as each fault has it, and bring it back."""
@@ -156,17 +162,17 @@ class BoardLife:
                 faults.begin_boot()
                 await self._boot_up()
                 await faults.relay.open()
-            except Exception:
-                _log.exception("%s did not come back after %s", self._name, fault.rule.kind)
+            except Exception as error:
+                # The next fault came before it was up again, and its turn is next; else this is the end of the board.
+                _log.warning("%s did not come back after %s: %s", self._name, fault.rule.kind, error)
 
     async def _go_down(self, faults: BoardFaults, fault: Fault) -> None:
-        kind = fault.rule.kind
-        if kind == "reboot":
-            await self._agent.stop()
+        kind, agent, self._agent = fault.rule.kind, self._agent, None
+        if kind != "reboot":
             await faults.relay.close()
-        else:
-            await faults.relay.close()
-            await self._agent.stop(grace_s=0)
+        if agent is not None:
+            await (agent.stop() if kind == "reboot" else agent.stop(grace_s=0))
+        await faults.relay.close()
         if kind == "power_loss":
             await asyncio.to_thread(faults.disk.lose_unsynced)
         if kind != "crash":
