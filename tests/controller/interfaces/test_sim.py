@@ -18,7 +18,7 @@ def test_a_command_has_the_fleet_to_itself_and_its_status_is_ours(
 ) -> None:
     done = call(*SMALL, "--", *command)
     assert done.exit_code == status, done.output
-    assert "fleet two: 2 boards in 1 processes, seed 7, ready in" in done.stdout
+    assert "fleet two: 2 boards in 1 process, seed 7, ready in" in done.stdout
     assert "--on fleet:two/nuc11-0000" in done.stdout
     assert json.loads(call("sim", "list", "--json").stdout) == {"fleets": []}
 
@@ -34,11 +34,11 @@ def test_a_detached_fleet_is_listed_asked_used_and_ended(call: Call) -> None:
         facts = call("device", "facts", "--on", "fleet:two/nuc11-0001", "--json")
         assert json.loads(facts.stdout)["devices"][0]["facts"]["name"] == "nuc11-0001"
         again = call(*SMALL, "--detach")
-        assert "run already" in again.stdout
+        assert "runs already" in again.stdout
         assert call(*SMALL[:-1], "8", "--detach").exit_code == 2
     finally:
         ended = call("sim", "down", "two")
-    assert ended.stdout == "fleet two: ended, 1 processes\n"
+    assert ended.stdout == "fleet two: ended, 1 process\n"
     assert call("sim", "status", "two").exit_code == 2
 
 

@@ -106,10 +106,16 @@ def _announce(fleet: StartedFleet, took_s: float, as_json: bool) -> None:
         }
         present.print_json(row)
         return
-    what = f"fleet {plan.name}: {len(plan.boards)} boards in {plan.process_count} processes, seed {plan.seed}"
-    how = "run already" if hosts is None else f"ready in {took_s:.1f} s"
+    what = (
+        f"fleet {plan.name}: {len(plan.boards)} boards in {_processes(plan.process_count)}, seed {plan.seed}"
+    )
+    how = "which runs already" if hosts is None else f"ready in {took_s:.1f} s"
     click.echo(f"{what}, {how}")
     click.echo(f"use --on fleet:{plan.name} for all, --on fleet:{plan.name}/{plan.boards[0].name} for one")
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def _run(command: tuple[str, ...], home: Path | None) -> int:
@@ -166,7 +172,7 @@ def down(ctx: click.Context, name: str) -> None:
     """End a fleet; the state of its boards stays for the next start."""
     session: Session = ctx.obj
     count = session.plain().stop_fleet(name)
-    click.echo(f"fleet {name}: ended, {count} processes")
+    click.echo(f"fleet {name}: ended, {_processes(count)}")
 
 
 def _show(fleets: Sequence[FleetStatus], as_json: bool) -> None:
