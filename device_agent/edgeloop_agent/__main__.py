@@ -1,5 +1,7 @@
 """``edgeloop-agent serve``: starts the agent, prints ``ready ADDRESS``, stops on SIGTERM.
 
+``edgeloop-agent host`` does the same for many simulated boards and prints ``ready COUNT boards``.
+
 Exit status: 0 stopped as asked, 1 the agent failed, 2 wrong use.
 """
 
@@ -38,7 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--insecure-loopback", action="store_true", help="TCP without TLS, on loopback only")
     add("--name", default="", help="name for people; the host's name, or the profile's")
     add("--simulate", default="", metavar="PROFILE", help="stand on a simulated board instead of this one")
-    add("--seed", type=int, default=0, help="seed of the simulated board's noise")
+    add("--seed", type=int, default=0, help="seed of the simulated board's noise and faults")
+    add("--faults", type=Path, metavar="FILE.toml", help="what goes wrong on the simulated board, and when")
     add(
         "--numerics",
         choices=("isa", "host"),
@@ -54,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--reserve-bytes", type=int, default=128 << 20, help="space kept free for results")
     add("--store-bytes", type=int, default=8 << 30, help="most that blobs may take")
+    host = commands.add_parser("host", help="serve part of a fleet of simulated boards until SIGTERM")
+    host.add_argument("--fleet", type=Path, required=True, metavar="FILE.json", help="the plan of the fleet")
+    host.add_argument("--part", type=int, default=0, help="which part of its processes this one is, from 0")
     return parser
 
 
@@ -67,7 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported after the memory settings, which must come first to have an effect.
     import asyncio
 
-    from edgeloop_agent.daemon import serve
+    if options.command == "host":
+        from edgeloop_agent.simulate.host import serve
+    else:
+        from edgeloop_agent.daemon import serve
 
     try:
         asyncio.run(serve(options))

@@ -25,12 +25,15 @@ from edgeloop_agent.memory import give_back_memory
 from edgeloop_agent.server import Agent, Limits, StateLock
 
 if TYPE_CHECKING:
-    from edgeloop_agent.board import Board
+    from edgeloop_profiles.fault_script import Fault
 
-__all__ = ["serve"]
+    from edgeloop_agent.simulate.life import BoardLife
+
+__all__ = ["DISK_THREADS", "execute_job", "serve"]
 
 # Every thread costs a stack and keeps what it last touched; three keep a board's disk busy.
-_THREADS = 3
+DISK_THREADS = 3
+"""Threads for the disk, for all agents of a process together."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,29 +49,59 @@ def _listener(options: argparse.Namespace) -> Listener:
     )
 
 
-def _board(options: argparse.Namespace, state: Path) -> Board:
-    processes = SystemProcesses()
-    if options.simulate and options.meter:
-        raise InvalidInputError("--meter is for this board: a simulated one has no wires to measure.")
+def _agent(options: argparse.Namespace, state: Path) -> Agent | BoardLife:
+    limits = Limits(reserve_bytes=options.reserve_bytes, store_bytes=options.store_bytes)
     if options.simulate:
-        from edgeloop_profiles import load_profile
-
-        from edgeloop_agent.simulate import SimulatedBoard
-
-        profile = load_profile(options.simulate)
-        name = options.name or profile.name
-        return SimulatedBoard(profile, options.seed, name, state, processes, options.numerics)
+        return _simulated(options, state, limits)
+    if options.faults:
+        raise InvalidInputError("--faults is for a simulated board: this one has faults of its own.")
     from edgeloop_agent.board import RealBoard
 
-    board = RealBoard(state, options.name or socket.gethostname(), processes, Path("/"))
+    board = RealBoard(state, options.name or socket.gethostname(), SystemProcesses(), Path("/"))
     if options.meter:
         from edgeloop_agent.meters import open_meters
 
         board.attach_meters(open_meters(options.meter))
-    return board
+    return Agent(
+        fs=OsFileSystem(),
+        clock=SystemClock(),
+        state_directory=state,
+        board=board,
+        execute=execute_job,
+        boot_id=inventory.boot_id(Path("/")),
+        limits=limits,
+    )
 
 
-async def _execute(context: ExecutionContext) -> tuple[Run, ...]:
+def _simulated(options: argparse.Namespace, state: Path, limits: Limits) -> BoardLife:
+    from edgeloop_profiles import load_profile
+
+    from edgeloop_agent.simulate.life import BoardLife
+
+    if options.meter:
+        raise InvalidInputError("--meter is for this board: a simulated one has no wires to measure.")
+    profile = load_profile(options.simulate)
+    name = options.name or profile.name
+    faults: tuple[Fault, ...] = ()
+    if options.faults:
+        from edgeloop_profiles.fault_script import check_script, draw_faults, load_faults
+
+        script = load_faults(options.faults)
+        check_script(script, [(name, profile, ())])
+        faults = draw_faults(script, seed=options.seed, board=name, profile=profile.name)
+    return BoardLife(
+        profile=profile,
+        seed=options.seed,
+        name=name,
+        state_directory=state,
+        execute=execute_job,
+        limits=limits,
+        faults=faults,
+        numerics=options.numerics,
+    )
+
+
+async def execute_job(context: ExecutionContext) -> tuple[Run, ...]:
     """Run a job; the benchmark's modules are loaded with the first one, an idle daemon does without."""
     from edgeloop_agent.execute import execute
 
@@ -83,7 +116,7 @@ async def serve(options: argparse.Namespace) -> None:
     """
 
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="disk"))
+    loop.set_default_executor(ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"))
     asked_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop.set)
@@ -92,15 +125,7 @@ async def serve(options: argparse.Namespace) -> None:
     listener = _listener(options)
     state = options.state.absolute()
     lock = StateLock(state)
-    agent = Agent(
-        fs=OsFileSystem(),
-        clock=SystemClock(),
-        state_directory=state,
-        board=_board(options, state),
-        execute=_execute,
-        boot_id=inventory.boot_id(Path("/")),
-        limits=Limits(reserve_bytes=options.reserve_bytes, store_bytes=options.store_bytes),
-    )
+    agent = _agent(options, state)
     address = await agent.start(listener)
     give_back_memory()
     sys.stdout.write(f"ready {address}\n")

@@ -6,10 +6,14 @@ import ctypes
 import gc
 import logging
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["give_back_memory", "leave_out_ssl", "limit_heap"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["give_back_memory", "give_back_memory_later", "leave_out_ssl", "limit_heap"]
 
 _M_TRIM_THRESHOLD = -1
 _M_TOP_PAD = -2
@@ -63,6 +67,22 @@ def give_back_memory() -> None:
     if malloc_trim is not None:
         malloc_trim(0)
     _let_go_of_code()
+
+
+_pending: set[float] = set()
+
+
+def give_back_memory_later(loop: asyncio.AbstractEventLoop, delays_s: Iterable[float]) -> None:
+    """Do so after each of these delays; one that is waited for already serves everybody who asks meanwhile."""
+
+    def now(delay_s: float) -> None:
+        _pending.discard(delay_s)
+        give_back_memory()
+
+    for delay_s in delays_s:
+        if delay_s not in _pending:
+            _pending.add(delay_s)
+            loop.call_later(delay_s, now, delay_s)
 
 
 def _let_go_of_code() -> None:

@@ -137,6 +137,7 @@ class Agent:
         limits: Limits | None = None,
         options: tuple[tuple[str, int], ...] = SERVER_OPTIONS,
         ordinary_calls_max: int = ORDINARY_CALLS_MAX,
+        interceptors: tuple[Any, ...] = (),
     ) -> None:
         limits = limits or Limits()
         reserve_bytes = limits.reserve_bytes
@@ -161,7 +162,7 @@ class Agent:
         self.store.add_pin_source(self.spool.referenced_blobs)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(
-            interceptors=(Gate(ordinary_calls_max),),
+            interceptors=(*interceptors, Gate(ordinary_calls_max)),
             options=options,
             maximum_concurrent_rpcs=ordinary_calls_max + RESERVED_CALLS_MAX,
         )
@@ -206,11 +207,11 @@ class Agent:
             add(servicer, self._server)
         self._server.add_generic_rpc_handlers((LazyReflection((*SERVICES, health.SERVICE_NAME)),))
 
-    async def stop(self) -> None:
-        """Say so, interrupt the job, let calls end, keep what is worth keeping."""
+    async def stop(self, grace_s: float = _STOP_GRACE_S) -> None:
+        """Say so, interrupt the job, let calls end within ``grace_s``, keep what is worth keeping."""
         await self._health.enter_graceful_shutdown()
         await self.jobs.stop()
-        await self._server.stop(_STOP_GRACE_S)
+        await self._server.stop(grace_s)
         if self._watchdog is not None:
             self._watchdog.cancel()
             await asyncio.wait({self._watchdog})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from edgeloop_foundation.errors import InvalidInputError, MissingDependencyError, NotFoundError
 
@@ -13,7 +14,7 @@ from edgeloop_profiles.modes import in_power_mode
 from edgeloop_profiles.profile import Profile, RuntimeModel
 from edgeloop_profiles.schema import WRONG, TreeReader
 
-__all__ = ["check_profile", "list_profiles", "load_profile"]
+__all__ = ["check_profile", "list_profiles", "load_profile", "parse_toml"]
 
 _BOARDS = Path(__file__).parent / "boards"
 _RUNTIMES = Path(__file__).parent / "runtimes"
@@ -70,7 +71,7 @@ class _Files:
 
     def tree(self, path: Path) -> object:
         content = self._contents[path.name] = path.read_bytes()
-        return _parse(content, path.name)
+        return parse_toml(content, path.name)
 
     def digest(self) -> str:
         """Return SHA-256 of the file; where others were taken over, of the digests of all in order of reading."""
@@ -109,12 +110,18 @@ def _locate(name_or_path: str) -> Path:
     )
 
 
-def _parse(content: bytes, name: str) -> object:
+def parse_toml(content: bytes, name: str) -> dict[str, Any]:
+    """Return what a TOML file of this name holds.
+
+    Raises:
+        InvalidInputError: it is not TOML.
+        MissingDependencyError: this Python has no ``tomllib``.
+    """
     try:
         import tomllib
     except ImportError as error:
         raise MissingDependencyError(
-            "reading a profile needs Python 3.11 or later (tomllib).",
+            f"reading {name} needs Python 3.11 or later (tomllib).",
             next_step="Simulate on a newer Python; a real board needs no profile.",
         ) from error
     try:

@@ -52,7 +52,7 @@ class TreeReader:
         self.problems.append(
             InvalidInputError(
                 f"{where}: found {found}, allowed is {allowed}.",
-                next_step="Correct this field of the profile.",
+                next_step="Correct this field of the file.",
             )
         )
 
@@ -103,7 +103,7 @@ class TreeReader:
     def _scalar(self, base: type, limits: Bounds | Choice | None, item: object, where: str) -> Any:
         if base is float and isinstance(item, int) and not isinstance(item, bool):
             item = float(item)
-        # bool is an int in Python but not in a profile.
+        # bool is an int in Python but not in a file.
         fits = isinstance(item, base) and (base is bool or not isinstance(item, bool))
         finite = not isinstance(item, float) or abs(item) < float("inf")
         if not fits or not finite or (limits is not None and not limits.allows(item)):

@@ -14,17 +14,23 @@ class DeviceSpec:
     """A device as the user names it.
 
     Text forms: ``local`` (this machine), ``sim:PROFILE`` (simulated board), ``unix:PATH`` and ``grpc://HOST:PORT``
-    (a running agent). A name in front makes it addressable: ``desk=local``, ``pi=sim:raspberry_pi_5``.
+    (a running agent). A name in front makes it addressable: ``desk=local``, ``pi=sim:raspberry_pi_5``. The boards of a
+    simulated fleet, ``fleet:NAME``, are found through the plan of the fleet, not here.
     """
 
     #: Name for people, unique within an experiment.
     name: str
-    #: Registered transport driver: "local", "simulated" or "grpc".
+    #: Registered transport driver: "local", "simulated", "fleet" or "grpc".
     transport: str
     #: Socket path, host and port, or profile name, by transport.
     address: str = ""
     #: Further options of the transport, sorted by name, for example TLS files or a simulation seed.
     options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Return whether it is simulated here, so that its work takes processors of this machine."""
+        return self.transport in ("simulated", "fleet")
 
     @classmethod
     def parse(cls, text: str) -> DeviceSpec:
@@ -44,5 +50,5 @@ class DeviceSpec:
             return cls(name=name or body[5:], transport="grpc", address=body)
         raise InvalidInputError(
             f"unknown device {text!r}.",
-            next_step="Use local, sim:PROFILE, unix:PATH, grpc://HOST:PORT, or a name from edgeloop.toml.",
+            next_step="Use local, sim:PROFILE, fleet:NAME, unix:PATH, grpc://HOST:PORT, or a name from edgeloop.toml.",
         )

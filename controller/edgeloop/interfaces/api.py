@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from edgeloop.orchestrate.devices import DoctorFinding
     from edgeloop.orchestrate.energy import AlignedRun
     from edgeloop.orchestrate.records import Exported
+    from edgeloop.orchestrate.simulated_fleet import FleetRequest, FleetStatus, StartedFleet
     from edgeloop.orchestrate.validate import GateResult
 
 __all__ = [
@@ -288,6 +290,44 @@ class Edgeloop:
 
         with self._open() as app:
             return align_energy(app, experiment_or_run, trace)
+
+    def start_fleet(
+        self, request: FleetRequest, *, detached: bool = False
+    ) -> AbstractContextManager[StartedFleet]:
+        """Start a fleet of simulated boards for the length of a ``with`` block, or for good when detached."""
+        from edgeloop.orchestrate.simulated_fleet import start_fleet
+
+        return start_fleet(self._home(), request, detached=detached)
+
+    def stop_fleet(self, name: str) -> int:
+        """End a fleet and return how many processes were ended."""
+        from edgeloop.orchestrate.simulated_fleet import stop_fleet
+
+        return stop_fleet(self._home(), name)
+
+    def fleets(self) -> tuple[FleetStatus, ...]:
+        """Return the fleets that were started and not ended, without asking their boards."""
+        from edgeloop.orchestrate.simulated_fleet import fleet_names, fleet_status
+
+        home = self._home()
+        return tuple(asyncio.run(fleet_status(home, name, asking=False)) for name in fleet_names(home))
+
+    def fleet_status(self, name: str) -> FleetStatus:
+        """Ask every board of a fleet whether it serves, over the wire."""
+        from edgeloop.orchestrate.simulated_fleet import fleet_status
+
+        return asyncio.run(fleet_status(self._home(), name))
+
+    def fleet_devices(self, word: str) -> tuple[DeviceSpec, ...]:
+        """Return the boards that "fleet:NAME" or "fleet:NAME/BOARD, PATTERN, PROFILE or LABEL" stands for."""
+        from edgeloop.orchestrate.simulated_fleet import select_boards
+
+        return select_boards(self._home(), word)
+
+    def _home(self) -> Path:
+        from edgeloop.app import default_state_directory
+
+        return self._state_directory or default_state_directory()
 
     def facts(self, devices: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec, Facts | None, str], ...]:
         """Return each device with what it found out about itself, or with the reason why it did not answer."""

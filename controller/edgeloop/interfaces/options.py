@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,18 +119,33 @@ def parse_state(texts: Sequence[str]) -> tuple[StateBinding, ...]:
     return tuple(bindings)
 
 
-def parse_devices(texts: Sequence[str], config: Config | None) -> tuple[DeviceSpec, ...]:
+def parse_devices(
+    texts: Sequence[str],
+    config: Config | None,
+    fleet: Callable[[str], Sequence[DeviceSpec]] | None = None,
+) -> tuple[DeviceSpec, ...]:
     """Read comma-separated words, each a name from the configuration or a text form of a device.
+
+    Args:
+        texts: the words.
+        config: knows devices by name.
+        fleet: returns the boards that a word about a simulated fleet stands for.
 
     Raises:
         InvalidInputError: no device, an unknown form, or one name for two devices.
+        NotFoundError: no such fleet.
     """
     words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
     if not words:
         raise InvalidInputError(
             "no device is named.", next_step="Say where to measure, for example --on local"
         )
-    specs = tuple((config.device(word) if config else None) or DeviceSpec.parse(word) for word in words)
+    specs: list[DeviceSpec] = []
+    for word in words:
+        if fleet is not None and word.rpartition("=")[2].startswith("fleet:"):
+            specs += fleet(word)
+        else:
+            specs.append((config.device(word) if config else None) or DeviceSpec.parse(word))
     names = [spec.name for spec in specs]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -138,7 +153,7 @@ def parse_devices(texts: Sequence[str], config: Config | None) -> tuple[DeviceSp
             f"two devices have the name {repeated[0]!r}.",
             next_step="Put names of your own in front, for example a=sim:nuc11,b=sim:nuc11.",
         )
-    return specs
+    return tuple(specs)
 
 
 def read_thresholds(path: Path) -> dict[str, Any]:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, MissingDependencyError, NotFoundError
+from edgeloop_foundation.errors import (
+    BusyError,
+    EdgeloopError,
+    InvalidInputError,
+    MissingDependencyError,
+    NotFoundError,
+)
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener
@@ -17,6 +25,13 @@ if TYPE_CHECKING:
     from edgeloop.app import App
 
 __all__ = ["Fleet", "measure_fleet", "open_fleet", "require_unique_names"]
+
+# Boards that are simulated here share this machine's processors: more at once would only make each wait longer, and
+# its heartbeats with it. Devices of their own are never held up.
+_SIMULATED_AT_ONCE = 4 * len(os.sched_getaffinity(0))
+
+_DESCRIPTORS_SPARE = 200
+"""Files of this process besides the channels to devices."""
 
 Fleet = tuple[tuple[DeviceSpec, OpenDevice | EdgeloopError], ...]
 """Every device as asked for, open or with the reason why not."""
@@ -41,14 +56,48 @@ def require_unique_names(devices: Sequence[DeviceSpec]) -> None:
         )
 
 
+class _Turns:
+    """Lets simulated boards work some at a time."""
+
+    def __init__(self) -> None:
+        self._limit = asyncio.Semaphore(_SIMULATED_AT_ONCE)
+
+    def of(self, spec: DeviceSpec) -> AbstractAsyncContextManager[None]:
+        """Return what a device's work stands in."""
+        return self._limit if spec.on_this_machine else nullcontext()
+
+
+def _allow_descriptors(device_count: int) -> None:
+    """Raise this process's limit of open files where so many channels need it.
+
+    Raises:
+        BusyError: the system does not allow as many.
+    """
+    needed = device_count + _DESCRIPTORS_SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= needed or soft == resource.RLIM_INFINITY:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise BusyError(
+            f"{device_count} devices need {needed} open files, this system allows {hard}.",
+            next_step="Raise the limit (ulimit -Hn), or name fewer devices.",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
 @asynccontextmanager
 async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> AsyncIterator[Fleet]:
     """Open every device and probe its facts; close them all at the end."""
     require_unique_names(devices)
+    _allow_descriptors(len(devices))
     async with AsyncExitStack() as stack:
-        lock = asyncio.Lock()
+        lock, turns = asyncio.Lock(), _Turns()
 
         async def open_one(spec: DeviceSpec) -> OpenDevice | EdgeloopError:
+            async with turns.of(spec):
+                return await open_now(spec)
+
+        async def open_now(spec: DeviceSpec) -> OpenDevice | EdgeloopError:
             try:
                 transport = app.connect(spec, seed)
                 client = await transport.__aenter__()
@@ -75,12 +124,14 @@ async def measure_fleet(
     must not stand in the latency of the real device.
     """
     results: dict[str, DeviceResult] = {}
+    turns = _Turns()
 
     async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> None:
         if isinstance(device, EdgeloopError):
             results[spec.name] = DeviceResult(device=spec, error=str(device))
         else:
-            results[spec.name] = await measure_device(app, device, request, listener)
+            async with turns.of(spec):
+                results[spec.name] = await measure_device(app, device, request, listener)
 
     elsewhere = [entry for entry in fleet if entry[0].transport != "local"]
     here = [entry for entry in fleet if entry[0].transport == "local"]

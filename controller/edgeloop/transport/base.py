@@ -27,6 +27,7 @@ __all__ = ["BUILTIN", "TRANSPORTS", "Transport", "connect"]
 BUILTIN = {
     "local": "edgeloop.transport.local:LocalTransport",
     "simulated": "edgeloop.transport.simulated:SimulatedTransport",
+    "fleet": "edgeloop.transport.fleet:FleetTransport",
     "grpc": "edgeloop.transport.grpc:GrpcTransport",
 }
 

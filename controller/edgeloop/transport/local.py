@@ -27,34 +27,38 @@ from edgeloop.transport.base import Transport
 from edgeloop.transport.client import AgentClient
 from edgeloop.transport.rpc.channel import open_channel
 
-__all__ = ["LocalTransport", "file_name"]
+__all__ = ["AGENT_ENVIRONMENT", "LAUNCH", "SOCKET_PATH_BYTES", "LocalTransport", "file_name"]
 
-# sun_path holds 108 bytes with the final zero.
-_SOCKET_PATH_BYTES = 103
+SOCKET_PATH_BYTES = 103
+"""Longest path of a socket; sun_path holds 108 bytes with the final zero, and a simulated wire needs one more."""
+
 _READY_S = 30.0
 _STOP_S = 5.0
 _LOG_TAIL_BYTES = 4096
 _EXIT_USAGE = 2
 
-# The agent decides nothing by these; they keep its memory small and the telemetry of onnxruntime off.
-_ENVIRONMENT = {
+AGENT_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "ORT_DISABLE_TELEMETRY": "1",
     "ORT_TELEMETRY_DISABLED": "1",
     "PYTHONUNBUFFERED": "1",
 }
+"""The agent decides nothing by these; they keep its memory small and the telemetry of onnxruntime off."""
 
 # The agent asks the kernel for a SIGTERM at the end of its parent, whatever ends that; nothing runs between
 # fork and exec for it. The check afterwards is for a parent that ended before the request.
-_LAUNCH = """
+LAUNCH = """
 import ctypes, os, runpy, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-if os.getppid() != int(sys.argv.pop(1)):
-    sys.exit("the controller ended before its agent began.")
+parent = int(sys.argv.pop(1))
+if parent:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit("the controller ended before its agent began.")
 sys.path = [entry for entry in sys.path if entry]
 runpy.run_module("edgeloop_agent", run_name="__main__", alter_sys=True)
 """
+"""Program that starts an agent: its first argument is the parent whose end it shares, or 0; the rest is the agent's."""
 
 
 class LocalTransport(Transport):
@@ -110,7 +114,7 @@ class LocalTransport(Transport):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _take_lock(home / "lock", self.spec.name)
         socket = home / "agent.sock"
-        if len(os.fsencode(socket)) > _SOCKET_PATH_BYTES:
+        if len(os.fsencode(socket)) > SOCKET_PATH_BYTES:
             self._short_directory = Path(tempfile.mkdtemp(prefix="edgeloop-"))
             socket = self._short_directory / "agent.sock"
         # We hold the lock, so that nobody serves there: it is what a killed agent left behind.
@@ -118,7 +122,7 @@ class LocalTransport(Transport):
         return socket
 
     async def _start(self, state: Path, socket: Path, log: Path) -> asyncio.subprocess.Process:
-        command = [sys.executable, "-c", _LAUNCH, str(os.getpid()), "serve"]
+        command = [sys.executable, "-c", LAUNCH, str(os.getpid()), "serve"]
         command += ["--state", str(state), "--socket", str(socket), "--name", self.spec.name]
         command += self._agent_options()
         with log.open("wb") as errors:
@@ -127,7 +131,7 @@ class LocalTransport(Transport):
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, **_ENVIRONMENT},
+                env={**os.environ, **AGENT_ENVIRONMENT},
                 # Ctrl-C is for the controller: it cancels the job and gives the lease back first.
                 start_new_session=True,
             )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_profiles import load_profile
+from edgeloop_profiles.fault_script import check_script, load_faults
 
 from edgeloop.transport.local import LocalTransport, file_name
 
@@ -19,10 +21,11 @@ class SimulatedTransport(LocalTransport):
 
     The address of the device names the profile; its option ``seed`` goes before the experiment's seed, and
     ``numerics`` says whose 8-bit arithmetic parity is checked with: ``isa``, the board's own, or ``host``.
+    ``faults`` names a script of what goes wrong on it.
     """
 
     name: ClassVar[str] = "simulated"
-    option_names: ClassVar[frozenset[str]] = LocalTransport.option_names | {"numerics", "seed"}
+    option_names: ClassVar[frozenset[str]] = LocalTransport.option_names | {"faults", "numerics", "seed"}
 
     def _state_name(self) -> str:
         # A board that was declared anew with another profile is another board.
@@ -47,13 +50,11 @@ class SimulatedTransport(LocalTransport):
                 f"device {self.spec.name}: numerics is {numerics!r}; allowed are {' and '.join(_NUMERICS)}."
             )
         # The agent would refuse it too, but only after it was started.
-        load_profile(self.spec.address)
-        return [
-            *super()._agent_options(),
-            "--simulate",
-            self.spec.address,
-            "--seed",
-            str(seed),
-            "--numerics",
-            numerics,
-        ]
+        profile = load_profile(self.spec.address)
+        options = [*super()._agent_options(), "--simulate", self.spec.address, "--seed", str(seed)]
+        options += ["--numerics", numerics]
+        if faults := self.option("faults"):
+            path = Path(faults).expanduser().absolute()
+            check_script(load_faults(path), [(self.spec.name, profile, ())])
+            options += ["--faults", str(path)]
+        return options

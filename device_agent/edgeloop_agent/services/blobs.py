@@ -13,7 +13,7 @@ from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
 from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
 
 from edgeloop_agent.gate import Context
-from edgeloop_agent.memory import give_back_memory
+from edgeloop_agent.memory import give_back_memory_later
 from edgeloop_agent.store import ContentStore
 from edgeloop_agent.upload import Upload, UploadName
 
@@ -125,8 +125,7 @@ async def _receive(
         await writing.settle()
         await syncing.settle()
         await asyncio.to_thread(upload.suspend)
-        for delay_s in _SETTLE_S:
-            loop.call_later(delay_s, give_back_memory)
+        give_back_memory_later(loop, _SETTLE_S)
 
 
 class _Step:

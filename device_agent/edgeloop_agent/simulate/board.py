@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from edgeloop_foundation.ports.fs import OsFileSystem
@@ -32,14 +32,17 @@ from edgeloop_agent.simulate.parity import ParitySession
 from edgeloop_agent.simulate.sampler import JobTimeSampler
 from edgeloop_agent.simulate.session import SimulatedSession
 from edgeloop_agent.simulate.state import BoardState
+from edgeloop_agent.simulate.stress import Stress
 from edgeloop_agent.simulate.system import PLUG, RenderedSystem
 from edgeloop_agent.simulate.workload import Workload, runtime_version
 
 __all__ = ["SimulatedBoard"]
 
+_DISTURBED = ", with scripted faults"
+
 
 class SimulatedBoard:
-    """A board that follows a profile; one process of the agent simulates one.
+    """A board that follows a profile; a process of the agent simulates one, or a share of a fleet.
 
     Heat lives as long as this object: a new agent starts with a cold board, so that one seed and the same
     jobs give the same records. Its sensors are read by the agent's own drivers, from the files that its operating
@@ -52,6 +55,9 @@ class SimulatedBoard:
         state_directory: the agent's own directory.
         processes: starts the real runners that parity needs.
         numerics: "isa" or "host", see ``simulate.parity``.
+        boot: how often it was started before; every boot has an identifier of its own.
+        stress: what weighs on it beyond its profile; its records then say that its faults are scripted.
+        on_pass: told the job time, in nanoseconds, whenever some has passed.
     """
 
     def __init__(
@@ -61,13 +67,18 @@ class SimulatedBoard:
         name: str,
         state_directory: Path,
         processes: ProcessPort,
+        *,
         numerics: str = "isa",
+        boot: int = 0,
+        stress: Stress | None = None,
+        on_pass: Callable[[int], None] | None = None,
     ) -> None:
         self._isa_tier = profile.processor.isa_tier if numerics == "isa" else ""
         self.simulation: Simulation | None = Simulation(
             profile=profile.name,
             profile_digest=profile.digest,
-            basis=basis_of(profile, profile.runtimes[0].name),
+            # A record of a board that was disturbed on purpose never passes for a plain prediction.
+            basis=basis_of(profile, profile.runtimes[0].name) + (_DISTURBED if stress is not None else ""),
             seed=seed,
             # One figure for all records of the board, so the widest of its runtimes and precisions.
             interval_factor=max(
@@ -76,9 +87,13 @@ class SimulatedBoard:
         )
         self._profile, self._seed, self._name = profile, seed, name
         self._state_directory, self._processes = state_directory, processes
-        self.clock = SimulatedJobClock(idle=lambda seconds: self.state.advance(seconds, 0, "fp32"))
+        self._boot = boot
+        stress = stress or Stress()
+        self.clock = SimulatedJobClock(
+            idle=lambda seconds: self.state.advance(seconds, 0, "fp32"), on_pass=on_pass, stress=stress
+        )
         #: Heat, clock and power.
-        self.state = BoardState(profile, self.clock, seed)
+        self.state = BoardState(profile, self.clock, seed, stress)
         #: The files that its operating system shows.
         self.system = RenderedSystem(state_directory / SIMULATED_SYSTEM, profile, self.state)
         # Drivers of others might look at this machine instead of the files.
@@ -93,8 +108,18 @@ class SimulatedBoard:
         # What a reading costs here says nothing of what it costs there.
         sensors = [dataclasses.replace(sensor, cost_s=None) for sensor in self._sensors.probe()]
         return await asyncio.to_thread(
-            build_facts, self._profile, self._seed, self._name, self._state_directory, sensors
+            build_facts, self._profile, self._seed, self._name, self._state_directory, sensors, self._boot
         )
+        gone = self._state.stress.gone_sensors
+        if not gone:
+            return facts
+        sensors = tuple(
+            dataclasses.replace(sensor, reason="it cannot be read any more")
+            if sensor.name in gone
+            else sensor
+            for sensor in facts.sensors
+        )
+        return dataclasses.replace(facts, sensors=sensors)
 
     async def conditions(self) -> Conditions:
         """Read the simulated files as those of a real board are read; what is not simulated is absent."""

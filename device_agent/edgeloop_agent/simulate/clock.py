@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from edgeloop_agent.simulate.stress import Stress
+
 __all__ = ["SimulatedJobClock"]
 
 
@@ -16,19 +18,28 @@ class SimulatedJobClock:
 
     Args:
         idle: lets the board idle for so many seconds whenever somebody sleeps, and with it this clock move.
+        on_pass: told the job time whenever some has passed.
+        stress: of the board; its clock may be wrong.
     """
 
-    def __init__(self, idle: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self,
+        idle: Callable[[float], None] | None = None,
+        on_pass: Callable[[int], None] | None = None,
+        stress: Stress | None = None,
+    ) -> None:
         self._now_ns = 0
         self._idle = idle
+        self._on_pass = on_pass
+        self._stress = stress or Stress()
 
     def monotonic_ns(self) -> int:
         """Return simulated nanoseconds since the board was started."""
         return self._now_ns
 
     def wall_s(self) -> float:
-        """Return ``time.time()``."""
-        return time.time()
+        """Return ``time.time()``, as far off as the board's clock is."""
+        return time.time() + self._stress.skew_s
 
     async def sleep(self, seconds: float) -> None:
         """Let job time pass at once; other tasks get their turn."""
@@ -41,3 +52,5 @@ class SimulatedJobClock:
     def advance_ns(self, duration_ns: int) -> None:
         """Let this much job time pass."""
         self._now_ns += duration_ns
+        if self._on_pass is not None:
+            self._on_pass(self._now_ns)

@@ -17,7 +17,12 @@ __all__ = ["build_facts"]
 
 
 def build_facts(
-    profile: Profile, seed: int, name: str, state_directory: Path, sensors: Sequence[SensorFacts]
+    profile: Profile,
+    seed: int,
+    name: str,
+    state_directory: Path,
+    sensors: Sequence[SensorFacts],
+    boot: int = 0,
 ) -> Facts:
     """Return the facts of a board with the sensors that were found; only the disk is that of this machine."""
     disk = shutil.disk_usage(state_directory)
@@ -50,7 +55,7 @@ def build_facts(
         disk_total_bytes=disk.total,
         disk_free_bytes=disk.free,
         # A boot survives a restart of the agent, on a real board and here.
-        boot_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{device}/boot")),
+        boot_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{device}/boot/{boot}" if boot else f"{device}/boot")),
         agent_version=__version__,
     )
 

@@ -97,7 +97,7 @@ class SimulatedSession:
         load = workload.load(cold=start.drop_page_cache, frequency_hz=self._state.frequency_hz)
         self._samples = SampleStream(self._profile, workload.nominal, derive_seed(self._board_seed, start))
         # Loading has its own noise, of the same kind: one draw relative to the median.
-        load_s = load.load_s * self._samples.next_s() / workload.nominal.point_s
+        load_s = load.load_s * self._draw_s(1.0) / workload.nominal.point_s
         self._pass(load_s, 1, timeout_s)
         self._workload, self._load = workload, load
         self._peak_bytes = workload.memory.load_peak_bytes
@@ -186,7 +186,10 @@ class SimulatedSession:
         now = workload.latency(self._state.frequency_hz)
         factor = now.point_s / workload.nominal.point_s * self._load.warmup_factor(self._inferences)
         self._inferences += count
-        return max(1, round(self._samples.next_s(factor) * 1e9))
+        return max(1, round(self._draw_s(factor) * 1e9))
+
+    def _draw_s(self, factor: float) -> float:
+        return self._samples.next_s(factor) * self._state.stress.slowdown
 
     def _memory(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
         memory = self._opened().memory
@@ -210,7 +213,7 @@ class SimulatedSession:
     def _nodes(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
         workload, count = self._opened(), _count(arguments)
         now = workload.latency(self._state.frequency_hz)
-        mean_factor = sum(self._samples.next_s() for _ in range(count)) / count / workload.nominal.point_s
+        mean_factor = sum(self._draw_s(1.0) for _ in range(count)) / count / workload.nominal.point_s
         self._inferences += count
         self._pass(now.point_s * mean_factor * count, workload.threads, timeout_s)
         provider = (self._start.settings.providers or workload.runtime.providers)[0]

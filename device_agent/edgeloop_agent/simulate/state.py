@@ -9,6 +9,7 @@ from edgeloop_profiles.profile import Profile
 
 from edgeloop_agent.simulate.clock import SimulatedJobClock
 from edgeloop_agent.simulate.power_chip import PowerChip
+from edgeloop_agent.simulate.stress import Stress
 
 __all__ = ["BoardState", "Look"]
 
@@ -35,15 +36,21 @@ class BoardState:
         profile: what it is.
         clock: moves with what is done here.
         seed: decides where counters stand at the begin, and the noise of sensors.
+        stress: what weighs on it beyond its profile.
     """
 
-    def __init__(self, profile: Profile, clock: SimulatedJobClock, seed: int = 0) -> None:
+    def __init__(
+        self, profile: Profile, clock: SimulatedJobClock, seed: int = 0, stress: Stress | None = None
+    ) -> None:
         """Start cold: in equilibrium at idle."""
         self._profile, self._clock = profile, clock
+        self.stress = stress or Stress()
         self._thermal = ThermalState(profile)
         self._busy = False
         self._minimum_hz = next((s.minimum_hz for s in profile.sensors if s.name == "cpufreq"), None)
         self._low_voltage = False
+        self._stressed = False
+        self._stress_count = 0
         self._seen_bits = 0
         self._looks: list[Look] = []
         self.power_w = profile.power.idle_w
@@ -60,12 +67,12 @@ class BoardState:
 
     @property
     def frequency_hz(self) -> float:
-        """Return the clock at which work is done now: what governor, heat and supply allow."""
+        """Return the clock at which work is done now: what governor, heat, supply and stress allow."""
         caps = [self._thermal.frequency_hz, self._governed_hz()]
         low = self._profile.throttle.under_voltage_frequency_hz
         if self._low_voltage and low is not None:
             caps.append(low)
-        return min(caps)
+        return min(caps) * self.stress.clock_factor
 
     @property
     def shown_frequency_hz(self) -> float:
@@ -84,13 +91,13 @@ class BoardState:
 
     @property
     def throttled(self) -> bool:
-        """Return whether heat caps the clock now."""
-        return self._thermal.throttled
+        """Return whether the clock is capped now, by heat or by stress that the firmware reports like heat."""
+        return self._thermal.throttled or self.stress.clock_factor < 1
 
     @property
     def throttle_count(self) -> int:
-        """Return how often heat has lowered the cap."""
-        return self._thermal.throttle_count
+        """Return how often the cap was lowered."""
+        return self._thermal.throttle_count + self._stress_count
 
     @property
     def throttle_bits(self) -> int:
@@ -142,6 +149,9 @@ class BoardState:
         return max(now_ns, min(end_ns, now_ns + _STEP_NS, *due, *updates))
 
     def _step(self, seconds: float, busy_threads: int, precision: str) -> None:
+        stressed = self.stress.clock_factor < 1
+        self._stress_count += stressed and not self._stressed
+        self._stressed = stressed
         shown_hz = self.shown_frequency_hz
         self.power_w = board_power_w(
             self._profile,
@@ -176,6 +186,8 @@ class BoardState:
     def _bits_now(self) -> int:
         bits = (_UNDER_VOLTAGE | _THROTTLED) if self._low_voltage else 0
         cap = self._thermal.cap
+        if self.stress.clock_factor < 1:
+            bits |= _CAPPED | _THROTTLED
         if cap is not None:
             bits |= _SOFT_LIMIT if cap.temperature_celsius < _SOFT_LIMIT_CELSIUS else _CAPPED | _THROTTLED
         return bits

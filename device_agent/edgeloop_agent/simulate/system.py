@@ -38,6 +38,7 @@ class RenderedSystem:
             InvalidInputError: the profile declares a sensor that no driver reads, or not all that it needs.
         """
         self.root = root
+        self._stress = state.stress
         self._files: dict[str, Files] = {_MACHINE: machine(profile)}
         for sensor in profile.sensors:
             if sensor.channels and sensor.name != PLUG:
@@ -65,11 +66,11 @@ class RenderedSystem:
         if not self._started:
             shutil.rmtree(self.root, ignore_errors=True)
             self._started, sensor = True, None
-        groups = self._files.values() if sensor is None else (self._files.get(sensor, {}),)
-        for files in groups:
-            for path, text in files.items():
+        for name in self._files if sensor is None else (sensor,):
+            gone = name in self._stress.gone_sensors
+            for path, text in self._files.get(name, {}).items():
                 if path not in self._forced:
-                    self._write(path, text())
+                    self._write(path, None if gone else text())
         for path, forced in self._forced.items():
             self._write(path, forced)
 

@@ -43,6 +43,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "export": ("records:export", "Write records as Parquet, CSV or to MLflow."),
     "import": ("records:import_rows", "Append published figures, marked third-party for ever."),
     "artifact": ("artifact:artifact", "List kept artifacts or copy one out."),
+    "sim": ("sim:sim", "Run fleets of simulated boards."),
     "device": ("device:device", "List devices, show their facts, look them over."),
     "profile": ("profile:profile", "Show the declared boards, check a file of your own, print the layout."),
 }

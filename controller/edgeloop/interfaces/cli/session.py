@@ -50,7 +50,9 @@ class Session:
         from edgeloop.interfaces.options import parse_devices
 
         config = self.config()
-        return parse_devices(words or (config.experiment.on if config else ()), config)
+        return parse_devices(
+            words or (config.experiment.on if config else ()), config, self.plain().fleet_devices
+        )
 
     def measurement(self, words: Mapping[str, Any]) -> Measurement:
         """Return how to measure, from the options of a measuring verb and the configuration.
@@ -61,6 +63,12 @@ class Session:
         from edgeloop.interfaces.settings import measurement
 
         return measurement(words, self.config())
+
+    def plain(self) -> Edgeloop:
+        """Return the API without progress."""
+        from edgeloop.interfaces.api import Edgeloop
+
+        return self.given or Edgeloop(self.home)
 
     @contextlib.contextmanager
     def verbs(self) -> Iterator[Edgeloop]:
@@ -84,7 +92,7 @@ on_option = click.option(
     "--on",
     multiple=True,
     metavar="DEVICES",
-    help="local, sim:PROFILE, unix:PATH, grpc://HOST:PORT or a configured name; comma list, repeatable.",
+    help="local, sim:PROFILE, fleet:NAME[/BOARD], unix:PATH, grpc://HOST:PORT or a configured name; comma list.",
 )
 state_option = click.option(
     "--state",

@@ -99,7 +99,9 @@ def parse_share(text: str) -> float:
 
 def device_classes(name: str, transport: str, facts: Facts) -> tuple[str, ...]:
     """Return every name under which a budget may speak of a device."""
-    return tuple(filter(None, (name, facts.profile, facts.hardware.model, transport)))
+    # A board of a fleet is a simulated one, whichever way it is reached.
+    kind = "simulated" if facts.simulated and transport == "fleet" else ""
+    return tuple(filter(None, (name, facts.profile, facts.hardware.model, transport, kind)))
 
 
 def samples_needed(budgets: Sequence[Budget]) -> int:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from edgeloop_foundation.errors import EdgeloopError
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.run import Run
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
 from edgeloop.app import App
 from edgeloop.domain.device import DeviceSpec
+from edgeloop.interfaces.api import Edgeloop
 from edgeloop.interfaces.gate.budgets import Budget, device_classes, matching, read_budgets, samples_needed
 from edgeloop.interfaces.gate.loop import BackgroundLoop, LogListener
 from edgeloop.interfaces.gate.options import GateOptions, read_configuration
@@ -52,8 +53,14 @@ class GateSession:
             EdgeloopError: no such form, or it cannot be reached.
         """
         if word not in self._devices:
-            (spec,) = parse_devices((word,), read_configuration(self.config.rootpath))
-            self._devices[word] = Device(self, spec)
+            configuration = read_configuration(self.config.rootpath)
+            specs = parse_devices((word,), configuration, Edgeloop(self.options.home).fleet_devices)
+            if len(specs) != 1:
+                raise InvalidInputError(
+                    f"{word!r} stands for {len(specs)} boards, and a test runs on one at a time.",
+                    next_step=f"Name them, for example fleet:NAME/{specs[0].name}.",
+                )
+            self._devices[word] = Device(self, specs[0])
         return self._devices[word]
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

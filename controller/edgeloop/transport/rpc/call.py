@@ -162,9 +162,11 @@ _PLAIN = (
     ("Internal error from Core", "the connection broke"),
     ("Stream removed", "the connection broke"),
     ("RST_STREAM", "the connection broke"),
+    ("CANCELLED", "the agent is going down"),
 )
 
 # What gRPC itself says, under a status of its own choice, when a connection breaks in the middle of a call.
+_CANCELLED = "CANCELLED"
 _BREAKS = ("Internal error from Core", "Stream removed", "RST_STREAM")
 
 
@@ -174,6 +176,9 @@ def is_break(error: BaseException) -> bool:
         return False
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return True
+    if error.code() is grpc.StatusCode.CANCELLED:
+        # A server that stops ends its calls so, without a word; an agent that means it gives a sentence.
+        return (error.details() or _CANCELLED) == _CANCELLED
     own_words = error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
     return own_words and any(text in (error.details() or "") for text in _BREAKS)
 

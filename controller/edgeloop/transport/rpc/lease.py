@@ -85,20 +85,21 @@ async def _acquire(
     caller: Caller, stub: Any, request: LeaseRequest, on_wait: Callable[[Lease], None] | None
 ) -> Lease:
     give_up = time.monotonic() + request.wait_timeout_s
-    failure_count = 0
+    failure_count, broken = 0, False
     while True:
         try:
             return await _wait_in_queue(caller, stub, request, on_wait)
         except UnavailableError:  # noqa: PERF203 - trying again is the point
-            failure_count += 1
+            failure_count, broken = failure_count + 1, True
             if failure_count >= caller.policy.attempt_count or caller.hopeless():
                 raise
             await caller.pause(failure_count)
         except LeaseError:
             # The break cost us our place: the agent took it for giving up. A grant it would tell again.
-            left_s = give_up - time.monotonic()
-            if not failure_count or left_s <= 0:
+            if not broken:
                 raise
+            # Who did not want to wait asks again without waiting: the device may be free.
+            broken, left_s = False, max(0.0, give_up - time.monotonic())
             request = replace(request, request_id=str(uuid.uuid4()), wait_timeout_s=left_s)
 
 
