@@ -110,16 +110,6 @@ class SimulatedBoard:
         return await asyncio.to_thread(
             build_facts, self._profile, self._seed, self._name, self._state_directory, sensors, self._boot
         )
-        gone = self._state.stress.gone_sensors
-        if not gone:
-            return facts
-        sensors = tuple(
-            dataclasses.replace(sensor, reason="it cannot be read any more")
-            if sensor.name in gone
-            else sensor
-            for sensor in facts.sensors
-        )
-        return dataclasses.replace(facts, sensors=sensors)
 
     async def conditions(self) -> Conditions:
         """Read the simulated files as those of a real board are read; what is not simulated is absent."""

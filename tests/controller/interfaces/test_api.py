@@ -49,6 +49,7 @@ def test_every_verb_is_a_method() -> None:
         "energy": {"align_energy"},
         "init": set(),
         "profile": set(),
+        "sim": {"start_fleet", "fleets", "fleet_status", "stop_fleet"},
         "import": {"import_published"},
     }
     for verb in _VERBS:
@@ -66,6 +67,9 @@ def test_every_verb_is_a_method() -> None:
         "explain_parity",
         "export",
         "facts",
+        "fleet_devices",
+        "fleet_status",
+        "fleets",
         "get_artifact",
         "import_published",
         "parity",
@@ -75,6 +79,8 @@ def test_every_verb_is_a_method() -> None:
         "result",
         "run",
         "select",
+        "start_fleet",
+        "stop_fleet",
         "validate",
         "write_report",
     }
