@@ -23,10 +23,18 @@ from edgeloop.calibrate.fit import Observation  # noqa: E402
 from edgeloop.calibrate.suite import write_suite  # noqa: E402
 from edgeloop.domain.device import DeviceSpec  # noqa: E402
 from edgeloop.domain.experiment import SilentListener  # noqa: E402
-from edgeloop.orchestrate.calibrate import CALIBRATION_BENCHMARK, keep_model, measure_models  # noqa: E402
+from edgeloop.calibrate.matching import kernel_times  # noqa: E402
+from edgeloop.orchestrate.calibrate import (  # noqa: E402
+    CALIBRATION_BENCHMARK,
+    keep_model,
+    measure_runs,
+    observation_of,
+)
 from edgeloop.orchestrate.fleet import open_fleet  # noqa: E402
 from edgeloop_foundation.errors import EdgeloopError  # noqa: E402
+from edgeloop_protocol.convert.json import to_json  # noqa: E402
 from edgeloop_protocol.types.artifact import Kernel  # noqa: E402
+from edgeloop_protocol.types.run import NodeTime, Run  # noqa: E402
 from held_out_nets import HeldOut, held_out  # noqa: E402
 
 BENCHMARK = dataclasses.replace(
@@ -57,12 +65,19 @@ class Work:
         new.replace(self.path)
 
 
+def as_row(observation: Observation, family: str, run: Run) -> dict[str, Any]:
+    """Return an observation with its nodes as they were measured, so that even their matching can be done anew."""
+    nodes = run.placement.nodes if run.placement else ()
+    row = dataclasses.asdict(observation) | {"family": family, "nodes": [dataclasses.asdict(n) for n in nodes]}
+    del row["kernel_times_s"]
+    return row
+
+
 def as_observation(row: dict[str, Any]) -> Observation:
-    fields = dict(row) | {
-        "kernels": tuple(Kernel(**kernel) for kernel in row["kernels"]),
-        "kernel_times_s": tuple(row["kernel_times_s"]),
-    }
-    return Observation(**fields)
+    kernels = tuple(Kernel(**kernel) for kernel in row["kernels"])
+    times = kernel_times(kernels, [NodeTime(**node) for node in row["nodes"]], row["latency_s"])
+    plain = {name: value for name, value in row.items() if name != "nodes"}
+    return Observation(**plain | {"kernels": kernels, "kernel_times_s": times})
 
 
 @contextmanager
@@ -142,20 +157,17 @@ async def measure(
             if isinstance(device, EdgeloopError):
                 raise device
             asked = [(model.name, digests[model.name], threads) for model in some]
-            found, failed = await measure_models(app, device, asked, BENCHMARK, SilentListener())
+            found = await measure_runs(app, device, asked, BENCHMARK, SilentListener())
             version = next(r.version for r in device.facts.runtimes if r.name == "onnxruntime")
             work.kept[f"{condition}/runtime_version"] = version
-            if "facts" not in work.kept:
-                from edgeloop_foundation import __name__ as _  # noqa: F401
-
-                work.kept["facts"] = dataclasses.asdict(device.facts.hardware)
-        families = {model.name: model.family for model in some}
-        for entry in found:
-            rows[entry.model] = dataclasses.asdict(entry) | {"family": families[entry.model]}
-        for reason in failed:
-            name = next(model.name for model in some if reason.startswith(f"{model.name} x"))
-            rows[name] = {"failed": reason}
-            print(f"  failed: {reason}", file=sys.stderr)
+            work.kept["facts"] = to_json(device.facts)
+        for model, run in zip(some, found, strict=True):
+            if isinstance(run, str):
+                rows[model.name] = {"failed": run}
+                print(f"  failed: {run}", file=sys.stderr)
+                continue
+            manifest = app.artifacts.manifest(digests[model.name])
+            rows[model.name] = as_row(observation_of(model.name, threads, manifest, run), model.family, run)
         work.save()
         print(f"  {condition} {role}: {len(rows)} of {len(models)}", file=sys.stderr)
     return True

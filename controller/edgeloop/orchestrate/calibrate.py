@@ -39,7 +39,9 @@ __all__ = [
     "calibrate",
     "keep_model",
     "measure_models",
+    "measure_runs",
     "measure_suite",
+    "observation_of",
 ]
 
 CALIBRATION_BENCHMARK = Benchmark(
@@ -209,6 +211,27 @@ async def measure_models(
     Raises:
         UnavailableError: the device gave no run at all.
     """
+    observations, left_out = [], []
+    for (name, digest, threads), found in zip(
+        models, await measure_runs(app, device, models, benchmark, listener), strict=True
+    ):
+        if isinstance(found, str):
+            left_out.append(found)
+        else:
+            observations.append(observation_of(name, threads, app.artifacts.manifest(digest), found))
+    if not observations:
+        raise UnavailableError(f"{device.spec.name} gave no figures: {'; '.join(left_out)}")
+    return observations, tuple(left_out)
+
+
+async def measure_runs(
+    app: App,
+    device: OpenDevice,
+    models: Sequence[tuple[str, str, int]],
+    benchmark: Benchmark,
+    listener: Listener,
+) -> list[Run | str]:
+    """Measure models (name, artifact, threads); return for each its run, or why it says nothing."""
     trials = tuple(
         Trial(
             trial_id=f"{name} x{threads}",
@@ -229,17 +252,12 @@ async def measure_models(
     )
     result = await measure_device(app, device, request, listener)
     seen = {run.trial.trial_id: run for run in result.runs}
-    observations, left_out = [], []
-    for (name, digest, threads), trial in zip(models, trials, strict=True):
+    rows: list[Run | str] = []
+    for trial in trials:
         run = seen.get(trial.trial_id)
         reason = _unusable(run) if run else result.error or "no run came back"
-        if run is None or reason:
-            left_out.append(f"{trial.label}: {reason}")
-            continue
-        observations.append(_observation(name, threads, app.artifacts.manifest(digest), run))
-    if not observations:
-        raise UnavailableError(f"{device.spec.name} gave no figures: {'; '.join(left_out)}")
-    return observations, tuple(left_out)
+        rows.append(run if run is not None and not reason else f"{trial.label}: {reason}")
+    return rows
 
 
 def _unusable(run: Run) -> str:
@@ -252,16 +270,19 @@ def _unusable(run: Run) -> str:
     return "the clocks of runner and agent disagreed" if run.timing.timing_disputed else ""
 
 
-def _observation(name: str, threads: int, manifest: Artifact, run: Run) -> Observation:
+def observation_of(name: str, threads: int, manifest: Artifact, run: Run) -> Observation:
+    """Return what a fit learns from a run that succeeded."""
     from edgeloop.calibrate.fit import Observation
+    from edgeloop.calibrate.matching import kernel_times
 
-    times = {node.name: node.mean_s for node in run.placement.nodes} if run.placement else {}
-    latency = run.timing.steady.p50.value if run.timing and run.timing.steady else None
+    steady = run.timing.steady if run.timing else None
+    latency_s = (steady.p50.value if steady else None) or 0.0
+    nodes = run.placement.nodes if run.placement else ()
     return Observation(
         model=name,
         family=name,
         kernels=manifest.kernels,
         threads=threads,
-        latency_s=latency or 0.0,
-        kernel_times_s=tuple(times.get(kernel.name) for kernel in manifest.kernels),
+        latency_s=latency_s,
+        kernel_times_s=kernel_times(manifest.kernels, nodes, latency_s),
     )
