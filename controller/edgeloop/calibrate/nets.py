@@ -26,7 +26,7 @@ class Net:
         self._rng = np.random.default_rng(seed)
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
-        self._input_shape = shape
+        self.input_shape = shape
         self.shape = shape
         self.last = "x"
 
@@ -252,7 +252,7 @@ class Net:
         graph = helper.make_graph(
             self._nodes,
             path.stem,
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(self._input_shape))],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(self.input_shape))],
             [helper.make_tensor_value_info(self.last, TensorProto.FLOAT, list(self.shape))],
             self._constants,
         )

@@ -55,7 +55,7 @@ def _conv(directory: Path) -> Path:
     net = Net((1, 3, 192, 192), seed=1).conv(24, 7, 2).conv(16)
     for out, stride in ((32, 2), (48, 1), (64, 2), (96, 1), (128, 2), (192, 1), (256, 2)):
         net.conv(out, stride=stride)
-    net.conv(256, groups=8).conv(240, 1, groups=3).conv(96, groups=12).conv(64, 5).conv(128, 5, groups=16)
+    net.conv(256, groups=8).conv(240, 1).conv(240, 1, groups=3).conv(96, groups=12).conv(64, 5).conv(128, 5, groups=16)
     net.conv(512).conv(512, stride=2).conv(104, 1, 2).conv(104, groups=13).conv(200)
     return net.global_pool().dense(10, "").save(directory / "conv.onnx")
 
