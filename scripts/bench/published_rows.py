@@ -33,7 +33,10 @@ BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 class Published:
     """One published latency with everything that is derived from it."""
 
+    #: Name of the table's file.
+    table: str
     board: str
+    frequency_hz: float
     runtime: str
     precision: str
     threads: int
@@ -63,7 +66,7 @@ def read(paths: Iterable[Path], cache: Path) -> tuple[list[Published], list[str]
     for path in paths:
         for entry in csv.DictReader(path.read_text().splitlines()):
             try:
-                rows.append(_published(entry, boards, tables, names))
+                rows.append(_published(path.name, entry, boards, tables, names))
             except ValueError as error:
                 left_out.append(f"{path.name}: {entry['board']} {entry['runtime']} {entry['model']}: {error}")
     width = len(names)
@@ -77,7 +80,11 @@ def read(paths: Iterable[Path], cache: Path) -> tuple[list[Published], list[str]
 
 
 def _published(
-    entry: dict[str, str], boards: dict[str, dict[str, str]], tables: _Tables, names: dict[str, int]
+    table: str,
+    entry: dict[str, str],
+    boards: dict[str, dict[str, str]],
+    tables: _Tables,
+    names: dict[str, int],
 ) -> Published:
     if entry["precision"] not in BYTES:
         raise ValueError(f"precision {entry['precision']!r} is none of {', '.join(BYTES)}")
@@ -111,7 +118,9 @@ def _published(
     }
     macs = sum(kernel.macs for kernel in kernels)
     return Published(
+        table=table,
         board=entry["board"],
+        frequency_hz=profile.processor.max_frequency_hz,
         runtime=entry["runtime"],
         precision=entry["precision"],
         threads=threads,
