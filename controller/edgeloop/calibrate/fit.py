@@ -40,11 +40,12 @@ _WITHIN = {"row": 0.4, "bytewise row": 1.5, "shape": 1.0, "unaligned": 0.3}
 """The same for one rate within its group, for what a shape costs and for channels that do not fill their last group.
 Operators that move bytes are hardly alike."""
 
-_KERNEL_NOISE = 0.25
-"""Relative error of one kernel's time: the profiler counts whole microseconds and neighbours share caches."""
+_KERNEL_NOISE = 0.2
+_KERNEL_NOISE_S = 1.5e-6
+"""Error of one kernel's time, relative and absolute: neighbours share caches, and the profiler has a share of its own."""
 
-_KERNEL_MIN_S = 8e-6
-"""Shorter kernels are left to the whole model's time: a microsecond of rounding would be a tenth of them."""
+_KERNEL_MIN_S = 5e-6
+"""Shorter kernels are left to the whole model's time: the profiler counts whole microseconds."""
 
 _OUTLIER = 2.0
 """From this many standard deviations on a kernel pulls no harder (Huber): one that took another path says nothing
@@ -281,7 +282,8 @@ def _measured(entry: Observation) -> list[float]:
 def _weights(entry: Observation) -> NDArray[np.float64]:
     import numpy as np
 
-    return np.array([1.0 / _NOISE, *[1.0 / _KERNEL_NOISE] * len(entry.timed_kernels)])
+    times = [entry.kernel_times_s[i] or _KERNEL_MIN_S for i in entry.timed_kernels]
+    return np.array([1.0 / _NOISE, *(1.0 / math.hypot(_KERNEL_NOISE, _KERNEL_NOISE_S / t) for t in times)])
 
 
 def _cost(theta: NDArray[np.float64], weighted: NDArray[np.float64], prior: NDArray[np.float64]) -> float:

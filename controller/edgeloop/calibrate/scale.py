@@ -168,4 +168,4 @@ def _rate(index: int, rate: Rate, factors: Mapping[str, float]) -> Rate:
 
 
 def _group(rate: Rate) -> str:
-    return f"{rate.precision}/{'grouped' if rate.grouped else group_of(rate.kernel_classes[0])}"
+    return f"{rate.precision}/{'grouped ' if rate.grouped else ''}{group_of(rate.kernel_classes[0])}"

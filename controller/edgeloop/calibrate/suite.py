@@ -63,20 +63,12 @@ def _conv(directory: Path) -> Path:
 def _pointwise(directory: Path) -> Path:
     """1x1 convolutions: few channels on many positions to many on few, down to a single position."""
     net = Net((1, 16, 96, 96), seed=2)
-    for out in (16, 24, 72, 32, 64):
-        net.conv(out, 1)
-    net.pool()
-    for out in (64, 96, 40, 120, 160):
-        net.conv(out, 1)
-    net.pool()
-    for out in (192, 256, 100, 384):
-        net.conv(out, 1)
-    net.pool()
-    for out in (128, 512, 200, 640):
-        net.conv(out, 1)
-    net.pool(size=4)
-    for out in (960, 320, 1280):
-        net.conv(out, 1)
+    stages = ((16, 24, 72, 32, 64), (64, 96, 40, 120, 160), (192, 256, 100, 384), (128, 512, 200, 640), (960, 320, 1280))
+    for place, stage in enumerate(stages):
+        if place:
+            net.pool(size=4 if place == len(stages) - 1 else 2)
+        for index, out in enumerate(stage):
+            net.conv(out, 1, act="Relu" if index % 2 else "Relu6")
     return net.global_pool().dense(10, "").save(directory / "pointwise.onnx")
 
 
@@ -122,13 +114,17 @@ def _sequence(directory: Path) -> Path:
 
 
 def _transformer(directory: Path) -> Path:
-    """Three encoder layers on 96 tokens."""
+    """Three encoder layers on 96 tokens, normalised before and after."""
     net = Net((1, 96, 192), seed=6)
-    for act in ("Relu", "Erf", "Tanh"):
+    for act in ("Relu", "Erf"):
         before = net.last
         net.normalise().attention(4).add(before)
         before = net.last
         net.normalise().project(768, act).project(192).add(before)
+    before = net.last
+    net.attention(4).add(before).normalise()
+    before = net.last
+    net.project(768, "Tanh").project(192).add(before).normalise()
     return net.save(directory / "transformer.onnx")
 
 
