@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeloop_profiles.predict import Prediction, predict_latency
+from edgeloop_profiles.predict import Prediction, grouped, predict_latency
 from edgeloop_profiles.profile import Profile, Rate
 from edgeloop_protocol.types.artifact import Kernel
 
@@ -50,6 +50,10 @@ _KERNEL_MIN_S = 5e-6
 _OUTLIER = 2.0
 """From this many standard deviations on a kernel pulls no harder (Huber): one that took another path says nothing
 about the others."""
+
+_FOLDS = 5
+_KNOWN_SHARE = 0.3
+"""Share of a model's time that kernels of known kinds have to take for its error to say something."""
 
 _STEP = 1e-3
 _ITERATIONS = 30
@@ -100,7 +104,7 @@ class Fit:
     factors: tuple[tuple[str, float], ...]
     #: Log error (predicted over measured) of each observation when it was left out, in their order.
     held_out_log_errors: tuple[float, ...]
-    #: The same with its whole family left out; empty when there is one family.
+    #: The same with whole families left out; empty when there is one family, or none shares kernels with others.
     family_log_errors: tuple[float, ...]
 
 
@@ -130,18 +134,16 @@ def fit(profile: Profile, runtime: str, observations: Sequence[Observation]) -> 
     if len(observations) < OBSERVATIONS_MIN:
         raise ValueError(f"a fit needs {OBSERVATIONS_MIN} observations, there are {len(observations)}")
     start = _Start(profile, runtime, observations)
-    singles = [str(index) for index in range(len(observations))]
-    errors = {name: start.leave_out(singles, width) for name, width in _PRIORS.items()}
+    errors = {name: start.held_out(width) for name, width in _PRIORS.items()}
     method = min(errors, key=lambda name: sum(abs(e) for e in errors[name]))
     factors = start.factors(start.solve(range(len(observations)), _PRIORS[method]))
-    families = [entry.family for entry in observations]
-    several = len(set(families)) > 1
+    several = len({entry.family for entry in observations}) > 1
     return Fit(
         profile=scaled(start.profile, runtime, factors),
         method=method,
         factors=tuple(sorted(factors.items())),
         held_out_log_errors=errors[method],
-        family_log_errors=start.leave_out(families, _PRIORS[method]) if several else (),
+        family_log_errors=start.leave_families_out(_PRIORS[method]) if several else (),
     )
 
 
@@ -226,12 +228,20 @@ class _Start:
             matrix[:, self._places[THREADS]] = (self._rows(moved, chosen) - values) / _STEP
         return values, matrix
 
-    def solve(self, chosen: Sequence[int], width: float) -> NDArray[np.float64]:
-        """Return the log-multipliers by Gauss-Newton steps that are halved until they help."""
+    def solve(
+        self, chosen: Sequence[int], width: float, masks: Sequence[NDArray[np.float64]] = ()
+    ) -> NDArray[np.float64]:
+        """Return the log-multipliers by Gauss-Newton steps that are halved until they help.
+
+        Args:
+            chosen: observations to fit to.
+            width: of the prior.
+            masks: for each observation, 1 for the rows that count and 0 for the others; none counts all.
+        """
         import numpy as np
 
         target = np.concatenate([self._targets[i] for i in chosen])
-        weights = np.concatenate([self._weights[i] for i in chosen])
+        weights = np.concatenate([self._weights[i] * (masks[i] if masks else 1.0) for i in chosen])
         prior = self.priors(width)
         theta = np.zeros(len(self._names))
         for _ in range(_ITERATIONS):
@@ -260,13 +270,60 @@ class _Start:
         """Return the log error of a whole model: predicted over measured."""
         return float(self._rows(theta, [index])[0] - self._targets[index][0])
 
-    def leave_out(self, groups: Sequence[str], width: float) -> tuple[float, ...]:
-        """Return the log error of each observation when all of its group are left out."""
-        errors: dict[int, float] = {}
-        for group in dict.fromkeys(groups):
-            theta = self.solve([i for i, name in enumerate(groups) if name != group], width)
-            errors |= {i: self.error(theta, i) for i, name in enumerate(groups) if name == group}
-        return tuple(errors[i] for i in range(len(groups)))
+    def held_out(self, width: float) -> tuple[float, ...]:
+        """Return the log error of each observation on what was left out of it.
+
+        Where its kernels were timed each of them is left out once, in folds, and the error is that of their sum; else the
+        whole observation is left out.
+        """
+        import numpy as np
+
+        everything = range(len(self._observations))
+        timed = [i for i in everything if len(self._observations[i].timed_kernels) >= _FOLDS]
+        errors = {i: self.error(self.solve([j for j in everything if j != i], width), i) for i in everything if i not in timed}
+        folds = [np.random.default_rng(i).permutation(len(self._targets[i]) - 1) % _FOLDS for i in everything]
+        seconds = dict.fromkeys(timed, 0.0)
+        for fold in range(_FOLDS if timed else 0):
+            # A model's whole time holds the kernels that are left out, so it is left out with them.
+            masks = [
+                np.concatenate([[float(i not in timed)], (folds[i] != fold) if i in timed else folds[i] >= 0])
+                for i in everything
+            ]
+            theta = self.solve(everything, width, masks)
+            for i in timed:
+                seconds[i] += float(np.exp(self._rows(theta, [i]))[1:][folds[i] == fold].sum())
+        for i in timed:
+            errors[i] = math.log(seconds[i] / float(np.exp(self._targets[i])[1:].sum()))
+        return tuple(errors[i] for i in everything)
+
+    def leave_families_out(self, width: float) -> tuple[float, ...]:
+        """Return the log error of each observation when its whole family is left out.
+
+        Kernels of a kind that only this family has are left aside: nobody could know them, and a prediction that needs
+        them says so. A family that has hardly any others gives no error.
+        """
+        import numpy as np
+
+        errors = []
+        families = [entry.family for entry in self._observations]
+        for family in dict.fromkeys(families):
+            rest = [i for i, name in enumerate(families) if name != family]
+            theta = self.solve(rest, width)
+            known = {_kind_of(k) for i in rest for k in self._observations[i].kernels}
+            for i in (i for i, name in enumerate(families) if name == family):
+                entry, rows = self._observations[i], np.exp(self._rows(theta, [i]))
+                if not entry.timed_kernels:
+                    errors.append(math.log(float(rows[0]) / entry.latency_s))
+                    continue
+                kept = np.array([_kind_of(entry.kernels[place]) in known for place in entry.timed_kernels])
+                measured = np.exp(self._targets[i])[1:]
+                if measured[kept].sum() >= _KNOWN_SHARE * entry.latency_s:
+                    errors.append(math.log(float(rows[1:][kept].sum() / measured[kept].sum())))
+        return tuple(errors)
+
+
+def _kind_of(kernel: Kernel) -> tuple[str, str, str, bool]:
+    return kernel.kernel_class, kernel.op_type.removeprefix("Fused"), kernel.precision, grouped(kernel)
 
 
 def _kind(name: str, rates: Sequence[Rate]) -> str:
