@@ -21,12 +21,12 @@ sys.path.insert(0, str(HERE))
 
 from edgeloop.app import App  # noqa: E402
 from edgeloop.calibrate.fit import Fit, Observation, fit  # noqa: E402
+from edgeloop.calibrate.matching import kernel_times  # noqa: E402
 from edgeloop.calibrate.result import calibrated  # noqa: E402
 from edgeloop.calibrate.start import starting_profile  # noqa: E402
 from edgeloop.calibrate.suite import write_suite  # noqa: E402
 from edgeloop.domain.device import DeviceSpec  # noqa: E402
 from edgeloop.domain.experiment import SilentListener  # noqa: E402
-from edgeloop.calibrate.matching import kernel_times  # noqa: E402
 from edgeloop.orchestrate.calibrate import (  # noqa: E402
     CALIBRATION_BENCHMARK,
     keep_model,
@@ -40,8 +40,8 @@ from edgeloop_profiles.predict import predict_latency  # noqa: E402
 from edgeloop_profiles.profile import Profile  # noqa: E402
 from edgeloop_profiles.writing import to_toml  # noqa: E402
 from edgeloop_protocol.convert.json import from_json, to_json  # noqa: E402
-from edgeloop_protocol.types.facts import Facts  # noqa: E402
 from edgeloop_protocol.types.artifact import Kernel  # noqa: E402
+from edgeloop_protocol.types.facts import Facts  # noqa: E402
 from edgeloop_protocol.types.run import NodeTime, Run  # noqa: E402
 from fidelity_metrics import HEADER, Figures, figures  # noqa: E402
 from held_out_nets import HeldOut, held_out  # noqa: E402
@@ -78,7 +78,10 @@ class Work:
 def as_row(observation: Observation, family: str, run: Run) -> dict[str, Any]:
     """Return an observation with its nodes as they were measured, so that even their matching can be done anew."""
     nodes = run.placement.nodes if run.placement else ()
-    row = dataclasses.asdict(observation) | {"family": family, "nodes": [dataclasses.asdict(n) for n in nodes]}
+    row = dataclasses.asdict(observation) | {
+        "family": family,
+        "nodes": [dataclasses.asdict(n) for n in nodes],
+    }
     del row["kernel_times_s"]
     return row
 
@@ -96,7 +99,9 @@ def agent_of(python: Path, directory: Path) -> Iterator[DeviceSpec]:
     directory.mkdir(parents=True, exist_ok=True)
     socket = directory / "agent.sock"
     command = [python, "-m", "edgeloop_agent", "serve", "--state", directory / "state", "--socket", socket]
-    agent = subprocess.Popen([str(part) for part in (*command, "--name", "other")], stdout=subprocess.PIPE, text=True)
+    agent = subprocess.Popen(
+        [str(part) for part in (*command, "--name", "other")], stdout=subprocess.PIPE, text=True
+    )
     try:
         if agent.stdout is None or not agent.stdout.readline().startswith("ready "):
             raise SystemExit(f"the agent of {python} did not become ready")
@@ -201,7 +206,9 @@ def fitted(work: Work, condition: str, start: Profile) -> tuple[Profile, Fit, li
     return profile, found, suite
 
 
-def forecast(work: Work, condition: str, profile: Profile, models: Iterable[HeldOut], app: App, threads: int) -> None:
+def forecast(
+    work: Work, condition: str, profile: Profile, models: Iterable[HeldOut], app: App, threads: int
+) -> None:
     """Predict every other model from its kernel table alone, and keep what was said."""
     digests = work.kept["digests"]
     said = {}
@@ -209,7 +216,11 @@ def forecast(work: Work, condition: str, profile: Profile, models: Iterable[Held
         if digests.get(model.name):
             kernels = app.artifacts.manifest(digests[model.name]).kernels
             found = predict_latency(profile, kernels, threads=threads, runtime=RUNTIME)
-            said[model.name] = {"point_s": found.point_s, "factor": found.interval_factor, "basis": found.basis}
+            said[model.name] = {
+                "point_s": found.point_s,
+                "factor": found.interval_factor,
+                "basis": found.basis,
+            }
     (work.directory / f"{condition}-predicted.json").write_text(json.dumps(said))
 
 
@@ -221,7 +232,7 @@ def judged(work: Work, condition: str, what: str) -> Figures:
         found = said[entry.model]
         print(
             f"  {entry.model:28} measured {entry.latency_s * 1e3:8.3f} ms, predicted {found['point_s'] * 1e3:8.3f} ms "
-            f"{found['point_s'] / entry.latency_s - 1:+6.1%}  x/\N{DIVISION SIGN} {found['factor']:.2f} {found['basis']}"
+            f"{found['point_s'] / entry.latency_s - 1:+6.1%} x/\N{DIVISION SIGN} {found['factor']:.2f} {found['basis']}"
         )
     points = [said[entry.model]["point_s"] for entry in rows]
     measured = [entry.latency_s for entry in rows]
@@ -292,7 +303,9 @@ def run(app: App, work: Work, models: dict[str, tuple[HeldOut, ...]], options: a
             print(other.line())
     print()
     for line, most in lines:
-        print(f"{'reached' if line.mape <= most else 'MISSED '} {line.what}: MAPE {line.mape:.1%}, aim {most:.0%}")
+        print(
+            f"{'reached' if line.mape <= most else 'MISSED '} {line.what}: MAPE {line.mape:.1%}, aim {most:.0%}"
+        )
     return int(any(line.mape > most for line, most in lines))
 
 

@@ -1,4 +1,4 @@
-"""How good predictions are: the figures that both fidelity scripts print, from logarithms of predicted over measured."""
+"""How good predictions are: the figures that both fidelity scripts print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-HEADER = f"{'what':44} {'n':>4} {'MAPE':>7} {'median':>7} {'<10%':>5} {'<20%':>5} {'rank':>6} {'bias':>7} {'worst':>7}  90 % interval covers"
+HEADER = (
+    f"{'what':44} {'n':>4} {'MAPE':>7} {'median':>7} {'<10%':>5} {'<20%':>5} "
+    f"{'rank':>6} {'bias':>7} {'worst':>7}  90 % interval covers"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Networks that a calibration is judged on: architectures of the zoo at small sizes, nets of other kinds, real models."""
+"""Networks that a calibration is judged on: those of the zoo at small sizes, nets of other kinds, real models."""
 
 from __future__ import annotations
 
@@ -37,7 +37,13 @@ _ZOO = (
 
 _PACKAGED = (
     ("magika", "magika", "models/standard_v3_3/model.onnx", "text", ()),
-    ("text-direction", "rapidocr_onnxruntime", "models/ch_ppocr_mobile_v2.0_cls_infer.onnx", "ocr", (1, 3, 48, 192)),
+    (
+        "text-direction",
+        "rapidocr_onnxruntime",
+        "models/ch_ppocr_mobile_v2.0_cls_infer.onnx",
+        "ocr",
+        (1, 3, 48, 192),
+    ),
     ("text-detector", "rapidocr_onnxruntime", "models/ch_PP-OCRv4_det_infer.onnx", "ocr", (1, 3, 160, 160)),
     ("densenet121", "onnx", "backend/test/data/light/light_densenet121.onnx", "densenet", ()),
     ("zfnet512", "onnx", "backend/test/data/light/light_zfnet512.onnx", "zfnet", ()),

@@ -67,12 +67,15 @@ def read(paths: Iterable[Path], cache: Path) -> tuple[list[Published], list[str]
         for entry in csv.DictReader(path.read_text().splitlines()):
             try:
                 rows.append(_published(path.name, entry, boards, tables, names))
-            except ValueError as error:
+            except ValueError as error:  # noqa: PERF203 - each row is left out for a reason of its own
                 left_out.append(f"{path.name}: {entry['board']} {entry['runtime']} {entry['model']}: {error}")
     width = len(names)
     full = [
         dataclasses.replace(
-            found, row=dataclasses.replace(found.row, parts=found.row.parts + (0.0,) * (width - len(found.row.parts)))
+            found,
+            row=dataclasses.replace(
+                found.row, parts=found.row.parts + (0.0,) * (width - len(found.row.parts))
+            ),
         )
         for found in rows
     ]
@@ -186,9 +189,7 @@ def _profile(board: str, boards: dict[str, dict[str, str]]) -> Profile:
             one_core_bytes_per_s=float(facts["one_core_bytes_per_s"]),
             all_cores_bytes_per_s=float(facts["all_cores_bytes_per_s"]),
         ),
-        runtimes=(
-            dataclasses.replace(runtime, threads=dataclasses.replace(runtime.threads, speedup=curve)),
-        ),
+        runtimes=(dataclasses.replace(runtime, threads=dataclasses.replace(runtime.threads, speedup=curve)),),
     )
 
 
@@ -200,7 +201,9 @@ def _parts(profile: Profile, kernels: Sequence[Kernel], threads: int) -> dict[st
     model, parts = ready.runtime(RUNTIME), dict[str, float]()
     for time in found.kernels:
         for seconds, names in factors_of(model, time):
-            plain = [name for name in names if not name.startswith("row/") and not name.endswith("/unaligned")]
+            plain = [
+                name for name in names if not name.startswith("row/") and not name.endswith("/unaligned")
+            ]
             name = plain[-1].partition("/")[2] or plain[-1]
             parts[name] = parts.get(name, 0.0) + seconds
     parts["inference"] = model.overheads.inference_s

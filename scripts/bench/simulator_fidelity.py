@@ -38,7 +38,9 @@ class Split:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     factors: list[float] = field(default_factory=list)
 
-    def add(self, test: Sequence[Published], train: Sequence[Published], group: Callable[[Published], str]) -> None:
+    def add(
+        self, test: Sequence[Published], train: Sequence[Published], group: Callable[[Published], str]
+    ) -> None:
         """Predict rows from others; ``group`` is what the intervals' errors are left out by."""
         points, factors = predicted(test, train, group)
         self.rows += test
@@ -94,12 +96,19 @@ def _quantile(scores: np.ndarray) -> float:
 
 
 def baselines(test: Sequence[Published], train: Sequence[Published]) -> dict[str, list[float]]:
-    """Return what simpler predictors say, each fitted to the nearest rows there are: of the cell, else of the precision."""
-    found: dict[str, list[float]] = {"MACs x scalar": [], "datasheet roofline": [], "roofline x scalar": [], "best constant": []}
+    """Return what simpler predictors say, each fitted to the rows of the cell, or where there are none of the precision."""
+    found: dict[str, list[float]] = {
+        "MACs x scalar": [],
+        "datasheet roofline": [],
+        "roofline x scalar": [],
+        "best constant": [],
+    }
     for row in test:
-        near = [r for r in train if r.cell == row.cell and r.threads == row.threads] or [
-            r for r in train if r.precision == row.precision
-        ] or list(train)
+        near = (
+            [r for r in train if r.cell == row.cell and r.threads == row.threads]
+            or [r for r in train if r.precision == row.precision]
+            or list(train)
+        )
         same = near[0].cell == row.cell
 
         def cycles(other: Published, same: bool = same) -> float:
@@ -135,7 +144,9 @@ def cells(rows: Sequence[Published], prior: Sequence[Published]) -> Iterable[tup
         train = [row for row in board if fold_of[row.model] != fold] + others
         seen = {(row.cell, row.family) for row in train}
         for cell, split in within.items():
-            test = [r for r in board if r.cell == cell and fold_of[r.model] == fold and (cell, r.family) in seen]
+            test = [
+                r for r in board if r.cell == cell and fold_of[r.model] == fold and (cell, r.family) in seen
+            ]
             if test:
                 split.add(test, train, lambda row: f"{row.board}/{row.model}")
     for family in sorted({row.family for row in board if row.cell in large}):
@@ -153,7 +164,7 @@ def cells(rows: Sequence[Published], prior: Sequence[Published]) -> Iterable[tup
 
 
 def boards(rows: Sequence[Published], prior: Sequence[Published]) -> Iterable[tuple[str, Split]]:
-    """Yield each board from the others, with none, one and three of its own rows, and from inside and outside its tier."""
+    """Yield each board from the others, with none, one and three rows of its own, and from inside and outside its tier."""
     everything = [*rows, *prior]
     for board in sorted({row.board for row in everything}):
         own = [row for row in everything if row.board == board]
@@ -188,8 +199,10 @@ def sign(splits: Sequence[Split]) -> tuple[float | None, int]:
     """Return the balanced accuracy of "int8 is faster than float" on boards that were left out, and the pairs."""
     guessed, actual = [], []
     for split in splits:
-        seconds = dict(zip(((r.board, r.runtime, r.threads, r.model, r.precision) for r in split.rows),
-                           zip(split.seconds["edgeloop"], (r.latency_s for r in split.rows), strict=True), strict=True))  # fmt: skip
+        seconds = {
+            (r.board, r.runtime, r.threads, r.model, r.precision): (guess, r.latency_s)
+            for r, guess in zip(split.rows, split.seconds["edgeloop"], strict=True)
+        }
         for (board, runtime, threads, model, precision), (guess, measured) in seconds.items():
             for other in ("fp32", "fp16"):
                 pair = seconds.get((board, runtime, threads, model, other))
@@ -227,7 +240,10 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", dest="as_json")
     options = parser.parse_args()
     if not options.data.is_file():
-        print(f"--data: found no file {options.data}, allowed is a CSV; see the default {DATA.name}.", file=sys.stderr)
+        print(
+            f"--data: found no file {options.data}, allowed is a CSV; see the default {DATA.name}.",
+            file=sys.stderr,
+        )
         return 2
     everything, left_out = read([options.data, PRIOR], CACHE)
     rows = [row for row in everything if row.table == options.data.name]
@@ -238,12 +254,16 @@ def main() -> int:
         report.note(f"left out: {reason}")
     by_cell = list(cells(rows, prior))
     report.table(f"{CELLS_BOARD}: each runtime and precision", [split for _, split in by_cell])
-    kinds = {kind: merged(f"{CELLS_BOARD}: all {kind}", [s for k, s in by_cell if k == kind]) for kind, _ in by_cell}
+    kinds = {
+        kind: merged(f"{CELLS_BOARD}: all {kind}", [s for k, s in by_cell if k == kind])
+        for kind, _ in by_cell
+    }
     report.table("pooled", list(kinds.values()))
     by_board = list(boards(rows, prior))
     report.table("boards left out", [split for _, split in by_board])
-    pooled = {k: merged(f"all boards, {k}", [s for kind, s in by_board if kind == k]) for k in dict.fromkeys(k for k, _ in by_board)}
-    report.table("boards left out, pooled", list(pooled.values()))
+    names = dict.fromkeys(kind for kind, _ in by_board)
+    pooled = [merged(f"all boards, {name}", [s for kind, s in by_board if kind == name]) for name in names]
+    report.table("boards left out, pooled", pooled)
     balanced, pairs = sign([split for kind, split in by_board if kind == "0 own rows"])
     joules = energy(rows)
     report.figures("energy", joules)
@@ -280,16 +300,22 @@ class Report:
         aims: list[tuple[str, float | None, bool]] = []
         for kind, most in (("in family", 0.08), ("out of family", 0.15)):
             found = kinds[kind].lines()[0] if kind in kinds else None
-            aims.append((f"MAPE {kind} <= {most:.0%}", found and found.mape, bool(found and found.mape <= most)))
+            aims.append(
+                (f"MAPE {kind} <= {most:.0%}", found and found.mape, bool(found and found.mape <= most))
+            )
             covered = found.coverage if found else None
-            aims.append((f"coverage {kind} 85-95 %", covered, covered is not None and 0.85 <= covered <= 0.95))
-        aims.append((f"int8 or float, balanced accuracy >= 75 % ({pairs} pairs; a constant has 50 %)", balanced, bool(balanced and balanced >= 0.75)))
+            aims.append(
+                (f"coverage {kind} 85-95 %", covered, covered is not None and 0.85 <= covered <= 0.95)
+            )
+        what = f"int8 or float, balanced accuracy >= 75 % ({pairs} pairs; a constant has 50 %)"
+        aims.append((what, balanced, bool(balanced and balanced >= 0.75)))
         if joules:
             aims.append(("MAPE of energy <= 4 %", joules[0].mape, joules[0].mape <= 0.04))
         self._tree["aims"] = [{"aim": a, "found": f, "reached": r} for a, f, r in aims]
         self._print("")
         for aim, found, reached in aims:
-            self._print(f"{'reached' if reached else 'MISSED ':8} {aim}: {'no rows' if found is None else f'{found:.1%}'}")
+            value = "no rows" if found is None else f"{found:.1%}"
+            self._print(f"{'reached' if reached else 'MISSED':8} {aim}: {value}")
         if self._as_json:
             print(json.dumps(self._tree))
         return 0 if all(reached for _, _, reached in aims) else 1

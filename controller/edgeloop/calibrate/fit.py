@@ -42,7 +42,7 @@ Operators that move bytes are hardly alike."""
 
 _KERNEL_NOISE = 0.2
 _KERNEL_NOISE_S = 1.5e-6
-"""Error of one kernel's time, relative and absolute: neighbours share caches, and the profiler has a share of its own."""
+"""Error of one kernel's time, relative and absolute: neighbours share caches, and the profiler takes time itself."""
 
 _KERNEL_MIN_S = 5e-6
 """Shorter kernels are left to the whole model's time: the profiler counts whole microseconds."""
@@ -56,9 +56,9 @@ _KNOWN_SHARE = 0.3
 """Share of a model's time that kernels of known kinds have to take for its error to say something."""
 
 _STEP = 1e-3
-_ITERATIONS = 30
+_ITERATIONS = 12
 _HALVINGS = 8
-_SETTLED = 1e-3
+_SETTLED = 5e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,9 +251,7 @@ class _Start:
             pull = np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(np.abs(residual), 1e-9)))
             sides = jacobian * (weights * pull)[:, None]
             normal = sides.T @ sides + np.diag(1.0 / prior**2)
-            step = np.clip(
-                np.linalg.solve(normal, sides.T @ (residual * pull) - theta / prior**2), -1.0, 1.0
-            )
+            step = np.clip(np.linalg.solve(normal, sides.T @ (residual * pull) - theta / prior**2), -1.0, 1.0)
             for _ in range(_HALVINGS):
                 tried = (target - self._rows(theta + step, chosen)) * weights
                 if _cost(theta + step, tried, prior) < cost:
@@ -273,14 +271,18 @@ class _Start:
     def held_out(self, width: float) -> tuple[float, ...]:
         """Return the log error of each observation on what was left out of it.
 
-        Where its kernels were timed each of them is left out once, in folds, and the error is that of their sum; else the
-        whole observation is left out.
+        Where its kernels were timed each of them is left out once, in folds, and the error is that of their sum; else
+        the whole observation is left out.
         """
         import numpy as np
 
         everything = range(len(self._observations))
         timed = [i for i in everything if len(self._observations[i].timed_kernels) >= _FOLDS]
-        errors = {i: self.error(self.solve([j for j in everything if j != i], width), i) for i in everything if i not in timed}
+        errors = {
+            i: self.error(self.solve([j for j in everything if j != i], width), i)
+            for i in everything
+            if i not in timed
+        }
         folds = [np.random.default_rng(i).permutation(len(self._targets[i]) - 1) % _FOLDS for i in everything]
         seconds = dict.fromkeys(timed, 0.0)
         for fold in range(_FOLDS if timed else 0):

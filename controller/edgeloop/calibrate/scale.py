@@ -33,8 +33,9 @@ def detailed(
 ) -> Profile:
     """Return the profile with a rate for each kind of operator among the kernels, so that a fit can tell them apart.
 
-    ``absorbed`` are the operator types that were seen to disappear into convolutions. The new rates are copies of those that would be used without them, and every rate of arithmetic has a figure for each
-    cost of shape, so that a factor has something to multiply.
+    The new rates are copies of those that would be used without them, and every rate of arithmetic has a figure for
+    each cost of shape, so that a factor has something to multiply. ``absorbed`` are the operator types that were seen
+    to disappear into convolutions.
 
     Raises:
         UnsupportedError: the profile does not know the runtime, or has no rate for a kernel.

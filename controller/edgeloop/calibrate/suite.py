@@ -55,7 +55,9 @@ def _conv(directory: Path) -> Path:
     net = Net((1, 3, 192, 192), seed=1).conv(24, 7, 2).conv(16)
     for out, stride in ((32, 2), (48, 1), (64, 2), (96, 1), (128, 2), (192, 1), (256, 2)):
         net.conv(out, stride=stride)
-    net.conv(256, groups=8).conv(240, 1).conv(240, 1, groups=3).conv(96, groups=12).conv(64, 5).conv(128, 5, groups=16)
+    net.conv(256, groups=8).conv(240, 1).conv(240, 1, groups=3).conv(96, groups=12).conv(64, 5).conv(
+        128, 5, groups=16
+    )
     net.conv(512).conv(512, stride=2).conv(104, 1, 2).conv(104, groups=13).conv(200)
     return net.global_pool().dense(10, "").save(directory / "conv.onnx")
 
@@ -63,7 +65,13 @@ def _conv(directory: Path) -> Path:
 def _pointwise(directory: Path) -> Path:
     """1x1 convolutions: few channels on many positions to many on few, down to a single position."""
     net = Net((1, 16, 96, 96), seed=2)
-    stages = ((16, 24, 72, 32, 64), (64, 96, 40, 120, 160), (192, 256, 100, 384), (128, 512, 200, 640), (960, 320, 1280))
+    stages = (
+        (16, 24, 72, 32, 64),
+        (64, 96, 40, 120, 160),
+        (192, 256, 100, 384),
+        (128, 512, 200, 640),
+        (960, 320, 1280),
+    )
     for place, stage in enumerate(stages):
         if place:
             net.pool(size=4 if place == len(stages) - 1 else 2)
@@ -133,7 +141,9 @@ def _bytewise(directory: Path) -> Path:
     net = Net((1, 32, 128, 128), seed=7)
     first = net.last
     net.act("Sigmoid").add(first).act("Tanh").node("Mul", [net.last, first], net.shape)
-    net.act("HardSwish").pool("AveragePool", 3, 2, same=True).act("LeakyRelu").pool(size=3, stride=1, same=True)
+    net.act("HardSwish").pool("AveragePool", 3, 2, same=True).act("LeakyRelu").pool(
+        size=3, stride=1, same=True
+    )
     net.node("Transpose", [net.last], (1, 64, 64, 32), perm=[0, 2, 3, 1])
     net.node("Transpose", [net.last], (1, 32, 64, 64), perm=[0, 3, 1, 2]).shuffle(2)
     net.node("LRN", [net.last], net.shape, size=5, alpha=1e-4, beta=0.75, bias=1.0)

@@ -224,9 +224,7 @@ def _kernel_time(machine: _Machine, kernel: Kernel, *, gone: bool) -> KernelTime
     return KernelTime(kernel=kernel, time_s=sum(terms.values()), rate=index, terms=terms)
 
 
-def _with_memory(
-    machine: _Machine, compute: dict[str, float], memory: dict[str, float]
-) -> dict[str, float]:
+def _with_memory(machine: _Machine, compute: dict[str, float], memory: dict[str, float]) -> dict[str, float]:
     """Return both together: the slower, and of the faster what it does not hide.
 
     Bytes that are only moved on are hidden whole: their rate already is that of moving them.
@@ -258,7 +256,7 @@ def _compute_terms(machine: _Machine, kernel: Kernel, rate: Rate) -> dict[str, f
 
 
 def _gathered(kernel: Kernel) -> float:
-    """Return how many inputs are gathered: all that meet at each position; each input once where channels stay apart."""
+    """Return how many inputs are gathered: all that meet at each position, or each once where channels stay apart."""
     if kernel.kernel_class == "depthwise":
         return kernel.input_bytes / _ELEMENT_BYTES[kernel.precision]
     return kernel.macs / kernel.output_channels if kernel.output_channels else 0.0

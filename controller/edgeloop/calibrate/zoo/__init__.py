@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from edgeloop.calibrate.nets import Net
 from edgeloop.calibrate.zoo import detect, mobile, plain, shuffle
@@ -93,6 +94,6 @@ def find(name: str, side: int = 0) -> ZooModel | None:
             return ZooModel(
                 name=f"{plain_name}@{sized}" if sized else plain_name,
                 family=family,
-                build=lambda: build(found, sized),
+                build=partial(build, found, sized),
             )
     return None

@@ -46,9 +46,9 @@ def _csp(net: Net, width: int) -> tuple[str, tuple[int, ...]]:
 def yolov4_tiny(side: int = 416, classes: int = 80) -> Net:
     """Return YOLOv4-tiny with both heads, flattened."""
     net = Net((1, 3, side, side)).conv(32, 3, 2, act="LeakyRelu").conv(64, 3, 2, act="LeakyRelu")
-    fine, fine_shape = "", ()
-    for width in (64, 128, 256):
-        fine, fine_shape = _csp(net, width)
+    _csp(net, 64)
+    _csp(net, 128)
+    fine, fine_shape = _csp(net, 256)
     net.conv(512, act="LeakyRelu")
     neck, shape = net.conv(256, 1, act="LeakyRelu").last, net.shape
     outputs = 3 * (5 + classes)
@@ -92,7 +92,12 @@ def yolov8(side: int = 640, size: str = "n", classes: int = 80) -> Net:
         taken.append((net.last, net.shape))
     outputs = [taken[-1]]
     for name, shape in (taken[-2], taken[3]):
-        _c2f(net.conv(net.shape[1], 3, 2, act="Silu").join(name, shape[1]), shape[1], repeats[0], residual=False)
+        _c2f(
+            net.conv(net.shape[1], 3, 2, act="Silu").join(name, shape[1]),
+            shape[1],
+            repeats[0],
+            residual=False,
+        )
         outputs.append((net.last, net.shape))
     return _heads(net, outputs, classes)
 
@@ -101,8 +106,7 @@ def _pyramid_pool(net: Net) -> None:
     out = net.shape[1]
     net.conv(out // 2, 1, act="Silu")
     parts = [(net.last, out // 2)]
-    for _ in range(3):
-        parts.append((net.pool(size=5, stride=1, same=True).last, out // 2))
+    parts += [(net.pool(size=5, stride=1, same=True).last, out // 2) for _ in range(3)]
     net.join_all(parts[:-1]).conv(out, 1, act="Silu")
 
 

@@ -11,7 +11,15 @@ __all__ = ["efficientnet", "efficientnet_lite", "mnasnet", "mobilenet_v1", "mobi
 _V1 = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 """Howard et al. 2017, table 1: channels and stride."""
 
-_V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+_V2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 """Sandler et al. 2018, table 2: expansion, channels, repeats and stride."""
 
 _V3 = {
@@ -53,7 +61,14 @@ def _whole(channels: float) -> int:
 
 
 def _bottleneck(
-    net: Net, expanded: int, out: int, size: int, stride: int, act: str, squeeze: int = 0, gate: str = "Sigmoid"
+    net: Net,
+    expanded: int,
+    out: int,
+    size: int,
+    stride: int,
+    act: str,
+    squeeze: int = 0,
+    gate: str = "Sigmoid",
 ) -> None:
     before, channels = net.last, net.shape[1]
     if expanded != channels:
