@@ -96,7 +96,7 @@ def _quantile(scores: np.ndarray) -> float:
 
 
 def baselines(test: Sequence[Published], train: Sequence[Published]) -> dict[str, list[float]]:
-    """Return what simpler predictors say, each fitted to the rows of the cell, or where there are none of the precision."""
+    """Return what simpler predictors say, fitted to the rows of the cell, else to those of the precision."""
     found: dict[str, list[float]] = {
         "MACs x scalar": [],
         "datasheet roofline": [],
@@ -164,7 +164,7 @@ def cells(rows: Sequence[Published], prior: Sequence[Published]) -> Iterable[tup
 
 
 def boards(rows: Sequence[Published], prior: Sequence[Published]) -> Iterable[tuple[str, Split]]:
-    """Yield each board from the others, with none, one and three rows of its own, and from inside and outside its tier."""
+    """Yield each board from the others, with 0, 1 and 3 rows of its own, and from inside and outside its tier."""
     everything = [*rows, *prior]
     for board in sorted({row.board for row in everything}):
         own = [row for row in everything if row.board == board]

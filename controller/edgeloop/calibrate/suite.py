@@ -13,7 +13,10 @@ from pathlib import Path
 from edgeloop.calibrate.nets import Net
 from edgeloop.domain.recipe import ORIGINAL, Recipe
 
-__all__ = ["SuiteModel", "write_suite"]
+__all__ = ["TRANSFER_MODELS", "SuiteModel", "write_suite"]
+
+TRANSFER_MODELS = ("conv", "separable", "transformer", "bytewise", "conv-int8")
+"""Those that are enough on a device like one that was calibrated: convolutions in both precisions, products, bytes."""
 
 _INT8 = Recipe.from_tree("static int8", [{"pass": "quantize_static"}])
 

@@ -83,6 +83,7 @@ async def calibrate(
     listener: Listener,
     *,
     base: Profile | None = None,
+    transfer: bool = False,
     benchmark: Benchmark = CALIBRATION_BENCHMARK,
 ) -> Calibrated:
     """Measure the suite on one device and write the profile fitted to it.
@@ -93,10 +94,11 @@ async def calibrate(
         path: file to write; its stem is the profile's name.
         listener: is told what goes on.
         base: profile of a device of the same tier to start from; None takes the nearest shipped one.
+        transfer: measure a few models only, because ``base`` was calibrated on a device like this one.
         benchmark: how to measure.
 
     Raises:
-        InvalidInputError: the path is no ``.toml`` file, or the device is simulated.
+        InvalidInputError: the path is no ``.toml`` file, the device is simulated, or there is nothing to transfer.
         UnavailableError: the device gave no figures to fit to.
     """
     from edgeloop_profiles.writing import to_toml
@@ -104,21 +106,18 @@ async def calibrate(
     from edgeloop.calibrate.fit import OBSERVATIONS_MIN, fit, predict
     from edgeloop.calibrate.result import calibrated
     from edgeloop.calibrate.start import starting_profile
-    from edgeloop.calibrate.suite import write_suite
+    from edgeloop.calibrate.suite import TRANSFER_MODELS, write_suite
 
-    if path.suffix != ".toml":
-        raise InvalidInputError(f"a profile is a .toml file, not {path.name!r}.")
+    _check_request(path, base, transfer=transfer)
     listener.phase("Calibration models")
     suite = write_suite(app.work_directory("calibration"))
+    if transfer:
+        suite = tuple(model for model in suite if model.name in TRANSFER_MODELS)
     async with open_fleet(app, (spec,), benchmark.seed) as fleet:
         ((_, device),) = fleet
         if isinstance(device, EdgeloopError):
             raise device
-        if device.facts.simulated:
-            raise InvalidInputError(
-                f"{spec.name} is simulated: a profile is fitted to measurements only.",
-                next_step="Name a real device.",
-            )
+        _check_device(spec, device, base)
         started = time.monotonic()
         observations, left_out = await measure_suite(app, device, suite, benchmark, listener)
     if len(observations) < OBSERVATIONS_MIN:
@@ -152,6 +151,30 @@ async def calibrate(
         left_out=left_out,
         duration_s=time.monotonic() - started,
     )
+
+
+def _check_request(path: Path, base: Profile | None, *, transfer: bool) -> None:
+    if path.suffix != ".toml":
+        raise InvalidInputError(f"a profile is a .toml file, not {path.name!r}.")
+    if transfer and (base is None or base.calibration is None):
+        raise InvalidInputError(
+            f"transfer: found {base.name if base else 'no profile'}, allowed is a profile that was calibrated.",
+            next_step="Write one with edgeloop device calibrate --output FILE.toml on the first device.",
+        )
+
+
+def _check_device(spec: DeviceSpec, device: OpenDevice, base: Profile | None) -> None:
+    if device.facts.simulated:
+        raise InvalidInputError(
+            f"{spec.name} is simulated: a profile is fitted to measurements only.",
+            next_step="Name a real device.",
+        )
+    architecture = device.facts.hardware.architecture
+    if base is not None and base.processor.architecture != architecture:
+        raise InvalidInputError(
+            f"{base.name} is of a {base.processor.architecture} board, {spec.name} is {architecture}.",
+            next_step="Name a profile of the same architecture, or none.",
+        )
 
 
 def _write(path: Path, text: str) -> None:
