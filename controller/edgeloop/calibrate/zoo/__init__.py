@@ -1,6 +1,8 @@
 """Published architectures by the names that published latencies use, with seeded weights.
 
 Latency depends on the layers, not on what they were trained to: these stand for the networks of benchmark tables.
+
+Law: builds networks, exactly as they were published, and nothing else; never measures, never reads a model file.
 """
 
 from __future__ import annotations
