@@ -93,6 +93,10 @@ class Caches(Figures):
     last_level_bytes: Count
     #: Bytes one core moves per cycle while they stay in cache.
     bytes_per_cycle: Positive
+    #: The same for what does not fit the second level; absent makes no difference between the levels.
+    outer_bytes_per_cycle: Positive | None = None
+    #: Share of the shorter of arithmetic and transfer that is hidden behind the longer one; 1 is perfect prefetching.
+    hidden_share: Fraction = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +157,8 @@ class Rate(Figures):
     encodings: tuple[Encoding, ...] = ()
     #: Operator types this row is for; empty is any.
     op_types: tuple[Text, ...] = ()
+    #: True for convolutions whose channels stay in groups, and for those only; depthwise is a class of its own.
+    grouped: bool = False
     #: Multiply-accumulates per cycle of one core; absent for kernels that only move bytes.
     macs_per_cycle: Positive | None = None
     #: Bytes touched per cycle of one core; absent when arithmetic alone decides.
@@ -160,6 +166,11 @@ class Rate(Figures):
     #: Work per output element beside its own multiply-accumulates, counted in them: loading, packing and
     #: writing back. It is what makes layers with few input channels slow.
     macs_per_output: NotNegative = 0.0
+    #: The same per gathered input: a position times the inputs that meet there (for a depthwise kernel and for a
+    #: product, each input once). It is what makes layers with few output channels slow.
+    macs_per_input: NotNegative = 0.0
+    #: The same per parameter. It is what makes layers with few positions slow.
+    macs_per_weight: NotNegative = 0.0
     #: Time per kernel beside that of any kernel: layouts to convert, scales to prepare.
     overhead_s: NotNegative = 0.0
     #: Channels are processed in groups of this many.
@@ -264,6 +275,8 @@ class RuntimeModel(Figures):
     memory: RuntimeMemory
     intervals: tuple[Interval, ...]
     rates: tuple[Rate, ...]
+    #: Operator types that the runtime takes into the convolution in front of them on this board.
+    absorbed: tuple[Text, ...] = ()
 
     def interval(self, precision: str) -> Interval:
         """Return the 90 % interval for kernels of a precision.

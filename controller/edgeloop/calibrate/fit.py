@@ -1,8 +1,9 @@
 """Fits a profile to measured latencies: log-multipliers of its figures, drawn towards one.
 
 Maximum a posteriori in log space: squared log errors over ``NOISE``, plus squared log-multipliers over a prior width.
-The narrow prior is shrinkage for few points, the wide one is least squares for many; which of the two is taken is
-decided by the error on points that were left out.
+Rates are nested: a group of kernel classes has one multiplier, each rate of the group another that stays near one, so
+that operators that were hardly seen go with those that were. The narrow prior is shrinkage for few points, the wide one
+is least squares for many; which of the two is taken is decided by the error on points that were left out.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeloop_profiles.predict import Prediction, predict_latency
-from edgeloop_profiles.profile import Profile
+from edgeloop_profiles.predict import Prediction, grouped, predict_latency
+from edgeloop_profiles.profile import Profile, Rate
 from edgeloop_protocol.types.artifact import Kernel
 
-from edgeloop.calibrate.scale import parameters, scaled
+from edgeloop.calibrate.matching import absorbed_operators
+from edgeloop.calibrate.scale import SHARED, THREADS, detailed, factors_of, scaled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,16 +36,29 @@ _NOISE = 0.06
 _PRIORS = {"shrinkage": 0.4, "least squares": 1.5}
 """Prior standard deviation of a log-multiplier."""
 
-_KERNEL_NOISE = 0.25
-"""Relative error of one kernel's time: the profiler counts whole microseconds and neighbours share caches."""
+_WITHIN = {"row": 0.4, "bytewise row": 1.5, "shape": 1.0, "unaligned": 0.3}
+"""The same for one rate within its group, for what a shape costs and for channels that do not fill their last group.
+Operators that move bytes are hardly alike."""
 
-_KERNEL_MIN_S = 20e-6
-"""Shorter kernels are left to the whole model's time: a microsecond of rounding would be five percent of them."""
+_KERNEL_NOISE = 0.2
+_KERNEL_NOISE_S = 1.5e-6
+"""Error of one kernel's time, relative and absolute: neighbours share caches, and the profiler takes time itself."""
+
+_KERNEL_MIN_S = 5e-6
+"""Shorter kernels are left to the whole model's time: the profiler counts whole microseconds."""
+
+_OUTLIER = 2.0
+"""From this many standard deviations on a kernel pulls no harder (Huber): one that took another path says nothing
+about the others."""
+
+_FOLDS = 5
+_KNOWN_SHARE = 0.3
+"""Share of a model's time that kernels of known kinds have to take for its error to say something."""
 
 _STEP = 1e-3
-_ITERATIONS = 25
+_ITERATIONS = 12
 _HALVINGS = 8
-_SETTLED = 1e-4
+_SETTLED = 5e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +104,7 @@ class Fit:
     factors: tuple[tuple[str, float], ...]
     #: Log error (predicted over measured) of each observation when it was left out, in their order.
     held_out_log_errors: tuple[float, ...]
-    #: The same with its whole family left out; empty when there is one family.
+    #: The same with whole families left out; empty when there is one family, or none shares kernels with others.
     family_log_errors: tuple[float, ...]
 
 
@@ -119,128 +134,220 @@ def fit(profile: Profile, runtime: str, observations: Sequence[Observation]) -> 
     if len(observations) < OBSERVATIONS_MIN:
         raise ValueError(f"a fit needs {OBSERVATIONS_MIN} observations, there are {len(observations)}")
     start = _Start(profile, runtime, observations)
-    errors = {name: start.leave_one_out(width) for name, width in _PRIORS.items()}
+    errors = {name: start.held_out(width) for name, width in _PRIORS.items()}
     method = min(errors, key=lambda name: sum(abs(e) for e in errors[name]))
-    everything = list(range(len(observations)))
-    solution = start.solve(everything, _PRIORS[method])
-    factors = start.factors(solution)
+    factors = start.factors(start.solve(range(len(observations)), _PRIORS[method]))
+    several = len({entry.family for entry in observations}) > 1
     return Fit(
-        profile=scaled(profile, runtime, factors),
+        profile=scaled(start.profile, runtime, factors),
         method=method,
         factors=tuple(sorted(factors.items())),
         held_out_log_errors=errors[method],
-        family_log_errors=start.leave_family_out(_PRIORS[method]),
+        family_log_errors=start.leave_families_out(_PRIORS[method]) if several else (),
     )
 
 
 class _Start:
     """Observations and the profile they are explained from.
 
-    Each observation is one or more rows: the whole model, and each kernel whose own time is known. All kernels of a
-    model weigh about as much as the model itself, however many there are.
+    Each observation is one or more rows: the whole model, and each kernel whose own time is known.
     """
 
     def __init__(self, profile: Profile, runtime: str, observations: Sequence[Observation]) -> None:
         import numpy as np
 
-        self._profile, self._runtime, self._observations = profile, runtime, observations
-        precisions = tuple(
-            sorted({kernel.precision for entry in observations for kernel in entry.kernels if kernel.macs})
-        )
-        counts = {entry.threads for entry in observations}
-        threaded = 1 in counts and len(counts) > 1
-        self._names = parameters(precisions or ("fp32",), threaded=threaded)
+        absorbed = absorbed_operators((entry.kernels, entry.kernel_times_s) for entry in observations)
+        kernels = [kernel for entry in observations for kernel in entry.kernels]
+        self.profile = detailed(profile, runtime, kernels, absorbed)
+        self._runtime, self._observations = runtime, observations
+        self._names = self._parameters()
+        self._places = {name: place for place, name in enumerate(self._names)}
         self._targets = [np.log(_measured(entry)) for entry in observations]
         self._weights = [_weights(entry) for entry in observations]
 
+    def _parameters(self) -> tuple[str, ...]:
+        """Return the names of everything that any observation says something about."""
+        model, names = self.profile.runtime(self._runtime), set(SHARED)
+        for entry in self._observations:
+            for time in predict(self.profile, self._runtime, entry).kernels:
+                names.update(name for _, chosen in factors_of(model, time) for name in chosen)
+        counts = {entry.threads for entry in self._observations}
+        # With one thread count the speed-up cannot be told from the rates.
+        return (*sorted(names), *([THREADS] if 1 in counts and len(counts) > 1 else []))
+
     def factors(self, solution: NDArray[np.float64]) -> dict[str, float]:
         return {name: math.exp(value) for name, value in zip(self._names, solution, strict=True)}
+
+    def priors(self, width: float) -> NDArray[np.float64]:
+        """Return the prior standard deviation of each parameter."""
+        import numpy as np
+
+        rates = self.profile.runtime(self._runtime).rates
+        return np.array([_WITHIN.get(_kind(name, rates), width) for name in self._names])
 
     def _rows(self, solution: NDArray[np.float64], chosen: Sequence[int]) -> NDArray[np.float64]:
         """Return the predicted logarithms of all rows of the chosen observations."""
         import numpy as np
 
-        profile = scaled(self._profile, self._runtime, self.factors(solution))
-        return np.concatenate(
-            [np.log(_computed(profile, self._runtime, self._observations[i])) for i in chosen]
-        )
+        profile = scaled(self.profile, self._runtime, self.factors(solution))
+        rows = []
+        for index in chosen:
+            entry = self._observations[index]
+            found = predict(profile, self._runtime, entry)
+            rows += [found.point_s, *(found.kernels[i].time_s for i in entry.timed_kernels)]
+        return np.log(rows)
 
-    def solve(self, chosen: Sequence[int], prior: float) -> NDArray[np.float64]:
-        """Return the log-multipliers by Gauss-Newton steps that are halved until they help."""
+    def _linear(
+        self, solution: NDArray[np.float64], chosen: Sequence[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the predicted logarithms and their derivatives by the log-multipliers: shares of the time."""
+        import numpy as np
+
+        profile = scaled(self.profile, self._runtime, self.factors(solution))
+        model, rows, jacobian = profile.runtime(self._runtime), [], []
+        for index in chosen:
+            entry = self._observations[index]
+            found = predict(profile, self._runtime, entry)
+            whole, timed = np.zeros(len(self._names)), set(entry.timed_kernels)
+            own = []
+            for place, time in enumerate(found.kernels):
+                shares = np.zeros(len(self._names))
+                for seconds, names in factors_of(model, time):
+                    for name in names:
+                        shares[self._places[name]] += seconds
+                whole += shares
+                if place in timed:
+                    own.append((time.time_s, shares / time.time_s))
+            whole[self._places["inference"]] += found.point_s - sum(t.time_s for t in found.kernels)
+            rows += [found.point_s, *(seconds for seconds, _ in own)]
+            jacobian += [whole / found.point_s, *(shares for _, shares in own)]
+        values, matrix = np.log(rows), np.array(jacobian)
+        if THREADS in self._places:
+            moved = solution.copy()
+            moved[self._places[THREADS]] += _STEP
+            matrix[:, self._places[THREADS]] = (self._rows(moved, chosen) - values) / _STEP
+        return values, matrix
+
+    def solve(
+        self, chosen: Sequence[int], width: float, masks: Sequence[NDArray[np.float64]] = ()
+    ) -> NDArray[np.float64]:
+        """Return the log-multipliers by Gauss-Newton steps that are halved until they help.
+
+        Args:
+            chosen: observations to fit to.
+            width: of the prior.
+            masks: for each observation, 1 for the rows that count and 0 for the others; none counts all.
+        """
         import numpy as np
 
         target = np.concatenate([self._targets[i] for i in chosen])
-        weights = np.concatenate([self._weights[i] for i in chosen])
+        weights = np.concatenate([self._weights[i] * (masks[i] if masks else 1.0) for i in chosen])
+        prior = self.priors(width)
         theta = np.zeros(len(self._names))
-        values = self._rows(theta, chosen)
-        cost = _cost(theta, (target - values) * weights, prior)
         for _ in range(_ITERATIONS):
-            jacobian = self._jacobian(theta, values, chosen) * weights[:, None]
+            values, jacobian = self._linear(theta, chosen)
             residual = (target - values) * weights
-            normal = jacobian.T @ jacobian + np.eye(len(theta)) / prior**2
-            step = np.clip(np.linalg.solve(normal, jacobian.T @ residual - theta / prior**2), -1.0, 1.0)
+            cost = _cost(theta, residual, prior)
+            pull = np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(np.abs(residual), 1e-9)))
+            sides = jacobian * (weights * pull)[:, None]
+            normal = sides.T @ sides + np.diag(1.0 / prior**2)
+            step = np.clip(np.linalg.solve(normal, sides.T @ (residual * pull) - theta / prior**2), -1.0, 1.0)
             for _ in range(_HALVINGS):
-                tried = self._rows(theta + step, chosen)
-                new_cost = _cost(theta + step, (target - tried) * weights, prior)
-                if new_cost < cost:
+                tried = (target - self._rows(theta + step, chosen)) * weights
+                if _cost(theta + step, tried, prior) < cost:
                     break
                 step = step / 2
             else:
                 break
-            theta, values, cost = theta + step, tried, new_cost
+            theta = theta + step
             if float(np.abs(step).max()) < _SETTLED:
                 break
         return theta
-
-    def _jacobian(
-        self, theta: NDArray[np.float64], values: NDArray[np.float64], chosen: Sequence[int]
-    ) -> NDArray[np.float64]:
-        import numpy as np
-
-        columns = []
-        for index in range(len(theta)):
-            moved = theta.copy()
-            moved[index] += _STEP
-            columns.append((self._rows(moved, chosen) - values) / _STEP)
-        return np.stack(columns, axis=1)
 
     def error(self, theta: NDArray[np.float64], index: int) -> float:
         """Return the log error of a whole model: predicted over measured."""
         return float(self._rows(theta, [index])[0] - self._targets[index][0])
 
-    def leave_one_out(self, prior: float) -> tuple[float, ...]:
-        everything = range(len(self._observations))
-        return tuple(
-            self.error(self.solve([i for i in everything if i != left], prior), left) for left in everything
-        )
+    def held_out(self, width: float) -> tuple[float, ...]:
+        """Return the log error of each observation on what was left out of it.
 
-    def leave_family_out(self, prior: float) -> tuple[float, ...]:
+        Where its kernels were timed each of them is left out once, in folds, and the error is that of their sum; else
+        the whole observation is left out.
+        """
+        import numpy as np
+
+        everything = range(len(self._observations))
+        timed = [i for i in everything if len(self._observations[i].timed_kernels) >= _FOLDS]
+        errors = {
+            i: self.error(self.solve([j for j in everything if j != i], width), i)
+            for i in everything
+            if i not in timed
+        }
+        folds = [np.random.default_rng(i).permutation(len(self._targets[i]) - 1) % _FOLDS for i in everything]
+        seconds = dict.fromkeys(timed, 0.0)
+        for fold in range(_FOLDS if timed else 0):
+            # A model's whole time holds the kernels that are left out, so it is left out with them.
+            masks = [
+                np.concatenate([[float(i not in timed)], (folds[i] != fold) if i in timed else folds[i] >= 0])
+                for i in everything
+            ]
+            theta = self.solve(everything, width, masks)
+            for i in timed:
+                seconds[i] += float(np.exp(self._rows(theta, [i]))[1:][folds[i] == fold].sum())
+        for i in timed:
+            errors[i] = math.log(seconds[i] / float(np.exp(self._targets[i])[1:].sum()))
+        return tuple(errors[i] for i in everything)
+
+    def leave_families_out(self, width: float) -> tuple[float, ...]:
+        """Return the log error of each observation when its whole family is left out.
+
+        Kernels of a kind that only this family has are left aside: nobody could know them, and a prediction that needs
+        them says so. A family that has hardly any others gives no error.
+        """
+        import numpy as np
+
+        errors = []
         families = [entry.family for entry in self._observations]
-        if len(set(families)) < 2:
-            return ()
-        errors: dict[int, float] = {}
-        for family in sorted(set(families)):
-            theta = self.solve([i for i, name in enumerate(families) if name != family], prior)
-            errors |= {i: self.error(theta, i) for i, name in enumerate(families) if name == family}
-        return tuple(errors[i] for i in range(len(families)))
+        for family in dict.fromkeys(families):
+            rest = [i for i, name in enumerate(families) if name != family]
+            theta = self.solve(rest, width)
+            known = {_kind_of(k) for i in rest for k in self._observations[i].kernels}
+            for i in (i for i, name in enumerate(families) if name == family):
+                entry, rows = self._observations[i], np.exp(self._rows(theta, [i]))
+                if not entry.timed_kernels:
+                    errors.append(math.log(float(rows[0]) / entry.latency_s))
+                    continue
+                kept = np.array([_kind_of(entry.kernels[place]) in known for place in entry.timed_kernels])
+                measured = np.exp(self._targets[i])[1:]
+                if measured[kept].sum() >= _KNOWN_SHARE * entry.latency_s:
+                    errors.append(math.log(float(rows[1:][kept].sum() / measured[kept].sum())))
+        return tuple(errors)
+
+
+def _kind_of(kernel: Kernel) -> tuple[str, str, str, bool]:
+    return kernel.kernel_class, kernel.op_type.removeprefix("Fused"), kernel.precision, grouped(kernel)
+
+
+def _kind(name: str, rates: Sequence[Rate]) -> str:
+    if name.startswith("row/"):
+        return "row" if rates[int(name.removeprefix("row/"))].macs_per_cycle else "bytewise row"
+    return name.rpartition("/")[2] if name.endswith("/unaligned") else "shape" if name.count("/") == 2 else ""
 
 
 def _measured(entry: Observation) -> list[float]:
     return [entry.latency_s, *(entry.kernel_times_s[i] or 0.0 for i in entry.timed_kernels)]
 
 
-def _computed(profile: Profile, runtime: str, entry: Observation) -> list[float]:
-    found = predict(profile, runtime, entry)
-    return [found.point_s, *(found.kernels[i].time_s for i in entry.timed_kernels)]
-
-
 def _weights(entry: Observation) -> NDArray[np.float64]:
     import numpy as np
 
-    count = len(entry.timed_kernels)
-    kernels = [1.0 / (_KERNEL_NOISE * math.sqrt(max(count, 1)))] * count
-    return np.array([1.0 / _NOISE, *kernels])
+    times = [entry.kernel_times_s[i] or _KERNEL_MIN_S for i in entry.timed_kernels]
+    return np.array([1.0 / _NOISE, *(1.0 / math.hypot(_KERNEL_NOISE, _KERNEL_NOISE_S / t) for t in times)])
 
 
-def _cost(theta: NDArray[np.float64], weighted: NDArray[np.float64], prior: float) -> float:
-    return float((weighted**2).sum() + (theta**2).sum() / prior**2)
+def _cost(theta: NDArray[np.float64], weighted: NDArray[np.float64], prior: NDArray[np.float64]) -> float:
+    import numpy as np
+
+    size = np.abs(weighted)
+    huber = np.where(size <= _OUTLIER, size**2, 2 * _OUTLIER * size - _OUTLIER**2)
+    return float(huber.sum() + ((theta / prior) ** 2).sum())

@@ -343,13 +343,16 @@ class Edgeloop:
         with self._open() as app:
             return asyncio.run(probe(app, devices, self._listener))
 
-    def calibrate(self, device: DeviceSpec, path: Path, base: str = "") -> Calibrated:
+    def calibrate(
+        self, device: DeviceSpec, path: Path, base: str = "", *, transfer: bool = False
+    ) -> Calibrated:
         """Measure a suite of models on a real device and write the profile that is fitted to it.
 
         Args:
             device: the device.
             path: ``.toml`` file to write; its stem names the profile.
             base: profile of a device of the same tier to start from; empty takes the nearest shipped one.
+            transfer: measure a few models only, because ``base`` was calibrated on a device like this one.
         """
         from edgeloop_profiles import load_profile
 
@@ -357,7 +360,7 @@ class Edgeloop:
 
         start = load_profile(base) if base else None
         with self._open() as app:
-            return asyncio.run(calibrate(app, device, path, self._listener, base=start))
+            return asyncio.run(calibrate(app, device, path, self._listener, base=start, transfer=transfer))
 
     def doctor(
         self, devices: Sequence[DeviceSpec]

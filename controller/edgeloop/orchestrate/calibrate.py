@@ -39,7 +39,9 @@ __all__ = [
     "calibrate",
     "keep_model",
     "measure_models",
+    "measure_runs",
     "measure_suite",
+    "observation_of",
 ]
 
 CALIBRATION_BENCHMARK = Benchmark(
@@ -81,6 +83,7 @@ async def calibrate(
     listener: Listener,
     *,
     base: Profile | None = None,
+    transfer: bool = False,
     benchmark: Benchmark = CALIBRATION_BENCHMARK,
 ) -> Calibrated:
     """Measure the suite on one device and write the profile fitted to it.
@@ -91,10 +94,11 @@ async def calibrate(
         path: file to write; its stem is the profile's name.
         listener: is told what goes on.
         base: profile of a device of the same tier to start from; None takes the nearest shipped one.
+        transfer: measure a few models only, because ``base`` was calibrated on a device like this one.
         benchmark: how to measure.
 
     Raises:
-        InvalidInputError: the path is no ``.toml`` file, or the device is simulated.
+        InvalidInputError: the path is no ``.toml`` file, the device is simulated, or there is nothing to transfer.
         UnavailableError: the device gave no figures to fit to.
     """
     from edgeloop_profiles.writing import to_toml
@@ -102,21 +106,18 @@ async def calibrate(
     from edgeloop.calibrate.fit import OBSERVATIONS_MIN, fit, predict
     from edgeloop.calibrate.result import calibrated
     from edgeloop.calibrate.start import starting_profile
-    from edgeloop.calibrate.suite import write_suite
+    from edgeloop.calibrate.suite import TRANSFER_MODELS, write_suite
 
-    if path.suffix != ".toml":
-        raise InvalidInputError(f"a profile is a .toml file, not {path.name!r}.")
+    _check_request(path, base, transfer=transfer)
     listener.phase("Calibration models")
     suite = write_suite(app.work_directory("calibration"))
+    if transfer:
+        suite = tuple(model for model in suite if model.name in TRANSFER_MODELS)
     async with open_fleet(app, (spec,), benchmark.seed) as fleet:
         ((_, device),) = fleet
         if isinstance(device, EdgeloopError):
             raise device
-        if device.facts.simulated:
-            raise InvalidInputError(
-                f"{spec.name} is simulated: a profile is fitted to measurements only.",
-                next_step="Name a real device.",
-            )
+        _check_device(spec, device, base)
         started = time.monotonic()
         observations, left_out = await measure_suite(app, device, suite, benchmark, listener)
     if len(observations) < OBSERVATIONS_MIN:
@@ -150,6 +151,30 @@ async def calibrate(
         left_out=left_out,
         duration_s=time.monotonic() - started,
     )
+
+
+def _check_request(path: Path, base: Profile | None, *, transfer: bool) -> None:
+    if path.suffix != ".toml":
+        raise InvalidInputError(f"a profile is a .toml file, not {path.name!r}.")
+    if transfer and (base is None or base.calibration is None):
+        raise InvalidInputError(
+            f"transfer: found {base.name if base else 'no profile'}, allowed is a profile that was calibrated.",
+            next_step="Write one with edgeloop device calibrate --output FILE.toml on the first device.",
+        )
+
+
+def _check_device(spec: DeviceSpec, device: OpenDevice, base: Profile | None) -> None:
+    if device.facts.simulated:
+        raise InvalidInputError(
+            f"{spec.name} is simulated: a profile is fitted to measurements only.",
+            next_step="Name a real device.",
+        )
+    architecture = device.facts.hardware.architecture
+    if base is not None and base.processor.architecture != architecture:
+        raise InvalidInputError(
+            f"{base.name} is of a {base.processor.architecture} board, {spec.name} is {architecture}.",
+            next_step="Name a profile of the same architecture, or none.",
+        )
 
 
 def _write(path: Path, text: str) -> None:
@@ -209,6 +234,27 @@ async def measure_models(
     Raises:
         UnavailableError: the device gave no run at all.
     """
+    observations, left_out = [], []
+    for (name, digest, threads), found in zip(
+        models, await measure_runs(app, device, models, benchmark, listener), strict=True
+    ):
+        if isinstance(found, str):
+            left_out.append(found)
+        else:
+            observations.append(observation_of(name, threads, app.artifacts.manifest(digest), found))
+    if not observations:
+        raise UnavailableError(f"{device.spec.name} gave no figures: {'; '.join(left_out)}")
+    return observations, tuple(left_out)
+
+
+async def measure_runs(
+    app: App,
+    device: OpenDevice,
+    models: Sequence[tuple[str, str, int]],
+    benchmark: Benchmark,
+    listener: Listener,
+) -> list[Run | str]:
+    """Measure models (name, artifact, threads); return for each its run, or why it says nothing."""
     trials = tuple(
         Trial(
             trial_id=f"{name} x{threads}",
@@ -229,17 +275,12 @@ async def measure_models(
     )
     result = await measure_device(app, device, request, listener)
     seen = {run.trial.trial_id: run for run in result.runs}
-    observations, left_out = [], []
-    for (name, digest, threads), trial in zip(models, trials, strict=True):
+    rows: list[Run | str] = []
+    for trial in trials:
         run = seen.get(trial.trial_id)
         reason = _unusable(run) if run else result.error or "no run came back"
-        if run is None or reason:
-            left_out.append(f"{trial.label}: {reason}")
-            continue
-        observations.append(_observation(name, threads, app.artifacts.manifest(digest), run))
-    if not observations:
-        raise UnavailableError(f"{device.spec.name} gave no figures: {'; '.join(left_out)}")
-    return observations, tuple(left_out)
+        rows.append(run if run is not None and not reason else f"{trial.label}: {reason}")
+    return rows
 
 
 def _unusable(run: Run) -> str:
@@ -252,16 +293,19 @@ def _unusable(run: Run) -> str:
     return "the clocks of runner and agent disagreed" if run.timing.timing_disputed else ""
 
 
-def _observation(name: str, threads: int, manifest: Artifact, run: Run) -> Observation:
+def observation_of(name: str, threads: int, manifest: Artifact, run: Run) -> Observation:
+    """Return what a fit learns from a run that succeeded."""
     from edgeloop.calibrate.fit import Observation
+    from edgeloop.calibrate.matching import kernel_times
 
-    times = {node.name: node.mean_s for node in run.placement.nodes} if run.placement else {}
-    latency = run.timing.steady.p50.value if run.timing and run.timing.steady else None
+    steady = run.timing.steady if run.timing else None
+    latency_s = (steady.p50.value if steady else None) or 0.0
+    nodes = run.placement.nodes if run.placement else ()
     return Observation(
         model=name,
         family=name,
         kernels=manifest.kernels,
         threads=threads,
-        latency_s=latency or 0.0,
-        kernel_times_s=tuple(times.get(kernel.name) for kernel in manifest.kernels),
+        latency_s=latency_s,
+        kernel_times_s=kernel_times(manifest.kernels, nodes, latency_s),
     )

@@ -4,7 +4,13 @@ Law: pure functions and small state objects over a ``Profile``; standard library
 global randomness. A prediction carries its point, its 90 % interval, its basis and its notes.
 """
 
-from edgeloop_profiles.predict.latency import KernelTime, Prediction, predict_latency
+from edgeloop_profiles.predict.latency import (
+    KernelTime,
+    Prediction,
+    follow_convolutions,
+    grouped,
+    predict_latency,
+)
 from edgeloop_profiles.predict.load import LoadPrediction, predict_load
 from edgeloop_profiles.predict.memory import MemoryPrediction, predict_memory
 from edgeloop_profiles.predict.noise import NoiseShape, SampleStream
@@ -25,7 +31,9 @@ __all__ = [
     "basis_of",
     "board_power_w",
     "family_shares",
+    "follow_convolutions",
     "group_of",
+    "grouped",
     "predict_latency",
     "predict_load",
     "predict_memory",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
@@ -10,12 +11,17 @@ from edgeloop_protocol.types.artifact import Kernel
 from edgeloop_profiles.predict.trust import Trust, family_shares, trust
 from edgeloop_profiles.profile import Profile, Rate, RuntimeModel
 
-__all__ = ["KernelTime", "Prediction", "predict_latency"]
+__all__ = ["KernelTime", "Prediction", "follow_convolutions", "grouped", "predict_latency"]
 
 _OTHER_SHARE = 0.5
 _OTHER_FACTOR = 3.0
 """Kernels of class "other" (trees, decoders, plug-ins) are predicted by their bytes alone. From this share of
 the time on the interval is this much wider (assumed)."""
+
+_ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+
+_CONVOLUTIONS = ("conv", "conv1x1", "depthwise")
+_JOINING = ("Add", "Mul", "QLinearAdd", "QLinearMul")
 
 _NOTE_SHARE = 0.05
 """A precision or an encoding is worth a note from this share of the time on."""
@@ -27,6 +33,11 @@ class KernelTime:
 
     kernel: Kernel
     time_s: float
+    #: Place of the rate that was used among those of the runtime.
+    rate: int
+    #: What the time is made of, in seconds by name: "compute", "output", "input", "weight" and "bytes" go with the
+    #: rate, "near", "outer" and "far" with caches and memory, "split", "kernel" and "own" are overheads.
+    terms: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +75,8 @@ class _Machine:
     frequency_hz: float
     #: Share of the parameters that does not stay in cache from one inference to the next.
     weights_from_memory: float
+    #: The same for the second level of cache.
+    weights_from_outer: float
 
     @property
     def slowdown(self) -> float:
@@ -75,14 +88,22 @@ class _Machine:
         curve = self.runtime.threads.speedup
         return curve[min(threads, len(curve)) - 1] * min(1.0, len(curve) / threads)
 
-    def memory_s(self, kernel: Kernel, threads: int) -> float:
-        """Return the time to move a kernel's bytes between caches, main memory and cores."""
+    def memory_terms(self, kernel: Kernel, threads: int) -> dict[str, float]:
+        """Return the time to move a kernel's bytes: near the core, from the outer caches, from main memory."""
+        caches = self.profile.caches
         activations = (kernel.input_bytes + kernel.output_bytes) * self.batch_size
-        spilled = max(0, activations - self.profile.caches.last_level_bytes)
-        far = spilled + kernel.weight_bytes * self.weights_from_memory
-        near = activations + kernel.weight_bytes - far
-        per_cycle = self.profile.caches.bytes_per_cycle * self.speedup(threads)
-        return far / self._bandwidth(threads) + near / (per_cycle * self.frequency_hz)
+        moved = activations + kernel.weight_bytes
+        far = max(0, activations - caches.last_level_bytes) + kernel.weight_bytes * self.weights_from_memory
+        outer = 0.0
+        if caches.outer_bytes_per_cycle is not None:
+            outer = max(0, activations - caches.l2_bytes) + kernel.weight_bytes * self.weights_from_outer
+            outer = max(0.0, outer - far)
+        clock = self.speedup(threads) * self.frequency_hz
+        return {
+            "near": (moved - far - outer) / (caches.bytes_per_cycle * clock),
+            "outer": outer / ((caches.outer_bytes_per_cycle or 1.0) * clock),
+            "far": far / self._bandwidth(threads),
+        }
 
     def _bandwidth(self, threads: int) -> float:
         figures = self.profile.bandwidth
@@ -121,17 +142,17 @@ def predict_latency(
     clock = profile.processor.max_frequency_hz if frequency_hz is None else frequency_hz
     _check(kernels, threads, batch_size, clock)
     weights = sum(kernel.weight_bytes for kernel in kernels)
-    # Activations compete for the cache, so parameters can count on half of it.
-    kept = min(1.0, profile.caches.last_level_bytes / 2 / weights) if weights else 1.0
     machine = _Machine(
         profile=profile,
         runtime=profile.runtime(runtime),
         threads=threads,
         batch_size=batch_size,
         frequency_hz=clock,
-        weights_from_memory=1.0 - kept,
+        weights_from_memory=_evicted(weights, profile.caches.last_level_bytes),
+        weights_from_outer=_evicted(weights, profile.caches.l2_bytes),
     )
-    times = tuple(KernelTime(kernel=kernel, time_s=_kernel_s(machine, kernel)) for kernel in kernels)
+    gone = follow_convolutions(kernels, machine.runtime.absorbed)
+    times = tuple(_kernel_time(machine, k, gone=i in gone) for i, k in enumerate(kernels))
     return _summary(machine, times, runtime_version)
 
 
@@ -146,28 +167,104 @@ def _check(kernels: tuple[Kernel, ...], threads: int, batch_size: int, clock: fl
             raise InvalidInputError(f"{name}: found {value}, allowed is above 0.")
 
 
-def _kernel_s(machine: _Machine, kernel: Kernel) -> float:
-    rate = _rate(machine, kernel)
-    compute = _compute_s(machine, kernel, rate)
-    # The runtime splits a kernel only where that pays, so more threads never make one slower.
-    alone = max(compute, machine.memory_s(kernel, 1))
-    split = machine.runtime.overheads.split_s * machine.slowdown + max(
-        compute / machine.speedup(machine.threads), machine.memory_s(kernel, machine.threads)
+def _evicted(weights: int, cache_bytes: int) -> float:
+    """Return the share of the parameters that a cache does not hold from one inference to the next."""
+    # Activations compete for the cache, so parameters can count on half of it.
+    return 1.0 - min(1.0, cache_bytes / 2 / weights) if weights else 0.0
+
+
+def follow_convolutions(kernels: Sequence[Kernel], op_types: Container[str]) -> frozenset[int]:
+    """Return the places of the kernels of some operator types that could be the end of the convolution before them."""
+    found, inside = set(), False
+    for place, kernel in enumerate(kernels):
+        if kernel.kernel_class in _CONVOLUTIONS:
+            inside = True
+            continue
+        inside = inside and kernel.op_type in op_types and _could_end(kernel, kernels[place - 1])
+        if inside:
+            found.add(place)
+    return frozenset(found)
+
+
+def _could_end(kernel: Kernel, before: Kernel) -> bool:
+    """Return whether a kernel could end the one before it: as large, and if it joins tensors, as large as it."""
+    joins = kernel.op_type in _JOINING
+    return kernel.output_bytes == before.output_bytes and (
+        not joins or kernel.input_bytes >= 2 * kernel.output_bytes
     )
-    oversubscribed = machine.threads > machine.profile.processor.logical_cores
-    best = split if machine.threads > 1 and (split < alone or oversubscribed) else alone
-    return best + (machine.runtime.overheads.kernel_s + rate.overhead_s) * machine.slowdown
 
 
-def _compute_s(machine: _Machine, kernel: Kernel, rate: Rate) -> float:
-    cycles = 0.0
+def grouped(kernel: Kernel) -> bool:
+    """Return whether a convolution's channels stay in groups.
+
+    Multiply-accumulates per pair of channels and position are the size of the kernel where every pair meets: a whole
+    number. Groups make it a fraction.
+    """
+    pairs = kernel.input_channels * kernel.output_channels * kernel.output_positions
+    return kernel.kernel_class in ("conv", "conv1x1") and pairs > 0 and bool(kernel.macs % pairs)
+
+
+def _kernel_time(machine: _Machine, kernel: Kernel, *, gone: bool) -> KernelTime:
+    index, rate = _rate(machine, kernel)
+    if gone:
+        return KernelTime(kernel=kernel, time_s=0.0, rate=index, terms={})
+    compute = _compute_terms(machine, kernel, rate)
+    # The runtime splits a kernel only where that pays, so more threads never make one slower.
+    terms = _with_memory(machine, compute, machine.memory_terms(kernel, 1))
+    if machine.threads > 1:
+        speedup = machine.speedup(machine.threads)
+        shared = {name: value / speedup for name, value in compute.items()}
+        split = _with_memory(machine, shared, machine.memory_terms(kernel, machine.threads))
+        split["split"] = machine.runtime.overheads.split_s * machine.slowdown
+        oversubscribed = machine.threads > machine.profile.processor.logical_cores
+        if oversubscribed or sum(split.values()) < sum(terms.values()):
+            terms = split
+    terms["kernel"] = machine.runtime.overheads.kernel_s * machine.slowdown
+    terms["own"] = rate.overhead_s * machine.slowdown
+    return KernelTime(kernel=kernel, time_s=sum(terms.values()), rate=index, terms=terms)
+
+
+def _with_memory(machine: _Machine, compute: dict[str, float], memory: dict[str, float]) -> dict[str, float]:
+    """Return both together: the slower, and of the faster what it does not hide.
+
+    Bytes that are only moved on are hidden whole: their rate already is that of moving them.
+    """
+    shown = 1.0 - machine.profile.caches.hidden_share if "compute" in compute else 0.0
+    slower = _slower(compute, memory)
+    faster = memory if slower is compute else compute
+    return {**slower, **{name: value * shown for name, value in faster.items() if shown}}
+
+
+def _slower(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return one if sum(one.values()) >= sum(other.values()) else other
+
+
+def _compute_terms(machine: _Machine, kernel: Kernel, rate: Rate) -> dict[str, float]:
+    arithmetic, moved = {}, {}
     if rate.macs_per_cycle is not None:
-        beside = rate.macs_per_output * kernel.output_channels * kernel.output_positions
-        cycles = (kernel.macs + beside) / (rate.macs_per_cycle * _utilisation(kernel, rate))
+        speed = rate.macs_per_cycle * _utilisation(kernel, rate)
+        arithmetic = {
+            "compute": kernel.macs / speed,
+            "output": rate.macs_per_output * kernel.output_channels * kernel.output_positions / speed,
+            "input": rate.macs_per_input * _gathered(kernel) / speed,
+            "weight": rate.macs_per_weight * _parameters(kernel) / speed,
+        }
     if rate.bytes_per_cycle is not None:
-        moved = kernel.input_bytes + kernel.output_bytes
-        cycles = max(cycles, moved / rate.bytes_per_cycle)
-    return cycles * machine.batch_size / machine.frequency_hz
+        moved = {"bytes": (kernel.input_bytes + kernel.output_bytes) / rate.bytes_per_cycle}
+    cycles = _slower(arithmetic, moved)
+    return {name: value * machine.batch_size / machine.frequency_hz for name, value in cycles.items()}
+
+
+def _gathered(kernel: Kernel) -> float:
+    """Return how many inputs are gathered: all that meet at each position, or each once where channels stay apart."""
+    if kernel.kernel_class == "depthwise":
+        return kernel.input_bytes / _ELEMENT_BYTES[kernel.precision]
+    return kernel.macs / kernel.output_channels if kernel.output_channels else 0.0
+
+
+def _parameters(kernel: Kernel) -> float:
+    """Return the parameters that the arithmetic uses, each once."""
+    return kernel.macs / kernel.output_positions if kernel.output_positions else 0.0
 
 
 def _utilisation(kernel: Kernel, rate: Rate) -> float:
@@ -178,18 +275,20 @@ def _utilisation(kernel: Kernel, rate: Rate) -> float:
     return channels / (-(-channels // block) * block) * rate.unaligned_factor
 
 
-def _rate(machine: _Machine, kernel: Kernel) -> Rate:
-    best: tuple[int, Rate] | None = None
-    for rate in machine.runtime.rates:
+def _rate(machine: _Machine, kernel: Kernel) -> tuple[int, Rate]:
+    """Return the most specific rate that fits and its place."""
+    best: tuple[int, int, Rate] | None = None
+    for index, rate in enumerate(machine.runtime.rates):
         if (
             kernel.kernel_class in rate.kernel_classes
             and kernel.precision == rate.precision
             and (not rate.encodings or kernel.encoding in rate.encodings)
             and (not rate.op_types or kernel.op_type in rate.op_types)
+            and (not rate.grouped or grouped(kernel))
         ):
-            fit = 2 * bool(rate.op_types) + bool(rate.encodings)
+            fit = 4 * rate.grouped + 2 * bool(rate.op_types) + bool(rate.encodings)
             if best is None or fit > best[0]:
-                best = (fit, rate)
+                best = (fit, index, rate)
     if best is None:
         raise UnsupportedError(
             f"profile {machine.profile.name} has no rate of {machine.runtime.name} for {kernel.op_type} "
@@ -197,7 +296,7 @@ def _rate(machine: _Machine, kernel: Kernel) -> Rate:
             + ").",
             next_step="Add a rate with its provenance to the profile.",
         )
-    return best[1]
+    return best[1:]
 
 
 def _summary(machine: _Machine, times: tuple[KernelTime, ...], runtime_version: str) -> Prediction:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
 from edgeloop_profiles import Profile, list_profiles, load_profile
-from edgeloop_profiles.predict import Prediction, predict_latency
+from edgeloop_profiles.predict import Prediction, follow_convolutions, grouped, predict_latency
 from edgeloop_protocol.types.artifact import Kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -240,3 +240,32 @@ def test_every_class_has_a_rate_in_every_precision(name: str, conv: Kernel) -> N
         for precision in ("fp32", "fp16", "int8"):
             kernel = dataclasses.replace(conv, kernel_class=kernel_class, precision=precision)
             assert point(PROFILES[name], kernel) > 0
+
+
+def test_groups_are_seen_in_the_arithmetic(conv: Kernel) -> None:
+    assert not grouped(conv)
+    assert grouped(dataclasses.replace(conv, macs=conv.macs // 64))
+
+
+def test_absorbed_operators_cost_nothing_behind_a_convolution_only(pi4: Profile, conv: Kernel) -> None:
+    size = conv.output_bytes
+    relu = Kernel(
+        name="r", kernel_class="elementwise", op_type="Relu", precision="fp32", macs=0,
+        input_bytes=size, weight_bytes=0, output_bytes=size,
+    )  # fmt: skip
+    bias = dataclasses.replace(relu, op_type="Add")
+    assert follow_convolutions((relu, conv, relu, bias), ("Relu", "Add")) == {2}
+    runtime = dataclasses.replace(pi4.runtimes[0], absorbed=("Relu",))
+    board = dataclasses.replace(pi4, runtimes=(runtime,))
+    assert point(board, conv, relu) == pytest.approx(point(board, conv))
+    assert point(board, relu, conv) > point(board, conv)
+    assert point(pi4, conv, relu) > point(pi4, conv)
+
+
+def test_what_is_not_hidden_is_added(pi4: Profile, conv: Kernel) -> None:
+    board = dataclasses.replace(pi4, caches=dataclasses.replace(pi4.caches, hidden_share=0.0))
+    heavy = dataclasses.replace(conv, weight_bytes=8_000_000)
+    (time,) = predict_latency(board, (heavy,), threads=1).kernels
+    assert {"compute", "far"} <= time.terms.keys()
+    assert sum(time.terms.values()) == pytest.approx(time.time_s)
+    assert point(board, heavy) > point(pi4, heavy)

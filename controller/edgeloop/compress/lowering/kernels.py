@@ -125,7 +125,7 @@ def _conv_class(execution: Execution) -> str:
     group = int(attribute(execution.node, "group", 1))
     if group > 1 and weight.shape[1] == 1:
         return "depthwise"
-    return "conv1x1" if all(size == 1 for size in weight.shape[2:]) and group == 1 else "conv"
+    return "conv1x1" if all(size == 1 for size in weight.shape[2:]) else "conv"
 
 
 def _work_of(execution: Execution, kernel_class: str) -> _Work:

@@ -103,17 +103,31 @@ def doctor(ctx: click.Context, on: tuple[str, ...], as_json: bool) -> None:
 @click.option(
     "--base", default="", metavar="PROFILE", help="Profile of a device of the same tier to start from."
 )
+@click.option(
+    "--transfer",
+    default="",
+    metavar="FROM.toml",
+    help="Calibrated profile of a device of the same tier: measures five models only, and starts from it.",
+)
 @json_option
 @click.pass_context
-def calibrate(ctx: click.Context, on: tuple[str, ...], output: Path, base: str, as_json: bool) -> None:
+def calibrate(
+    ctx: click.Context, on: tuple[str, ...], output: Path, base: str, transfer: str, as_json: bool
+) -> None:
     """Measure ten models on a real device and write the profile that is fitted to it."""
     from edgeloop_foundation.errors import InvalidInputError
 
     from edgeloop.interfaces.present_probe import print_calibrated
 
+    if base and transfer:
+        raise InvalidInputError(
+            "--base and --transfer both name where to start from; allowed is one of them."
+        )
     session: Session = ctx.obj
     specs = session.devices(on)
     if len(specs) != 1:
         raise InvalidInputError(f"one device is calibrated at a time, {len(specs)} are named.")
     with session.verbs() as verbs:
-        print_calibrated(verbs.calibrate(specs[0], output, base), as_json)
+        print_calibrated(
+            verbs.calibrate(specs[0], output, transfer or base, transfer=bool(transfer)), as_json
+        )

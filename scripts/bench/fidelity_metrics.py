@@ -1,0 +1,136 @@
+"""How good predictions are: the figures that both fidelity scripts print."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+HEADER = (
+    f"{'what':44} {'n':>4} {'MAPE':>7} {'median':>7} {'<10%':>5} {'<20%':>5} "
+    f"{'rank':>6} {'bias':>7} {'worst':>7}  90 % interval covers"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """One line of a table."""
+
+    what: str
+    count: int
+    mape: float
+    median_ape: float
+    within_10: float
+    within_20: float
+    #: Rank correlation; absent with fewer than three different latencies.
+    spearman: float | None
+    #: Mean of the signed relative error.
+    bias: float
+    worst: float
+    #: Share of measured values inside the interval with its exact 95 % binomial interval; absent where none was given.
+    coverage: float | None = None
+    coverage_low: float | None = None
+    coverage_high: float | None = None
+    #: Median of the factor between the point and either end.
+    factor: float | None = None
+
+    def line(self) -> str:
+        rank = "-" if self.spearman is None else f"{self.spearman:.3f}"
+        text = (
+            f"{self.what:44} {self.count:4d} {self.mape:7.1%} {self.median_ape:7.1%} {self.within_10:5.0%} "
+            f"{self.within_20:5.0%} {rank:>6} {self.bias:+7.1%} {self.worst:7.0%}"
+        )
+        if self.coverage is None or self.coverage_low is None or self.coverage_high is None:
+            return text
+        return (
+            f"{text}  {self.coverage:.0%} [{self.coverage_low:.0%}, {self.coverage_high:.0%}] x/\N{DIVISION SIGN} "
+            f"{self.factor:.2f}"
+        )
+
+    def tree(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def figures(
+    what: str, predicted: Sequence[float], measured: Sequence[float], factors: Sequence[float] | None = None
+) -> Figures:
+    """Return the figures of predictions in any unit; ``factors`` are those of the 90 % intervals."""
+    errors = [p / m - 1.0 for p, m in zip(predicted, measured, strict=True)]
+    apes = sorted(abs(error) for error in errors)
+    count = len(apes)
+    covered: tuple[float | None, float | None, float | None] = (None, None, None)
+    if factors is not None:
+        hits = sum(1 / f <= p / m <= f for p, m, f in zip(predicted, measured, factors, strict=True))
+        covered = (hits / count, *binomial_interval(hits, count))
+    return Figures(
+        what=what,
+        count=count,
+        mape=sum(apes) / count,
+        median_ape=middle(apes),
+        within_10=sum(ape <= 0.1 for ape in apes) / count,
+        within_20=sum(ape <= 0.2 for ape in apes) / count,
+        spearman=spearman(predicted, measured),
+        bias=sum(errors) / count,
+        worst=apes[-1],
+        coverage=covered[0],
+        coverage_low=covered[1],
+        coverage_high=covered[2],
+        factor=middle(sorted(factors)) if factors else None,
+    )
+
+
+def middle(ordered: Sequence[float]) -> float:
+    """Return the median of sorted values."""
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return the rank correlation; None where it has no meaning."""
+    if len(set(one)) < 3 or len(set(other)) < 3:
+        return None
+    left, right = _ranks(one), _ranks(other)
+    mean = sum(left) / len(left)
+    up = sum((a - mean) * (b - mean) for a, b in zip(left, right, strict=True))
+    return up / math.sqrt(sum((a - mean) ** 2 for a in left) * sum((b - mean) ** 2 for b in right))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    ordered = sorted(range(len(values)), key=lambda index: values[index])
+    ranks = [0.0] * len(values)
+    place = 0
+    while place < len(ordered):
+        same = [i for i in ordered[place:] if values[i] == values[ordered[place]]]
+        for index in same:
+            ranks[index] = place + (len(same) - 1) / 2
+        place += len(same)
+    return ranks
+
+
+def binomial_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of Clopper and Pearson (1934), by bisection."""
+    tail = (1 - level) / 2
+
+    def at_most(share: float, most: int) -> float:
+        return sum(math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(most + 1))
+
+    def solve(inside: object, low: float, high: float) -> float:
+        for _ in range(60):
+            half = (low + high) / 2
+            low, high = (half, high) if inside(half) else (low, half)  # type: ignore[operator]
+        return (low + high) / 2
+
+    lower = 0.0 if hits == 0 else solve(lambda p: 1 - at_most(p, hits - 1) < tail, 0.0, 1.0)
+    upper = 1.0 if hits == count else solve(lambda p: at_most(p, hits) > tail, 0.0, 1.0)
+    return lower, upper
+
+
+def balanced_accuracy(predicted: Sequence[bool], actual: Sequence[bool]) -> float | None:
+    """Return the mean of both classes' hit rates; None where one class does not occur."""
+    rates = []
+    for value in (True, False):
+        chosen = [p == a for p, a in zip(predicted, actual, strict=True) if a == value]
+        if not chosen:
+            return None
+        rates.append(sum(chosen) / len(chosen))
+    return sum(rates) / 2

@@ -1,0 +1,257 @@
+"""Published latencies as rows of a pool: networks are built and lowered for real, boards get their own figures."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from edgeloop.calibrate.pooled import Row
+from edgeloop.calibrate.scale import detailed, factors_of
+from edgeloop.calibrate.zoo import ZooModel, find
+from edgeloop.compress.lowering import lower
+from edgeloop_profiles import load_profile
+from edgeloop_profiles.predict import predict_latency
+from edgeloop_profiles.profile import Profile
+from edgeloop_protocol.types.artifact import Kernel
+
+HERE = Path(__file__).parent
+BOARDS = HERE / "data" / "boards.csv"
+COMMON = "raspberry_pi_4"
+RUNTIME = "onnxruntime"
+THREAD_EXPONENT = 0.7
+BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One published latency with everything that is derived from it."""
+
+    #: Name of the table's file.
+    table: str
+    board: str
+    frequency_hz: float
+    runtime: str
+    precision: str
+    threads: int
+    model: str
+    family: str
+    tier: str
+    latency_s: float
+    macs: int
+    #: Latency at the datasheet's peak and bandwidth.
+    roofline_s: float
+    watts: float | None
+    energy_j: float | None
+    source: str
+    row: Row
+
+    @property
+    def cell(self) -> str:
+        return f"{self.board}/{self.runtime}/{self.precision}"
+
+
+def read(paths: Iterable[Path], cache: Path) -> tuple[list[Published], list[str]]:
+    """Return the rows of tables, and those that were left out with the reason."""
+    boards = {entry["board"]: entry for entry in csv.DictReader(BOARDS.read_text().splitlines())}
+    rows, left_out = [], []
+    tables = _Tables(cache)
+    names: dict[str, int] = {}
+    for path in paths:
+        for entry in csv.DictReader(path.read_text().splitlines()):
+            try:
+                rows.append(_published(path.name, entry, boards, tables, names))
+            except ValueError as error:  # noqa: PERF203 - each row is left out for a reason of its own
+                left_out.append(f"{path.name}: {entry['board']} {entry['runtime']} {entry['model']}: {error}")
+    width = len(names)
+    full = [
+        dataclasses.replace(
+            found,
+            row=dataclasses.replace(
+                found.row, parts=found.row.parts + (0.0,) * (width - len(found.row.parts))
+            ),
+        )
+        for found in rows
+    ]
+    return full, left_out
+
+
+def _published(
+    table: str,
+    entry: dict[str, str],
+    boards: dict[str, dict[str, str]],
+    tables: _Tables,
+    names: dict[str, int],
+) -> Published:
+    if entry["precision"] not in BYTES:
+        raise ValueError(f"precision {entry['precision']!r} is none of {', '.join(BYTES)}")
+    profile = _profile(entry["board"], boards)
+    side = int(entry["input"]) if entry["input"].strip().isdigit() else 0
+    model = find(entry["model"], side)
+    if model is None:
+        raise ValueError("the architecture is not known to the zoo")
+    kernels = in_precision(tables.of(model), entry["precision"])
+    threads = int(entry["threads"].strip("?") or 1)
+    parts = _parts(profile, kernels, threads)
+    vector = [0.0] * len(names)
+    for name, seconds in parts.items():
+        place = names.setdefault(name, len(names))
+        vector += [0.0] * (place + 1 - len(vector))
+        vector[place] = seconds
+    latency_s = _latency_s(entry)
+    cell = f"{entry['board']}/{entry['runtime']}/{entry['precision']}"
+    base = entry["runtime"].partition("-")[0]
+    keys = {
+        "precision": entry["precision"],
+        "runtime": f"{base}/{entry['precision']}",
+        "tier": f"{profile.processor.isa_tier}/{entry['precision']}",
+        "board": entry["board"],
+        "cell": cell,
+        "cell threads": f"{cell}/{threads}",
+        "model": model.name,
+        "model precision": f"{model.name}/{entry['precision']}",
+        "model runtime": f"{model.name}/{base}",
+        "model threads": f"{model.name}/{threads > 1}",
+    }
+    macs = sum(kernel.macs for kernel in kernels)
+    return Published(
+        table=table,
+        board=entry["board"],
+        frequency_hz=profile.processor.max_frequency_hz,
+        runtime=entry["runtime"],
+        precision=entry["precision"],
+        threads=threads,
+        model=model.name,
+        family=model.family,
+        tier=profile.processor.isa_tier,
+        latency_s=latency_s,
+        macs=macs,
+        roofline_s=_roofline_s(profile, kernels, threads, entry["precision"]),
+        watts=_number(entry.get("wall_w", "")),
+        energy_j=_number(entry.get("energy_j", "")),
+        source=entry["source"],
+        row=Row(
+            parts=tuple(vector), keys=keys, log_threads=math.log(threads), log_latency=math.log(latency_s)
+        ),
+    )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text.strip() else None
+
+
+def _latency_s(entry: dict[str, str]) -> float:
+    """Return the median; where none was published the mean, unless the smallest of a few loops is much below it."""
+    for name in ("p50_ms", "min_ms", "mean_ms"):
+        found = _number(entry[name])
+        if found is not None and found > 0:
+            return found * 1e-3
+    raise ValueError("it has no latency")
+
+
+def _profile(board: str, boards: dict[str, dict[str, str]]) -> Profile:
+    """Return the common profile with the figures of a board."""
+    facts = boards.get(board)
+    if facts is None:
+        try:
+            return load_profile(board)
+        except Exception as error:
+            raise ValueError(f"there are no figures of the board in {BOARDS.name}, nor a profile") from error
+    common = load_profile(COMMON)
+    cores = int(facts["cores"])
+    runtime = common.runtime(RUNTIME)
+    curve = tuple(count**THREAD_EXPONENT for count in range(1, cores + 1))
+    hertz = float(facts["frequency_hz"])
+    return dataclasses.replace(
+        common,
+        name=board,
+        processor=dataclasses.replace(
+            common.processor,
+            isa_tier=facts["isa_tier"],
+            physical_cores=cores,
+            logical_cores=cores,
+            max_frequency_hz=hertz,
+            min_frequency_hz=min(hertz, common.processor.min_frequency_hz),
+        ),
+        caches=dataclasses.replace(
+            common.caches,
+            l2_bytes=int(facts["l2_bytes"]),
+            last_level_bytes=int(facts["last_level_bytes"]),
+        ),
+        bandwidth=dataclasses.replace(
+            common.bandwidth,
+            one_core_bytes_per_s=float(facts["one_core_bytes_per_s"]),
+            all_cores_bytes_per_s=float(facts["all_cores_bytes_per_s"]),
+        ),
+        runtimes=(dataclasses.replace(runtime, threads=dataclasses.replace(runtime.threads, speedup=curve)),),
+    )
+
+
+def _parts(profile: Profile, kernels: Sequence[Kernel], threads: int) -> dict[str, float]:
+    """Return the seconds of each kind of work, precision left out of the names."""
+    ready = detailed(profile, RUNTIME, kernels)
+    cores = len(ready.runtime(RUNTIME).threads.speedup)
+    found = predict_latency(ready, tuple(kernels), threads=min(threads, cores))
+    model, parts = ready.runtime(RUNTIME), dict[str, float]()
+    for time in found.kernels:
+        for seconds, names in factors_of(model, time):
+            plain = [
+                name for name in names if not name.startswith("row/") and not name.endswith("/unaligned")
+            ]
+            name = plain[-1].partition("/")[2] or plain[-1]
+            parts[name] = parts.get(name, 0.0) + seconds
+    parts["inference"] = model.overheads.inference_s
+    return parts
+
+
+def _roofline_s(profile: Profile, kernels: Sequence[Kernel], threads: int, precision: str) -> float:
+    """Return the latency at the peak: vector units of the tier, all of the bandwidth, no overhead."""
+    lanes = {"neon": 4, "sse4": 4, "neon_fp16": 8, "neon_dotprod": 8, "neon_i8mm": 8, "avx2": 16}
+    peak = lanes.get(profile.processor.isa_tier, 16) * {"fp32": 1, "fp16": 2, "int8": 2}[precision]
+    cores = min(threads, profile.processor.physical_cores)
+    hertz, band = profile.processor.max_frequency_hz, profile.bandwidth.all_cores_bytes_per_s
+    moved = [k.input_bytes + k.weight_bytes + k.output_bytes for k in kernels]
+    return sum(
+        max(k.macs / (peak * cores * hertz), size / band) for k, size in zip(kernels, moved, strict=True)
+    )
+
+
+def in_precision(kernels: Sequence[Kernel], precision: str) -> tuple[Kernel, ...]:
+    """Return the table of the same network in another precision, every tensor in it."""
+    share = BYTES["fp32"] // BYTES[precision]
+    return tuple(
+        dataclasses.replace(
+            kernel,
+            precision=precision,
+            encoding="U8S8" if precision == "int8" and kernel.macs else "",
+            input_bytes=kernel.input_bytes // share,
+            weight_bytes=kernel.weight_bytes // share,
+            output_bytes=kernel.output_bytes // share,
+        )
+        for kernel in kernels
+    )
+
+
+class _Tables:
+    """Kernel tables of the zoo, lowered once and kept in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept = json.loads(path.read_text()) if path.exists() else {}
+
+    def of(self, model: ZooModel) -> tuple[Kernel, ...]:
+        if model.name not in self._kept:
+            with tempfile.TemporaryDirectory() as name:
+                net = model.build()
+                path = net.save(Path(name) / "model.onnx")
+                kernels = lower(path, {"x": np.zeros(net.input_shape, np.float32)}).kernels
+            self._kept[model.name] = [dataclasses.asdict(kernel) for kernel in kernels]
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(json.dumps(self._kept))
+        return tuple(Kernel(**kernel) for kernel in self._kept[model.name])
