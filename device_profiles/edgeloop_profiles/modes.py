@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from edgeloop_foundation.errors import NotFoundError
 
-from edgeloop_profiles.profile import PowerMode, Profile, RuntimeModel
+from edgeloop_profiles.profile import PowerMode, Profile, RuntimeModel, Sensor
 
 __all__ = ["in_power_mode"]
 
@@ -53,7 +53,13 @@ def in_power_mode(profile: Profile, name: str) -> Profile:
             core_w=min(scaled_w, allowed_w),
         ),
         runtimes=tuple(_runtime(runtime, mode, clock) for runtime in profile.runtimes),
+        sensors=tuple(_sensor(sensor, mode) for sensor in profile.sensors),
     )
+
+
+def _sensor(sensor: Sensor, mode: PowerMode) -> Sensor:
+    """Return a sensor that shows the mode's number and name where it is the one that shows modes."""
+    return replace(sensor, text=mode.shown) if sensor.name == "nvpmodel" else sensor
 
 
 def _runtime(runtime: RuntimeModel, mode: PowerMode, clock: float) -> RuntimeModel:

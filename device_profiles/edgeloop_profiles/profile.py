@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -312,6 +313,14 @@ class PowerMode(Figures):
     max_frequency_hz: Positive
     #: What the board may draw in this mode.
     budget_w: Positive
+    #: Number and name that the sensor ``nvpmodel`` shows in it, for example "1 25W"; empty without that sensor.
+    shown: str = ""
+
+    def __post_init__(self) -> None:
+        if self.shown and not re.fullmatch(r"[0-9]{1,6} \S+", self.shown):
+            raise InvalidInputError(
+                f"shown: found {self.shown!r}, allowed is a number and a name without spaces, as in '1 25W'."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,6 +443,7 @@ class Profile:
                 f"default_power_mode: found {self.default_power_mode!r}, "
                 f"allowed is one of power_modes: {', '.join(names) or 'there are none'}."
             )
+        shows_mode = any(sensor.name == "nvpmodel" and sensor.channels for sensor in self.sensors)
         for mode in self.power_modes:
             where, processor = f"power_modes.{mode.name}", self.processor
             if mode.cores > processor.logical_cores:
@@ -443,6 +453,8 @@ class Profile:
                     f"{where}.max_frequency_hz: found {mode.max_frequency_hz:g}, "
                     f"allowed is at most processor.max_frequency_hz {processor.max_frequency_hz:g}."
                 )
+            if shows_mode and not mode.shown:
+                yield f"{where}.shown: found nothing, allowed is what the sensor nvpmodel shows, as in '1 25W'."
             if mode.budget_w <= self.power.idle_w:
                 yield (
                     f"{where}.budget_w: found {mode.budget_w:g}, "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import edgeloop_profiles
 import pytest
-from edgeloop_foundation.errors import NotFoundError
+from edgeloop_foundation.errors import InvalidInputError, NotFoundError
 from edgeloop_profiles import Profile, check_profile, load_profile
 from edgeloop_profiles.predict import board_power_w, predict_latency
 from edgeloop_protocol.types.artifact import Kernel
@@ -73,6 +73,7 @@ def test_modes_that_cannot_be_are_refused_all_at_once(tmp_path: Path) -> None:
         ('default_power_mode = "15w"', 'default_power_mode = "turbo"'),
         ('name = "25w"\ncores = 6', 'name = "7w"\ncores = 9'),
         ("max_frequency_hz = 1.344e9\nbudget_w = 25.0", "max_frequency_hz = 9e9\nbudget_w = 1.0"),
+        ('shown = "2 MAXN_SUPER"\n', ""),
     ):
         assert old in text
         text = text.replace(old, new)
@@ -80,3 +81,18 @@ def test_modes_that_cannot_be_are_refused_all_at_once(tmp_path: Path) -> None:
     (problem,) = check_profile(path)
     for part in ("name twice", "'turbo'", "cores: found 9", "found 9e+09", "budget_w: found 1"):
         assert part in problem.message
+    assert "power_modes.maxn_super.shown: found nothing" in problem.message
+
+
+@pytest.mark.parametrize("shown", ["25W", "1", "1 ", "one 25W", "1 25 W", "-1 25W"])
+def test_what_a_mode_shows_is_a_number_and_a_name(shown: str) -> None:
+    mode = load_profile(ORIN).power_modes[0]
+    with pytest.raises(InvalidInputError, match=r"shown: found .* allowed is a number and a name"):
+        dataclasses.replace(mode, shown=shown)
+
+
+@pytest.mark.parametrize("board", [ORIN, "jetson_nano", "jetson_xavier_nx"])
+def test_the_sensor_of_modes_follows_the_mode_and_nothing_else_does(board: str) -> None:
+    for mode in load_profile(board).power_modes:
+        sensors = {sensor.name: sensor.text for sensor in load_profile(f"{board}@{mode.name}").sensors}
+        assert {name: text for name, text in sensors.items() if text} == {"nvpmodel": mode.shown}

@@ -28,6 +28,8 @@ def build_facts(
     disk = shutil.disk_usage(state_directory)
     device = simulated_device_id(profile.name, seed, name)
     figures = profile.operating_system
+    absent = _absent(profile)
+    told = {sensor.name for sensor in absent}
     return Facts(
         device_id=device,
         name=name,
@@ -51,7 +53,8 @@ def build_facts(
             for runtime in profile.runtimes
         )
         + tuple(RuntimeFacts(name=absent.name, reason=absent.reason) for absent in profile.absent_runtimes),
-        sensors=(*sensors, *_absent(profile)),
+        # The profile's reason tells more than that of a driver that found nothing.
+        sensors=(*(sensor for sensor in sensors if sensor.name not in told), *absent),
         disk_total_bytes=disk.total,
         disk_free_bytes=disk.free,
         # A boot survives a restart of the agent, on a real board and here.

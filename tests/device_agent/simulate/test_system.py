@@ -74,6 +74,79 @@ async def test_drivers_find_what_a_profile_declares_and_nothing_else(
     assert all(fact.cost_s is None for fact in facts.values())
 
 
+@pytest.mark.parametrize("name", list_profiles())
+async def test_every_declared_channel_of_a_board_has_a_value(name: str, make_board: MakeBoard) -> None:
+    profile = load_profile(name)
+    conditions = await make_board(profile).conditions()
+    values = {reading.name: reading.value for reading in conditions.readings}
+    for declared in profile.sensors:
+        for channel in declared.channels:
+            assert values[f"{declared.name}/{channel}"] is not None, channel
+    assert all(f"simulated by profile {name}" in reading.source for reading in conditions.readings)
+    has_clock = any(sensor.name == "cpufreq" and sensor.channels for sensor in profile.sensors)
+    assert conditions.governor == (profile.processor.governor if has_clock else "")
+
+
+@pytest.mark.parametrize("name", list_profiles())
+async def test_power_of_an_idle_board_is_what_its_sensor_sees_of_it(name: str, make_board: MakeBoard) -> None:
+    profile = load_profile(name)
+    board = make_board(profile)
+    meters = [s for s in profile.sensors if s.quantity in ("power", "energy") and s.channels]
+    readings = [{r.name: r.value for r in (await board.conditions()).readings}]
+    await board.clock.sleep(10)
+    readings.append({r.name: r.value for r in (await board.conditions()).readings})
+    for meter in meters:
+        seen_w = meter.gain * profile.power.idle_w + meter.offset_w
+        for channel, share in zip(meter.channels, meter.shares, strict=True):
+            before, after = (found[f"{meter.name}/{channel}"] for found in readings)
+            assert before is not None
+            assert after is not None
+            watt = (after - before) / 10 if meter.quantity == "energy" else after
+            # A Jetson's chip has steps of 40 mW and 8 mV; one update of the Pi 5's is off by some percent.
+            assert watt == pytest.approx(seen_w * share, abs=0.05, rel=0.1 if meter.noise_fraction else 0.01)
+    watched = {r for r in readings[1] if r.partition("/")[0] in ("rapl", "pmic", "jetson_power")}
+    assert bool(watched) == bool(meters)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "shown"),
+    [
+        ("jetson_orin_nano", 0, "15W"),
+        ("jetson_orin_nano@25w", 1, "25W"),
+        ("jetson_orin_nano@7w", 3, "7W"),
+        ("jetson_nano", 0, "MAXN"),
+        ("jetson_nano@5w", 1, "5W"),
+        ("jetson_xavier_nx@10w_2core", 3, "MODE_10W_2CORE"),
+    ],
+)
+async def test_the_power_mode_that_was_chosen_is_the_one_that_is_observed(
+    name: str, number: int, shown: str, make_board: MakeBoard
+) -> None:
+    board = make_board(name)
+    (mode,) = (r for r in (await board.conditions()).readings if r.name == "nvpmodel/mode")
+    assert mode.value == number
+    assert f"({shown})" in mode.source
+    observed = {check.name: check for check in (await preflight(board)).checks}
+    assert observed["power_mode"].observed == f"pmode:{number:04d}"
+
+
+async def test_a_raspberry_pi_3b_plus_shows_its_soft_limit_below_80_degrees(
+    make_board: MakeBoard, make_start: MakeStart
+) -> None:
+    profile = load_profile("raspberry_pi_3b_plus")
+    board = make_board(
+        dataclasses.replace(profile, thermal=dataclasses.replace(profile.thermal, ambient_celsius=45.0))
+    )
+    session = await board.start_runner(make_start())
+    await session.request("open", {}, 1e9)
+    while board.state.die_celsius < 61.0:
+        await session.request("infer", {"count": 500}, 1e9)
+    values = {reading.name: reading.value for reading in (await board.conditions()).readings}
+    assert values["throttle/soft_temperature_limit_now"] == 1.0
+    assert values["throttle/throttled_now"] == 0.0
+    assert values["cpufreq/policy0/current"] == 1.2e9
+
+
 async def test_nothing_is_written_before_the_first_reading_and_little_after(make_board: MakeBoard) -> None:
     board = make_board("raspberry_pi_4")
     assert not board.system.root.exists()
