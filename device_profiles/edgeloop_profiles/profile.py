@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated
 
 from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
 
 from edgeloop_profiles.bounds import (
-    Choice,
     Count,
     Encoding,
     Fraction,
