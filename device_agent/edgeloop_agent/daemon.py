@@ -19,6 +19,7 @@ from edgeloop_foundation.ports.process import SystemProcesses
 from edgeloop_protocol.types.run import Run
 
 from edgeloop_agent import inventory
+from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.listen import Listener, listener_for
 from edgeloop_agent.memory import give_back_memory
@@ -35,7 +36,7 @@ _THREADS = 3
 _log = logging.getLogger(__name__)
 
 
-def _listener(options: argparse.Namespace) -> Listener:
+def _listener(options: argparse.Namespace, identity: DeviceIdentity) -> Listener:
     return listener_for(
         socket_path=options.socket,
         address=options.listen,
@@ -43,6 +44,7 @@ def _listener(options: argparse.Namespace) -> Listener:
         certificate=options.tls_certificate,
         key=options.tls_key,
         client_ca=options.tls_client_ca,
+        enrolled=identity.material if identity.enrolled else None,
     )
 
 
@@ -88,8 +90,9 @@ async def serve(options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, asked_to_stop.set)
     if options.reserve_bytes < 0 or options.store_bytes <= 0:
         raise InvalidInputError("--reserve-bytes is not negative, and --store-bytes is above 0.")
-    listener = _listener(options)
     state = options.state.absolute()
+    identity = DeviceIdentity(OsFileSystem(), SystemClock(), state, SystemProcesses())
+    listener = _listener(options, identity)
     lock = StateLock(state)
     agent = Agent(
         fs=OsFileSystem(),
@@ -99,6 +102,7 @@ async def serve(options: argparse.Namespace) -> None:
         execute=_execute,
         boot_id=inventory.boot_id(Path("/")),
         limits=Limits(reserve_bytes=options.reserve_bytes, store_bytes=options.store_bytes),
+        identity=identity,
     )
     address = await agent.start(listener)
     give_back_memory()

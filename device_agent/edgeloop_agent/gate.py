@@ -1,4 +1,4 @@
-"""What stands before every call: the limit on calls at once, and errors turned into status codes.
+"""What stands before every call: admission, the limit on calls at once, and errors turned into status codes.
 
 The library's own limit refuses calls blindly. Ours leaves a lane free for the calls that get a busy agent out
 of trouble: health, cancel, heartbeat and release.
@@ -12,13 +12,16 @@ import errno
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 from edgeloop_foundation.errors import BusyError, CorruptDataError, EdgeloopError, InternalError
 from edgeloop_protocol.errors import status_for
 
-__all__ = ["ORDINARY_CALLS_MAX", "RESERVED_CALLS_MAX", "Gate"]
+from edgeloop_agent.access.admission import Access, revocation
+from edgeloop_agent.access.peer import Context
+
+__all__ = ["ORDINARY_CALLS_MAX", "RESERVED_CALLS_MAX", "Context", "Gate"]
 
 ORDINARY_CALLS_MAX = 16
 """Calls at once, streams included."""
@@ -39,7 +42,6 @@ _MESSAGE_LENGTH_MAX = 2000
 
 _log = logging.getLogger(__name__)
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler = Callable[[Any, Context], Any]
 
 
@@ -58,9 +60,10 @@ def _known(error: Exception) -> EdgeloopError:
 
 
 class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic when it runs
-    """Counts calls and translates their errors."""
+    """Admits calls, counts them and translates their errors."""
 
-    def __init__(self, ordinary_calls_max: int = ORDINARY_CALLS_MAX) -> None:
+    def __init__(self, access: Access, ordinary_calls_max: int = ORDINARY_CALLS_MAX) -> None:
+        self._access = access
         self._limit = ordinary_calls_max
         self._count = 0
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -77,12 +80,10 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
             if handler is None:
                 # Nobody serves this method; the library says so.
                 return None
-            self._wrapped[method] = self._wrap(handler, reserved=method in _RESERVED)
+            self._wrapped[method] = self._wrap(handler, method)
         return self._wrapped[method]
 
-    def _wrap(
-        self, handler: grpc.RpcMethodHandler[Any, Any], *, reserved: bool
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
         kinds = (
             ("unary_unary", grpc.unary_unary_rpc_method_handler),
             ("unary_stream", grpc.unary_stream_rpc_method_handler),
@@ -92,13 +93,13 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
         for name, make in kinds:
             if (inner := getattr(handler, name)) is not None:
                 generates = inspect.isasyncgenfunction(inner)
-                guarded = self._generator(inner, reserved) if generates else self._call(inner, reserved)
+                guarded = self._generator(inner, method) if generates else self._call(inner, method)
                 return make(guarded, handler.request_deserializer, handler.response_serializer)
         raise InternalError("a method has no handler.")
 
     @contextlib.contextmanager
-    def _slot(self, reserved: bool) -> Iterator[None]:
-        if reserved:
+    def _slot(self, method: str) -> Iterator[None]:
+        if method in _RESERVED:
             yield
             return
         if self._count >= self._limit:
@@ -111,10 +112,22 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
         finally:
             self._count -= 1
 
-    def _call(self, inner: Handler, reserved: bool) -> Handler:
+    @contextlib.contextmanager
+    def _entered(self, method: str, context: Context) -> Iterator[None]:
+        """Admit a call and give it a slot; an interruption by revocation becomes its error."""
+        with self._access.admitted(method, context) as admission, self._slot(method):
+            try:
+                yield
+            except asyncio.CancelledError:
+                if not admission.revoked:
+                    raise
+                _go_on_after_cancel()
+                raise revocation(admission.peer) from None
+
+    def _call(self, inner: Handler, method: str) -> Handler:
         async def guarded(request: Any, context: Context) -> Any:
             try:
-                with self._slot(reserved):
+                with self._entered(method, context):
                     return await inner(request, context)
             except (grpc.aio.AbortError, asyncio.CancelledError):
                 raise
@@ -123,10 +136,10 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
 
         return guarded
 
-    def _generator(self, inner: Handler, reserved: bool) -> Handler:
+    def _generator(self, inner: Handler, method: str) -> Handler:
         async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
-                with self._slot(reserved):
+                with self._entered(method, context):
                     async with contextlib.aclosing(inner(request, context)) as answers:
                         async for answer in answers:
                             yield answer
@@ -136,6 +149,13 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
                 await _abort(context, error)
 
         return guarded
+
+
+def _go_on_after_cancel() -> None:
+    """Take the cancellation back, so that the task may still say why it ended."""
+    task = asyncio.current_task()
+    if task is not None and hasattr(task, "uncancel"):  # Python 3.11; older tasks keep no count
+        task.uncancel()
 
 
 async def _abort(context: Context, error: Exception) -> None:
