@@ -54,7 +54,8 @@ class Authority:
             NotFoundError: there is none.
             CorruptDataError: its ledger is damaged.
         """
-        self._directory = directory
+        #: Its directory; other files of the authority stand there too.
+        self.directory = directory
         self._wall_s = wall_s
         self._fs = OsFileSystem()
         self.ledger()
@@ -105,19 +106,19 @@ class Authority:
             NotFoundError: there is no authority here.
             CorruptDataError: it is damaged.
         """
-        path = self._directory / _LEDGER
+        path = self.directory / _LEDGER
         try:
             return from_json(path.read_bytes(), Ledger)
         except FileNotFoundError as error:
             raise NotFoundError(
-                f"there is no authority in {self._directory}.", next_step="Make one: edgeloop ca init."
+                f"there is no authority in {self.directory}.", next_step="Make one: edgeloop ca init."
             ) from error
         except InvalidInputError as error:
             raise CorruptDataError(f"{path} is damaged: {error}", next_step="Restore a backup.") from error
 
     def trust(self) -> SignedTrust:
         """Return the newest trust list, signed."""
-        path = self._directory / _TRUST
+        path = self.directory / _TRUST
         ledger = self.ledger()
         with contextlib.suppress(FileNotFoundError, InvalidInputError):
             signed = from_json(path.read_bytes(), SignedTrust)
@@ -209,7 +210,7 @@ class Authority:
             key, pem = x509.new_key(_passphrase())
             root = x509.Signing.create(ledger.fleet, number, key, self._wall_s())
             after = ledger.with_root(root.certificate_pem)
-            write_durably(self._fs, self._directory / f"root-{number}.key", pem)
+            write_durably(self._fs, self.directory / f"root-{number}.key", pem)
             self._write(after)
             return self._sign_trust(after)
 
@@ -236,7 +237,7 @@ class Authority:
             return self._sign_trust(after)
 
     def _write(self, ledger: Ledger) -> None:
-        write_durably(self._fs, self._directory / _LEDGER, to_canonical_json(ledger))
+        write_durably(self._fs, self.directory / _LEDGER, to_canonical_json(ledger))
 
     def _sign_trust(self, ledger: Ledger) -> SignedTrust:
         """Sign the trust list with every key at hand: a device that missed a step knows one of them."""
@@ -244,11 +245,11 @@ class Authority:
         keys = [root.number for root in ledger.roots if self._key_path(root.number).exists()]
         signatures = tuple(self._signing(ledger, number).signature(payload) for number in keys)
         signed = SignedTrust(payload=payload, signatures=signatures)
-        write_durably(self._fs, self._directory / _TRUST, to_canonical_json(signed))
+        write_durably(self._fs, self.directory / _TRUST, to_canonical_json(signed))
         return signed
 
     def _key_path(self, number: int) -> Path:
-        return self._directory / f"root-{number}.key"
+        return self.directory / f"root-{number}.key"
 
     def _signing(self, ledger: Ledger, number: int) -> x509.Signing:
         path = self._key_path(number)
@@ -270,7 +271,7 @@ class Authority:
     def _changing(self) -> Iterator[None]:
         """Keep other processes from changing the ledger meanwhile."""
         descriptor = os.open(
-            self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         try:
             give_up_s = time.monotonic() + _LOCK_S
@@ -280,7 +281,7 @@ class Authority:
                     break
                 except BlockingIOError as error:
                     if time.monotonic() > give_up_s:
-                        raise BusyError(f"another process changes {self._directory}.") from error
+                        raise BusyError(f"another process changes {self.directory}.") from error
                     time.sleep(0.05)
             yield
         finally:

@@ -173,16 +173,34 @@ class Signing:
         self, identity: Identity, key: ec.EllipticCurvePublicKey, now_s: float, life_s: float = LEAF_LIFE_S
     ) -> str:
         """Return a certificate, PEM: a server's for a device, a client's for everybody else."""
+        serves = identity.role is Role.DEVICE
+        return self._leaf(_names(identity), key, (now_s, now_s + life_s), serves=serves)
+
+    def issue_server(self, name: str, key: ec.EllipticCurvePublicKey, now_s: float, life_s: float) -> str:
+        """Return a certificate, PEM, for a listener that has a DNS name and no identity."""
+        from cryptography import x509
+
+        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+        return self._leaf(names, key, (now_s, now_s + life_s), serves=True)
+
+    def _leaf(
+        self,
+        names: x509.SubjectAlternativeName,
+        key: ec.EllipticCurvePublicKey,
+        span_s: tuple[float, float],
+        *,
+        serves: bool,
+    ) -> str:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.serialization import Encoding
         from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
-        usage = Usage.SERVER_AUTH if identity.role is Role.DEVICE else Usage.CLIENT_AUTH
-        builder = _builder(x509.Name([]), self._certificate.subject, key, now_s, now_s + life_s)
-        builder = builder.add_extension(_names(identity), critical=True)
+        builder = _builder(x509.Name([]), self._certificate.subject, key, *span_s)
+        builder = builder.add_extension(names, critical=True)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(signs=False), critical=True)
+        usage = Usage.SERVER_AUTH if serves else Usage.CLIENT_AUTH
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 

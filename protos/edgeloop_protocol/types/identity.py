@@ -10,6 +10,7 @@ from edgeloop_foundation.errors import InvalidInputError
 
 __all__ = [
     "DAY_S",
+    "JOIN_SERVER_NAME",
     "LEAF_LIFE_S",
     "RENEWAL_DUE_S",
     "Enrolment",
@@ -27,6 +28,9 @@ LEAF_LIFE_S = 30 * DAY_S
 
 RENEWAL_DUE_S = LEAF_LIFE_S / 3
 """A certificate with less life than this left is renewed: at two thirds of its life."""
+
+JOIN_SERVER_NAME = "join.edgeloop.internal"
+"""DNS name in the certificate of a controller that waits for a device with a join token."""
 
 # Labels of DNS (RFC 1035): both also become part of the name in the certificate.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
