@@ -11,11 +11,17 @@ import contextlib
 import errno
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
-from edgeloop_foundation.errors import BusyError, CorruptDataError, EdgeloopError, InternalError
+from edgeloop_foundation.errors import (
+    BusyError,
+    CorruptDataError,
+    EdgeloopError,
+    InternalError,
+    UnsupportedError,
+)
 from edgeloop_protocol.errors import status_for
 
 from edgeloop_agent.access.admission import Access, revocation
@@ -53,6 +59,8 @@ def _known(error: Exception) -> EdgeloopError:
         return BusyError("the device's disk is full.", next_step="Free space on the device.")
     if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EROFS):
         return CorruptDataError(f"the device's disk failed: {error}.", next_step="Check its storage.")
+    if isinstance(error, NotImplementedError):
+        return UnsupportedError("this agent does not offer that method.")
     _log.error("a call failed", exc_info=error)
     return InternalError(
         f"the agent failed with {type(error).__name__}.", next_step="Its log on the device has the details."
@@ -137,18 +145,13 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
         return guarded
 
     def _generator(self, inner: Handler, method: str) -> Handler:
-        async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-            try:
-                with self._entered(method, context):
-                    async with contextlib.aclosing(inner(request, context)) as answers:
-                        async for answer in answers:
-                            yield answer
-            except (grpc.aio.AbortError, asyncio.CancelledError):
-                raise
-            except Exception as error:
-                await _abort(context, error)
+        # Written here and not by the library: an interruption must find its way in while a slow reader is waited for.
+        async def written(request: Any, context: Context) -> None:
+            async with contextlib.aclosing(inner(request, context)) as answers:
+                async for answer in answers:
+                    await context.write(answer)
 
-        return guarded
+        return self._call(written, method)
 
 
 def _go_on_after_cancel() -> None:

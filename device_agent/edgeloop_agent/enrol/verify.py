@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from edgeloop_foundation.errors import InvalidInputError, StateError, UnauthenticatedError
+from edgeloop_foundation.errors import InvalidInputError, StateError
 from edgeloop_protocol.certificate import certificates_in
 from edgeloop_protocol.convert.json import from_json
 from edgeloop_protocol.types.identity import Identity, SignedTrust, TrustList
@@ -38,12 +38,12 @@ def verified_trust(signed: SignedTrust, roots: Iterable[str]) -> TrustList:
     """Return the trust list, if the key of one of these authorities signed it.
 
     Raises:
-        UnauthenticatedError: none did.
+        InvalidInputError: none did.
         InvalidInputError: signed, but not a trust list.
     """
     keys = [_load(root).public_key() for root in roots]
     if not any(_signed_by(key, signed) for key in keys):
-        raise UnauthenticatedError(
+        raise InvalidInputError(
             "the trust list was not signed by an authority that this device trusts.",
             next_step="Enrol the device with the authority that it is to belong to.",
         )
@@ -71,7 +71,7 @@ def check_certificate(
 
     Raises:
         InvalidInputError: there is no certificate in it, or it is not for this key or this identity.
-        UnauthenticatedError: no authority of the trust list signed it, or its key is revoked.
+        InvalidInputError: no authority of the trust list signed it, or its key is revoked.
         StateError: it has run out.
     """
     certificates = [_load(pem) for pem in certificates_in(chain)]
@@ -82,9 +82,9 @@ def check_certificate(
         raise InvalidInputError("the certificate is for another key than the device's.")
     _check_names(leaf, identity)
     if not any(_issued_by(leaf, _load(root)) for root in trust.roots):
-        raise UnauthenticatedError("the certificate was not signed by an authority of the trust list.")
+        raise InvalidInputError("the certificate was not signed by an authority of the trust list.")
     if public_key_digest(leaf) in {revoked.public_key for revoked in trust.revoked}:
-        raise UnauthenticatedError("the certificate's key is revoked.")
+        raise InvalidInputError("the certificate's key is revoked.")
     if leaf.not_valid_after_utc.timestamp() <= max(now_s, trust.issued_s):
         raise StateError("the certificate has run out already.", next_step="Set both clocks right.")
     return leaf
