@@ -120,7 +120,9 @@ async def test_half_of_the_tls_files_is_refused(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_option_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="no option 'tls_cert'; known are tls_ca"):
+    with pytest.raises(
+        InvalidInputError, match="no option 'tls_cert'; known are enrolled_as, identity, tls_ca"
+    ):
         connect(spec("127.0.0.1:1", tls_cert="x"), tmp_path)
 
 

@@ -206,10 +206,16 @@ async def _code(channel: grpc.aio.Channel, method: Method, timeout_s: float) -> 
     return code
 
 
-async def column(channel: grpc.aio.Channel) -> dict[str, str]:
+async def column(channel: grpc.aio.Channel, at_once: int) -> dict[str, str]:
     """Return path -> outcome of every method, called as whoever the channel is."""
     known = methods()
-    outcomes = await asyncio.gather(*(outcome(channel, method) for method in known))
+    room = asyncio.Semaphore(at_once)
+
+    async def one(method: Method) -> str:
+        async with room:
+            return await outcome(channel, method)
+
+    outcomes = await asyncio.gather(*(one(method) for method in known))
     return {method.path: found for method, found in zip(known, outcomes, strict=True)}
 
 
@@ -224,7 +230,9 @@ async def update_trust(channel: grpc.aio.Channel, trust: SignedTrust) -> None:
     await stub.UpdateTrust(request)
 
 
-async def whole_matrix(kit: FleetKit, tls_address: str, socket_address: str) -> dict[str, dict[str, str]]:
+async def whole_matrix(
+    kit: FleetKit, tls_address: str, socket_address: str, at_once: int = 4
+) -> dict[str, dict[str, str]]:
     """Return caller -> path -> outcome; the revoked one connects and calls before it is revoked."""
     found = {}
     pairs = kit.pairs()
@@ -232,9 +240,9 @@ async def whole_matrix(kit: FleetKit, tls_address: str, socket_address: str) -> 
         if caller == "revoked, live":
             continue
         async with kit.channel(tls_address, pair) as channel:
-            found[caller] = await column(channel)
+            found[caller] = await column(channel, at_once)
     async with grpc.aio.insecure_channel(socket_address) as channel:
-        found["Unix-socket peer"] = await column(channel)
+        found["Unix-socket peer"] = await column(channel, at_once)
     async with (
         kit.channel(tls_address, pairs["controller"]) as controller,
         kit.channel(tls_address, pairs["revoked, live"]) as live,
@@ -242,5 +250,5 @@ async def whole_matrix(kit: FleetKit, tls_address: str, socket_address: str) -> 
         check = Method(path="/grpc.health.v1.Health/Check", client_streams=False, server_streams=False)
         assert await outcome(live, check) == ALLOWED
         await update_trust(controller, kit.revoke("lost"))
-        found["revoked, live"] = await column(live)
+        found["revoked, live"] = await column(live, at_once)
     return {caller: found[caller] for caller in CALLERS}
