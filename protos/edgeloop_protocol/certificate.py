@@ -30,8 +30,11 @@ class CertificateFields:
 
     #: SHA-256 of its SubjectPublicKeyInfo, in hexadecimal.
     public_key: str
-    #: First and last moment of its validity, in seconds since 1970.
+    #: Name of who signed it, as DER.
+    issuer: bytes
+    #: First moment of its validity, in seconds since 1970.
     not_before_s: float
+    #: Last moment of its validity, in seconds since 1970.
     not_after_s: float
     #: Its URIs.
     uris: tuple[str, ...]
@@ -102,6 +105,7 @@ def _fields(der: bytes) -> CertificateFields:
     extensions = next((content for tag, _, content in fields[6:] if tag == _CONTEXT_3), b"")
     return CertificateFields(
         public_key=hashlib.sha256(fields[5][1]).hexdigest(),
+        issuer=fields[2][1],
         not_before_s=_time(validity[0]),
         not_after_s=_time(validity[1]),
         uris=tuple(_uris(extensions)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,7 @@ class AgentClient:
         address: str = "",
         policy: RetryPolicy | None = None,
         diagnose: Callable[[], str] = lambda: "",
+        examine: Callable[[], Awaitable[None]] | None = None,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         """Take a channel over.
@@ -101,11 +102,12 @@ class AgentClient:
             address: where it is, for messages.
             policy: how often to try again.
             diagnose: returns why trying again is in vain, or an empty string.
+            examine: looks at the connection before an attempt is repeated and raises what makes that vain.
             chunk_bytes: size of one message of an upload.
         """
         self._channel = channel
         self._chunk_bytes = chunk_bytes
-        self._caller = Caller(device, address, policy or RetryPolicy(), diagnose)
+        self._caller = Caller(device, address, policy or RetryPolicy(), diagnose, examine)
         self._devices = _stub(device_pb2_grpc.DeviceServiceStub, channel)
         self._identity = _stub(identity_pb2_grpc.IdentityServiceStub, channel)
         self._store = _stub(content_addressable_storage_pb2_grpc.ContentAddressableStorageStub, channel)

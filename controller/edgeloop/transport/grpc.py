@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import ipaddress
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
-from edgeloop_foundation.errors import InvalidInputError, UnavailableError
+from edgeloop_foundation.errors import DeadlineError, InvalidInputError, UnavailableError
 from edgeloop_protocol.convert.json import from_json
 from edgeloop_protocol.types.identity import Identity, Role, SignedTrust, TrustList
 
@@ -18,6 +21,8 @@ from edgeloop.transport.rpc.channel import TlsFiles, open_channel
 from edgeloop.transport.rpc.preflight import check_tls
 
 __all__ = ["GrpcTransport"]
+
+Examine: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class GrpcTransport(Transport):
@@ -36,13 +41,18 @@ class GrpcTransport(Transport):
         tls = self._tls()
         if tls is not None:
             await asyncio.to_thread(check_tls, self.spec.name, host, port, tls)
+            examine: Examine | None = functools.partial(_examine, self.spec.name, host, port, tls)
         elif not _is_loopback(host):
             raise InvalidInputError(
                 f"device {self.spec.name} at {address} is beyond this machine and needs mutual TLS.",
                 next_step="Make an authority (edgeloop ca init) and enrol the device (edgeloop device enrol), "
                 "give tls_ca, tls_certificate and tls_key, or reach its socket through SSH.",
             )
-        return AgentClient(open_channel(address, tls), device=self.spec.name, address=address)
+        else:
+            examine = None
+        return AgentClient(
+            open_channel(address, tls), device=self.spec.name, address=address, examine=examine
+        )
 
     def _open_socket(self, path: Path) -> AgentClient:
         path = path.expanduser().absolute()
@@ -106,6 +116,12 @@ class GrpcTransport(Transport):
             revoked=frozenset(revoked.public_key for revoked in trust.revoked),
             time_floor_s=trust.issued_s,
         )
+
+
+async def _examine(device: str, host: str, port: int, tls: TlsFiles) -> None:
+    """Raise what makes another attempt vain; that nobody answers does not: a device may be starting."""
+    with contextlib.suppress(UnavailableError, DeadlineError):
+        await asyncio.to_thread(check_tls, device, host, port, tls)
 
 
 def _split(address: str, device: str) -> tuple[str, int]:

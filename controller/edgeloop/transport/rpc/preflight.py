@@ -18,7 +18,7 @@ from edgeloop_foundation.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from edgeloop_protocol.certificate import read_certificate
+from edgeloop_protocol.certificate import certificates_in, read_certificate
 
 from edgeloop.transport.rpc.channel import TlsFiles
 
@@ -76,7 +76,7 @@ def check_tls(device: str, host: str, port: int, tls: TlsFiles) -> None:
             next_step="See whether the device is on and its agent listens there.",
         ) from error
     if not taken:
-        raise _about_ours(device, tls, ours)
+        raise _about_refusal(device, tls, ours, theirs)
     if read_certificate(theirs).public_key in tls.revoked:
         raise UnauthenticatedError(
             f"{device}: its key is revoked.", next_step="If it is to be trusted again, enrol it anew."
@@ -125,8 +125,7 @@ def _step(end: ssl.SSLObject) -> int:
 
 
 def _about_theirs(device: str, tls: TlsFiles, error: ssl.SSLCertVerificationError) -> EdgeloopError:
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    code = error.verify_code
+    now, code = _now(), error.verify_code
     if _clock_is_behind(tls) and code in (_EXPIRED, _NOT_YET_VALID):
         found, step = (
             f"cannot be judged: this machine's clock says {now}, which has passed",
@@ -151,12 +150,16 @@ def _about_theirs(device: str, tls: TlsFiles, error: ssl.SSLCertVerificationErro
         )
     elif code in _NAME_MISMATCH:
         found, step = (
-            f"is for another name: {error.verify_message}",
+            f"is for another name: {error.verify_message.rstrip('.')}",
             "Another device answers there; see its address. With files of your own, give tls_server_name.",
         )
     else:
         found, step = f"is not accepted: {error.verify_message}", "Have a new one issued."
     return UnauthenticatedError(f"{device}: its certificate {found}.", next_step=step)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _clock_is_behind(tls: TlsFiles) -> bool:
@@ -182,8 +185,28 @@ def _about_ours(device: str, tls: TlsFiles, flaw: int) -> EdgeloopError:
     return UnauthenticatedError(f"{device}: our certificate {tls.certificate} {found}.", next_step=step)
 
 
-# What BoringSSL says about a certificate that ran out, and about one that is not valid yet.
-_CLOCK_ALERTS = ("EXPIRED", "BAD_CERTIFICATE")
+def _about_refusal(device: str, tls: TlsFiles, flaw: int, theirs: bytes) -> EdgeloopError:
+    """Return why a device that proved who it is closes the connection when it sees our certificate.
+
+    A server of gRPC closes without a word. What a sound certificate is refused for is then either the device's
+    clock, or an authority that it has not been told about.
+    """
+    ours = certificates_in(tls.read(tls.certificate).decode("utf-8", "replace"))
+    if flaw or not ours:
+        return _about_ours(device, tls, flaw)
+    if read_certificate(ours[0]).issuer != read_certificate(theirs).issuer:
+        return UnauthenticatedError(
+            f"{device}: our certificate {tls.certificate} is of another authority than the device's own, and the "
+            "device refuses it.",
+            next_step="Was the authority rolled over? Tell the device from a controller that it still trusts.",
+        )
+    return UnauthenticatedError(
+        f"{device}: its clock is probably off: it refuses our certificate {tls.certificate}, which is valid by this "
+        f"clock ({_now()}) and of the authority that signed the device's own.",
+        next_step="Set the device's clock right; a board without a network wakes up in the past. If it is right, "
+        "enrol the device anew.",
+    )
+
 
 _ALERTS = {
     "EXPIRED": "has expired by the device's clock",
@@ -198,13 +221,6 @@ _ALERTS = {
 
 def _from_alert(device: str, tls: TlsFiles, flaw: int, error: ssl.SSLError) -> EdgeloopError:
     reason = error.reason or ""
-    if "ALERT" in reason and not flaw and any(part in reason for part in _CLOCK_ALERTS):
-        now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-        return UnauthenticatedError(
-            f"{device}: its clock seems to be off: our certificate {tls.certificate} is valid by this clock "
-            f"({now}), and the device refuses it as not valid at its time.",
-            next_step="Set the device's clock right; without a network it may have woken up in the past.",
-        )
     for part, found in _ALERTS.items():
         if "ALERT" in reason and part in reason:
             return UnauthenticatedError(
