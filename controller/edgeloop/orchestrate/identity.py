@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoundError
-from edgeloop_protocol.certificate import certificates_in, read_certificate
+from edgeloop_foundation.errors import CorruptDataError, EdgeloopError, InvalidInputError, NotFoundError
+from edgeloop_protocol.certificate import read_certificate
 from edgeloop_protocol.convert.json import from_json, to_canonical_json
 from edgeloop_protocol.types.identity import (
     RENEWAL_DUE_S,
@@ -132,13 +132,29 @@ def keep_own(home: Path, *, now_s: float | None = None, force: bool = False) -> 
         return False
     if not files.there:
         return False
-    certificate = read_certificate(certificates_in(files.identity.read_text())[0])
-    due = certificate.not_after_s - (time.time() if now_s is None else now_s) < RENEWAL_DUE_S
+    identity, not_after_s = _holder_of(files)
+    due = not_after_s - (time.time() if now_s is None else now_s) < RENEWAL_DUE_S
     if due or force:
-        authority.issue_holder(Identity.parse(certificate.uris[0]), files)
+        authority.issue_holder(identity, files)
     elif _number(authority.trust()) != _number(_trust_in(files)):
         authority.write_trust(files)
     return due or force
+
+
+def _holder_of(files: HolderFiles) -> tuple[Identity, float]:
+    """Return who a directory belongs to and when its certificate runs out.
+
+    Raises:
+        CorruptDataError: it cannot be read.
+    """
+    try:
+        certificate = read_certificate(files.identity.read_text())
+        return Identity.parse("".join(certificate.uris)), certificate.not_after_s
+    except (InvalidInputError, UnicodeDecodeError) as error:
+        raise CorruptDataError(
+            f"{files.identity} holds no certificate of the fleet.",
+            next_step=f"Have it issued again: edgeloop ca issue controller NAME -o {files.directory}.",
+        ) from error
 
 
 def _trust_in(files: HolderFiles) -> SignedTrust:

@@ -8,7 +8,7 @@ import functools
 import ipaddress
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 from edgeloop_foundation.errors import DeadlineError, InvalidInputError, UnavailableError
 from edgeloop_protocol.convert.json import from_json
@@ -21,8 +21,6 @@ from edgeloop.transport.rpc.channel import TlsFiles, open_channel
 from edgeloop.transport.rpc.preflight import check_tls
 
 __all__ = ["GrpcTransport"]
-
-Examine: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class GrpcTransport(Transport):
@@ -39,17 +37,16 @@ class GrpcTransport(Transport):
             return self._open_socket(Path(address[5:]))
         host, port = _split(address, self.spec.name)
         tls = self._tls()
+        examine: Callable[[], Awaitable[None]] | None = None
         if tls is not None:
             await asyncio.to_thread(check_tls, self.spec.name, host, port, tls)
-            examine: Examine | None = functools.partial(_examine, self.spec.name, host, port, tls)
+            examine = functools.partial(_examine, self.spec.name, host, port, tls)
         elif not _is_loopback(host):
             raise InvalidInputError(
                 f"device {self.spec.name} at {address} is beyond this machine and needs mutual TLS.",
                 next_step="Make an authority (edgeloop ca init) and enrol the device (edgeloop device enrol), "
                 "give tls_ca, tls_certificate and tls_key, or reach its socket through SSH.",
             )
-        else:
-            examine = None
         return AgentClient(
             open_channel(address, tls), device=self.spec.name, address=address, examine=examine
         )
