@@ -199,7 +199,7 @@ def listener_for(
         return TlsListener(host=host, port=port, material=enrolled)
     if certificate is None or key is None or client_ca is None:
         raise InvalidInputError(
-            "a TCP listener needs an enrolled device, or --tls-certificate, --tls-key and --tls-client-ca.",
+            "a TCP listener needs mutual TLS: an enrolled device, or --tls-certificate, --tls-key, --tls-client-ca.",
             next_step="Enrol it: edgeloop device enrol NAME. On loopback, --insecure-loopback does without.",
         )
     watched = WatchedFiles(certificate=certificate, key=key, client_ca=client_ca)
