@@ -1,6 +1,7 @@
 """``edgeloop-agent serve``: starts the agent, prints ``ready ADDRESS``, stops on SIGTERM.
 
 ``edgeloop-agent host`` does the same for many simulated boards and prints ``ready COUNT boards``.
+``edgeloop-agent enrol`` becomes the program of that name, see ``edgeloop_agent.enrol``.
 
 Exit status: 0 stopped as asked, 1 the agent failed, 2 wrong use.
 """
@@ -29,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edgeloop-agent", description="The on-device part of edgeloop.")
     parser.add_argument("--version", action="version", version=f"edgeloop-agent {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("enrol", add_help=False, help="enrol this device in a fleet")
     serve = commands.add_parser("serve", help="serve this board, or a simulated one, until SIGTERM")
     add = serve.add_argument
     add("--state", type=Path, required=True, help="directory for blobs, results, leases and jobs")
@@ -65,7 +67,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["enrol"]:
+        os.execv(  # noqa: S606 - no shell is wanted
+            sys.executable, [sys.executable, "-I", "-m", "edgeloop_agent.enrol", *words[1:]]
+        )
+    options = _parser().parse_args(words)
     leave_out_ssl()
     limit_heap()
     os.umask(0o077)

@@ -19,6 +19,7 @@ from edgeloop_foundation.ports.process import SystemProcesses
 from edgeloop_protocol.types.run import Run
 
 from edgeloop_agent import inventory
+from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.listen import Listener, listener_for
 from edgeloop_agent.memory import give_back_memory
@@ -38,7 +39,7 @@ DISK_THREADS = 3
 _log = logging.getLogger(__name__)
 
 
-def _listener(options: argparse.Namespace) -> Listener:
+def _listener(options: argparse.Namespace, identity: DeviceIdentity) -> Listener:
     return listener_for(
         socket_path=options.socket,
         address=options.listen,
@@ -46,13 +47,14 @@ def _listener(options: argparse.Namespace) -> Listener:
         certificate=options.tls_certificate,
         key=options.tls_key,
         client_ca=options.tls_client_ca,
+        enrolled=identity.material if identity.enrolled else None,
     )
 
 
-def _agent(options: argparse.Namespace, state: Path) -> Agent | BoardLife:
+def _agent(options: argparse.Namespace, state: Path, identity: DeviceIdentity) -> Agent | BoardLife:
     limits = Limits(reserve_bytes=options.reserve_bytes, store_bytes=options.store_bytes)
     if options.simulate:
-        return _simulated(options, state, limits)
+        return _simulated(options, state, limits, identity)
     if options.faults:
         raise InvalidInputError("--faults is for a simulated board: this one has faults of its own.")
     from edgeloop_agent.board import RealBoard
@@ -70,10 +72,13 @@ def _agent(options: argparse.Namespace, state: Path) -> Agent | BoardLife:
         execute=execute_job,
         boot_id=inventory.boot_id(Path("/")),
         limits=limits,
+        identity=identity,
     )
 
 
-def _simulated(options: argparse.Namespace, state: Path, limits: Limits) -> BoardLife:
+def _simulated(
+    options: argparse.Namespace, state: Path, limits: Limits, identity: DeviceIdentity
+) -> BoardLife:
     from edgeloop_profiles import load_profile
 
     from edgeloop_agent.simulate.life import BoardLife
@@ -98,6 +103,7 @@ def _simulated(options: argparse.Namespace, state: Path, limits: Limits) -> Boar
         limits=limits,
         faults=faults,
         numerics=options.numerics,
+        identity=identity,
     )
 
 
@@ -122,10 +128,11 @@ async def serve(options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, asked_to_stop.set)
     if options.reserve_bytes < 0 or options.store_bytes <= 0:
         raise InvalidInputError("--reserve-bytes is not negative, and --store-bytes is above 0.")
-    listener = _listener(options)
     state = options.state.absolute()
+    identity = DeviceIdentity(OsFileSystem(), SystemClock(), state, SystemProcesses())
+    listener = _listener(options, identity)
     lock = StateLock(state)
-    agent = _agent(options, state)
+    agent = _agent(options, state, identity)
     address = await agent.start(listener)
     give_back_memory()
     sys.stdout.write(f"ready {address}\n")

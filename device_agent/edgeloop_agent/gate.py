@@ -1,4 +1,4 @@
-"""What stands before every call: the limit on calls at once, and errors turned into status codes.
+"""What stands before every call: admission, the limit on calls at once, and errors turned into status codes.
 
 The library's own limit refuses calls blindly. Ours leaves a lane free for the calls that get a busy agent out
 of trouble: health, cancel, heartbeat and release.
@@ -11,14 +11,23 @@ import contextlib
 import errno
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import grpc
-from edgeloop_foundation.errors import BusyError, CorruptDataError, EdgeloopError, InternalError
+from edgeloop_foundation.errors import (
+    BusyError,
+    CorruptDataError,
+    EdgeloopError,
+    InternalError,
+    UnsupportedError,
+)
 from edgeloop_protocol.errors import status_for
 
-__all__ = ["ORDINARY_CALLS_MAX", "RESERVED_CALLS_MAX", "Gate"]
+from edgeloop_agent.access.admission import Access, revocation
+from edgeloop_agent.access.peer import Context
+
+__all__ = ["ORDINARY_CALLS_MAX", "RESERVED_CALLS_MAX", "Context", "Gate"]
 
 ORDINARY_CALLS_MAX = 16
 """Calls at once, streams included."""
@@ -39,7 +48,6 @@ _MESSAGE_LENGTH_MAX = 2000
 
 _log = logging.getLogger(__name__)
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler = Callable[[Any, Context], Any]
 
 
@@ -51,6 +59,8 @@ def _known(error: Exception) -> EdgeloopError:
         return BusyError("the device's disk is full.", next_step="Free space on the device.")
     if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EROFS):
         return CorruptDataError(f"the device's disk failed: {error}.", next_step="Check its storage.")
+    if isinstance(error, NotImplementedError):
+        return UnsupportedError("this agent does not offer that method.")
     _log.error("a call failed", exc_info=error)
     return InternalError(
         f"the agent failed with {type(error).__name__}.", next_step="Its log on the device has the details."
@@ -58,9 +68,10 @@ def _known(error: Exception) -> EdgeloopError:
 
 
 class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic when it runs
-    """Counts calls and translates their errors."""
+    """Admits calls, counts them and translates their errors."""
 
-    def __init__(self, ordinary_calls_max: int = ORDINARY_CALLS_MAX) -> None:
+    def __init__(self, access: Access, ordinary_calls_max: int = ORDINARY_CALLS_MAX) -> None:
+        self._access = access
         self._limit = ordinary_calls_max
         self._count = 0
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -77,12 +88,10 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
             if handler is None:
                 # Nobody serves this method; the library says so.
                 return None
-            self._wrapped[method] = self._wrap(handler, reserved=method in _RESERVED)
+            self._wrapped[method] = self._wrap(handler, method)
         return self._wrapped[method]
 
-    def _wrap(
-        self, handler: grpc.RpcMethodHandler[Any, Any], *, reserved: bool
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
         kinds = (
             ("unary_unary", grpc.unary_unary_rpc_method_handler),
             ("unary_stream", grpc.unary_stream_rpc_method_handler),
@@ -92,13 +101,13 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
         for name, make in kinds:
             if (inner := getattr(handler, name)) is not None:
                 generates = inspect.isasyncgenfunction(inner)
-                guarded = self._generator(inner, reserved) if generates else self._call(inner, reserved)
+                guarded = self._generator(inner, method) if generates else self._call(inner, method)
                 return make(guarded, handler.request_deserializer, handler.response_serializer)
         raise InternalError("a method has no handler.")
 
     @contextlib.contextmanager
-    def _slot(self, reserved: bool) -> Iterator[None]:
-        if reserved:
+    def _slot(self, method: str) -> Iterator[None]:
+        if method in _RESERVED:
             yield
             return
         if self._count >= self._limit:
@@ -111,10 +120,22 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
         finally:
             self._count -= 1
 
-    def _call(self, inner: Handler, reserved: bool) -> Handler:
+    @contextlib.contextmanager
+    def _entered(self, method: str, context: Context) -> Iterator[None]:
+        """Admit a call and give it a slot; an interruption by revocation becomes its error."""
+        with self._access.admitted(method, context) as admission, self._slot(method):
+            try:
+                yield
+            except asyncio.CancelledError:
+                if not admission.revoked:
+                    raise
+                _go_on_after_cancel()
+                raise revocation(admission.peer) from None
+
+    def _call(self, inner: Handler, method: str) -> Handler:
         async def guarded(request: Any, context: Context) -> Any:
             try:
-                with self._slot(reserved):
+                with self._entered(method, context):
                     return await inner(request, context)
             except (grpc.aio.AbortError, asyncio.CancelledError):
                 raise
@@ -123,19 +144,21 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
 
         return guarded
 
-    def _generator(self, inner: Handler, reserved: bool) -> Handler:
-        async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-            try:
-                with self._slot(reserved):
-                    async with contextlib.aclosing(inner(request, context)) as answers:
-                        async for answer in answers:
-                            yield answer
-            except (grpc.aio.AbortError, asyncio.CancelledError):
-                raise
-            except Exception as error:
-                await _abort(context, error)
+    def _generator(self, inner: Handler, method: str) -> Handler:
+        # Written here and not by the library: an interruption must find its way in while a slow reader is waited for.
+        async def written(request: Any, context: Context) -> None:
+            async with contextlib.aclosing(inner(request, context)) as answers:
+                async for answer in answers:
+                    await context.write(answer)
 
-        return guarded
+        return self._call(written, method)
+
+
+def _go_on_after_cancel() -> None:
+    """Take the cancellation back, so that the task may still say why it ended."""
+    task = asyncio.current_task()
+    if task is not None and hasattr(task, "uncancel"):  # Python 3.11; older tasks keep no count
+        task.uncancel()
 
 
 async def _abort(context: Context, error: Exception) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 from edgeloop_foundation.errors import InvalidInputError, UnavailableError
+
+from edgeloop_agent.tls_material import TlsMaterial, WatchedFiles
 
 __all__ = ["Listener", "LoopbackListener", "TlsListener", "UnixListener", "listener_for"]
 
@@ -102,30 +105,28 @@ class TlsListener:
     host: str
     #: Port; 0 lets the system choose.
     port: int
-    #: The agent's certificate chain, PEM.
-    certificate: Path
-    #: Its private key, PEM.
-    key: Path
-    #: Certificates that clients' certificates must descend from, PEM.
-    client_ca: Path
+    #: Returns key, certificate and authorities; asked at every handshake, so that a renewal needs no restart.
+    material: Callable[[], TlsMaterial]
 
     def bind(self, server: grpc.aio.Server) -> str:
         """Bind and return the address that clients use.
 
         Raises:
-            InvalidInputError: a file cannot be read or is no PEM.
+            EdgeloopError: there is no usable certificate.
             UnavailableError: the system refuses.
         """
-        credentials = grpc.ssl_server_credentials(
-            [(_pem(self.key), _pem(self.certificate))],
-            root_certificates=_pem(self.client_ca),
-            require_client_auth=True,
+        credentials = grpc.dynamic_ssl_server_credentials(
+            self._configuration(), self._configuration, require_client_authentication=True
         )
         try:
             port = server.add_secure_port(_join(self.host, self.port), credentials)
         except RuntimeError as error:
             raise _failed(_join(self.host, self.port), error) from error
         return _join(self.host, port)
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        now = self.material()
+        return grpc.ssl_server_certificate_configuration([(now.key, now.chain)], root_certificates=now.roots)
 
 
 Listener = UnixListener | LoopbackListener | TlsListener
@@ -139,16 +140,6 @@ def _answers(path: Path) -> bool:
         except OSError:
             return False
         return True
-
-
-def _pem(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}.") from error
-    if b"-----BEGIN " not in data:
-        raise InvalidInputError(f"{path} is not a PEM file.")
-    return data
 
 
 def _join(host: str, port: int) -> str:
@@ -180,8 +171,9 @@ def listener_for(
     certificate: Path | None,
     key: Path | None,
     client_ca: Path | None,
+    enrolled: Callable[[], TlsMaterial] | None = None,
 ) -> Listener:
-    """Return the listener that the command line asks for.
+    """Return the listener that the command line asks for; ``enrolled`` is the material of an enrolled device.
 
     Raises:
         InvalidInputError: the options do not name exactly one safe way to listen.
@@ -203,9 +195,12 @@ def listener_for(
                 next_step="Use mutual TLS to be reached from elsewhere.",
             )
         return LoopbackListener(host=host, port=port)
+    if enrolled is not None and not any(files):
+        return TlsListener(host=host, port=port, material=enrolled)
     if certificate is None or key is None or client_ca is None:
         raise InvalidInputError(
-            "a TCP listener needs mutual TLS: --tls-certificate, --tls-key and --tls-client-ca.",
-            next_step="On loopback, --insecure-loopback does without.",
+            "a TCP listener needs mutual TLS: an enrolled device, or --tls-certificate, --tls-key, --tls-client-ca.",
+            next_step="Enrol it: edgeloop device enrol NAME. On loopback, --insecure-loopback does without.",
         )
-    return TlsListener(host=host, port=port, certificate=certificate, key=key, client_ca=client_ca)
+    watched = WatchedFiles(certificate=certificate, key=key, client_ca=client_ca)
+    return TlsListener(host=host, port=port, material=watched)

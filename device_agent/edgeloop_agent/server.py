@@ -14,11 +14,14 @@ import grpc
 from edgeloop_foundation.errors import BusyError, EdgeloopError
 from edgeloop_foundation.ports.clock import Clock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
+from edgeloop_foundation.ports.process import SystemProcesses
 from edgeloop_protocol.v1 import (
     bytestream_pb2,
     bytestream_pb2_grpc,
     device_pb2,
     device_pb2_grpc,
+    identity_pb2,
+    identity_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
     lease_pb2,
@@ -30,15 +33,19 @@ from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
 from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from edgeloop_agent.access.admission import Access
+from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.directories import SCRATCH, make_durable_directory
 from edgeloop_agent.execution import Execute
 from edgeloop_agent.gate import ORDINARY_CALLS_MAX, RESERVED_CALLS_MAX, Gate
+from edgeloop_agent.identity_files import Credentials
 from edgeloop_agent.job_journal import JobJournal
 from edgeloop_agent.jobs import Jobs
 from edgeloop_agent.leases import Leases
-from edgeloop_agent.listen import Listener
+from edgeloop_agent.listen import Listener, LoopbackListener
 from edgeloop_agent.services.blobs import ByteStreamService, ContentService
 from edgeloop_agent.services.device import DeviceService
+from edgeloop_agent.services.identity import IdentityService
 from edgeloop_agent.services.jobs import JobService
 from edgeloop_agent.services.leases import LeaseService
 from edgeloop_agent.services.reflection import LazyReflection
@@ -79,6 +86,7 @@ SERVICES: tuple[str, ...] = tuple(
         (lease_pb2.DESCRIPTOR, "LeaseService"),
         (job_pb2.DESCRIPTOR, "JobService"),
         (run_pb2.DESCRIPTOR, "SpoolService"),
+        (identity_pb2.DESCRIPTOR, "IdentityService"),
         (bytestream_pb2.DESCRIPTOR, "ByteStream"),
         (cas_pb2.DESCRIPTOR, "ContentAddressableStorage"),
     )
@@ -138,6 +146,7 @@ class Agent:
         options: tuple[tuple[str, int], ...] = SERVER_OPTIONS,
         ordinary_calls_max: int = ORDINARY_CALLS_MAX,
         interceptors: tuple[Any, ...] = (),
+        identity: DeviceIdentity | None = None,
     ) -> None:
         limits = limits or Limits()
         reserve_bytes = limits.reserve_bytes
@@ -161,12 +170,19 @@ class Agent:
         )
         self.store.add_pin_source(self.spool.referenced_blobs)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self.identity = identity or DeviceIdentity(fs, clock, state_directory, SystemProcesses())
+        self.identity.on_change = self._trust
+        self._access = Access()
         self._server = grpc.aio.server(
-            interceptors=(*interceptors, Gate(ordinary_calls_max)),
+            interceptors=(*interceptors, Gate(self._access, ordinary_calls_max)),
             options=options,
             maximum_concurrent_rpcs=ordinary_calls_max + RESERVED_CALLS_MAX,
         )
         self._watchdog: asyncio.Task[None] | None = None
+
+    def _trust(self, credentials: Credentials) -> None:
+        trust = credentials.trust
+        self._access.trust(trust.fleet, frozenset(revoked.public_key for revoked in trust.revoked))
 
     def _open(self) -> None:
         # Runners die with their agent; what they left goes now.
@@ -186,6 +202,8 @@ class Agent:
         await asyncio.to_thread(self._open)
         facts = await self._board.facts()
         self._add_services(facts.device_id)
+        self.identity.open()
+        self._access.trusts_loopback = isinstance(listener, LoopbackListener)
         address = listener.bind(self._server)
         await self._server.start()
         self._watchdog = asyncio.create_task(self.leases.run(), name="leases")
@@ -199,6 +217,7 @@ class Agent:
             (lease_pb2_grpc.add_LeaseServiceServicer_to_server, LeaseService(self.leases)),
             (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(self.jobs)),
             (run_pb2_grpc.add_SpoolServiceServicer_to_server, SpoolService(self.spool)),
+            (identity_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityService(self.identity)),
             (bytestream_pb2_grpc.add_ByteStreamServicer_to_server, ByteStreamService(self.store)),
             (cas_pb2_grpc.add_ContentAddressableStorageServicer_to_server, ContentService(self.store)),
             (health_pb2_grpc.add_HealthServicer_to_server, self._health),

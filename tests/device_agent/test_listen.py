@@ -27,6 +27,7 @@ from edgeloop_agent.listen import (
     listener_for,
 )
 from edgeloop_agent.server import SERVER_OPTIONS
+from edgeloop_agent.tls_material import TlsMaterial, WatchedFiles
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.v1 import bytestream_pb2, bytestream_pb2_grpc, lease_pb2, lease_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -55,7 +56,10 @@ class Authority:
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_authority: bool
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.timezone.utc)
-        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        names = [
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+            x509.UniformResourceIdentifier("spiffe://lab/controller/desk"),
+        ]
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -65,7 +69,7 @@ class Authority:
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
 
@@ -96,9 +100,9 @@ def tls_listener(tmp_path: Path, authority: Authority) -> TlsListener:
     return TlsListener(
         host="127.0.0.1",
         port=0,
-        certificate=tmp_path / "c.pem",
-        key=tmp_path / "k.pem",
-        client_ca=tmp_path / "ca.pem",
+        material=WatchedFiles(
+            certificate=tmp_path / "c.pem", key=tmp_path / "k.pem", client_ca=tmp_path / "ca.pem"
+        ),
     )
 
 
@@ -301,6 +305,13 @@ def test_the_command_line_names_one_safe_way_to_listen(tmp_path: Path) -> None:
         assert isinstance(asked(address=f"{host}:80", insecure_loopback=True), LoopbackListener)
     pem = {"certificate": tmp_path, "key": tmp_path, "client_ca": tmp_path}
     assert isinstance(asked(address="0.0.0.0:80", **pem), TlsListener)
+    material = TlsMaterial(key=b"", chain=b"", roots=b"")
+    enrolled = asked(address="0.0.0.0:80", enrolled=lambda: material)
+    assert isinstance(enrolled, TlsListener)
+    assert enrolled.material() is material
+    given = asked(address="0.0.0.0:80", enrolled=lambda: material, **pem)
+    assert isinstance(given, TlsListener)
+    assert isinstance(given.material, WatchedFiles)
     for refused in (
         {},
         {"socket_path": tmp_path, "address": "127.0.0.1:80"},

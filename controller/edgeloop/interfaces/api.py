@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from edgeloop.orchestrate.calibrate import Calibrated
     from edgeloop.orchestrate.devices import DoctorFinding
     from edgeloop.orchestrate.energy import AlignedRun
+    from edgeloop.orchestrate.identity import Kept
     from edgeloop.orchestrate.records import Exported
     from edgeloop.orchestrate.simulated_fleet import FleetRequest, FleetStatus, StartedFleet
     from edgeloop.orchestrate.validate import GateResult
@@ -370,3 +371,10 @@ class Edgeloop:
 
         with self._open() as app:
             return asyncio.run(doctor(app, devices))
+
+    def keep_identities(self, devices: Sequence[DeviceSpec], *, force: bool = False) -> tuple[Kept, ...]:
+        """Give devices the newest trust list, and a new certificate when it is due or ``force`` says so."""
+        from edgeloop.orchestrate.identity import keep_devices
+
+        with self._open() as app:
+            return asyncio.run(keep_devices(app, devices, force=force))

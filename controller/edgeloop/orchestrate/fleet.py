@@ -19,6 +19,7 @@ from edgeloop_foundation.errors import (
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener
+from edgeloop.orchestrate.identity import keep_own_quietly, keep_quietly
 from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> Asyn
     """Open every device and probe its facts; close them all at the end."""
     require_unique_names(devices)
     _allow_descriptors(len(devices))
+    keep_own_quietly(app.state_directory)
     async with AsyncExitStack() as stack:
         lock, turns = asyncio.Lock(), _Turns()
 
@@ -103,6 +105,8 @@ async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> Asyn
                 client = await transport.__aenter__()
                 async with lock:
                     stack.push_async_exit(transport)
+                if spec.transport == "grpc":
+                    await keep_quietly(client, spec, app.state_directory)
                 return OpenDevice(
                     spec=spec, transport=transport, client=client, facts=await client.describe()
                 )

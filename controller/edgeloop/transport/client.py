@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from edgeloop_protocol import CAPABILITIES, PROTOCOL_VERSION
 from edgeloop_protocol.convert import to_wire
 from edgeloop_protocol.types.artifact import FileEntry
 from edgeloop_protocol.types.facts import Facts, Hello
+from edgeloop_protocol.types.identity import IdentityStatus, SignedTrust
 from edgeloop_protocol.types.job import TERMINAL, Job, JobEvent
 from edgeloop_protocol.types.lease import Lease
 from edgeloop_protocol.types.run import SpooledRun
@@ -32,6 +33,8 @@ from edgeloop_protocol.v1 import (
     content_addressable_storage_pb2_grpc,
     device_pb2,
     device_pb2_grpc,
+    identity_pb2,
+    identity_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
     lease_pb2,
@@ -88,6 +91,7 @@ class AgentClient:
         address: str = "",
         policy: RetryPolicy | None = None,
         diagnose: Callable[[], str] = lambda: "",
+        examine: Callable[[], Awaitable[None]] | None = None,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         """Take a channel over.
@@ -98,12 +102,14 @@ class AgentClient:
             address: where it is, for messages.
             policy: how often to try again.
             diagnose: returns why trying again is in vain, or an empty string.
+            examine: looks at the connection before an attempt is repeated and raises what makes that vain.
             chunk_bytes: size of one message of an upload.
         """
         self._channel = channel
         self._chunk_bytes = chunk_bytes
-        self._caller = Caller(device, address, policy or RetryPolicy(), diagnose)
+        self._caller = Caller(device, address, policy or RetryPolicy(), diagnose, examine)
         self._devices = _stub(device_pb2_grpc.DeviceServiceStub, channel)
+        self._identity = _stub(identity_pb2_grpc.IdentityServiceStub, channel)
         self._store = _stub(content_addressable_storage_pb2_grpc.ContentAddressableStorageStub, channel)
         self._bytes = _stub(bytestream_pb2_grpc.ByteStreamStub, channel)
         self._bytes.Write = raw_writer(channel)
@@ -156,6 +162,45 @@ class AgentClient:
             deadline_s=_PROBE_S,
         )
         return decoded(answer.facts, Facts, self.device)
+
+    async def identity_status(self) -> IdentityStatus:
+        """Return how the device stands in its fleet."""
+        answer = await self._caller.again(
+            self._identity.GetIdentity,
+            identity_pb2.GetIdentityRequest(),
+            what="telling its identity",
+            deadline_s=_SHORT_S,
+        )
+        return decoded(answer.status, IdentityStatus, self.device)
+
+    async def request_certificate(self) -> str:
+        """Let the device make a new key and return the request for its certificate, PEM."""
+        answer = await self._caller.once(
+            self._identity.RequestCertificate,
+            identity_pb2.RequestCertificateRequest(),
+            what="requesting a certificate",
+            deadline_s=_PROBE_S,
+        )
+        return str(answer.request_pem)
+
+    async def install_certificate(self, chain_pem: str) -> IdentityStatus:
+        """Give the device the certificate for the key that it made last."""
+        answer = await self._caller.once(
+            self._identity.InstallCertificate,
+            identity_pb2.InstallCertificateRequest(chain_pem=chain_pem),
+            what="installing a certificate",
+            deadline_s=_PROBE_S,
+        )
+        return decoded(answer.status, IdentityStatus, self.device)
+
+    async def update_trust(self, trust: SignedTrust) -> IdentityStatus:
+        """Give the device a newer trust list; sending the same one twice is no error."""
+        request = identity_pb2.UpdateTrustRequest()
+        to_wire(trust, request.trust)
+        answer = await self._caller.again(
+            self._identity.UpdateTrust, request, what="updating its trust list", deadline_s=_PROBE_S
+        )
+        return decoded(answer.status, IdentityStatus, self.device)
 
     async def health(self, service: str = "") -> bool:
         """Return whether a service of the agent ("" is the agent as a whole) says that it serves.

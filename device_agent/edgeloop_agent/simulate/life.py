@@ -15,6 +15,7 @@ from edgeloop_foundation.ports.process import SystemProcesses
 from edgeloop_profiles.profile import Profile
 
 from edgeloop_agent import inventory
+from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.execution import Execute
 from edgeloop_agent.listen import Listener, UnixListener
 from edgeloop_agent.server import Agent, Limits
@@ -54,6 +55,7 @@ class BoardLife:
         execute: runs a job.
         limits: how much of the disk the agent uses.
         numerics: "isa" or "host", see ``simulate.parity``.
+        identity: of the device on the network; None makes one of its own.
         faults: what goes wrong; without any, the agent stands on the real ports alone.
     """
 
@@ -67,11 +69,12 @@ class BoardLife:
         execute: Execute,
         limits: Limits | None = None,
         numerics: str = "isa",
+        identity: DeviceIdentity | None = None,
         faults: Sequence[Fault] = (),
     ) -> None:
         self._profile, self._seed, self._name = profile, seed, name
         self._state_directory, self._execute, self._limits = state_directory, execute, limits
-        self._numerics = numerics
+        self._numerics, self._identity = numerics, identity
         self._planned = tuple(faults)
         self._faults: BoardFaults | None = None
         self._boot = 0
@@ -148,6 +151,7 @@ class BoardLife:
             boot_id=f"{inventory.boot_id(Path('/'))}/{self._boot}",
             limits=self._limits,
             interceptors=(faults.interceptor(),) if faults else (),
+            identity=self._identity,
         )
 
     async def _boot_up(self) -> None:

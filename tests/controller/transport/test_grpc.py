@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.transport.base import connect
+from edgeloop.transport.rpc.channel import TlsFiles
+from edgeloop.transport.rpc.preflight import check_tls
 from edgeloop_foundation.errors import (
     DeadlineError,
     InvalidInputError,
@@ -120,7 +122,9 @@ async def test_half_of_the_tls_files_is_refused(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_option_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="no option 'tls_cert'; known are tls_ca"):
+    with pytest.raises(
+        InvalidInputError, match="no option 'tls_cert'; known are enrolled_as, identity, tls_ca"
+    ):
         connect(spec("127.0.0.1:1", tls_cert="x"), tmp_path)
 
 
@@ -233,3 +237,57 @@ async def test_files_that_are_no_certificates_are_named(make_authority: Any, tmp
     for sentence, (ca, cert, secret) in wrong.items():
         with pytest.raises(InvalidInputError, match=sentence):
             await connect(tls(1, ca, (cert, secret)), tmp_path).open()
+
+
+async def test_a_clock_that_shows_what_has_passed_is_told_before_any_certificate(
+    make_authority: Any, serve_tls: Any, tmp_path: Path
+) -> None:
+    fleet = make_authority("fleet")
+    port = await serve_tls(fleet, *fleet.issue("device", client=False, days=(1, 3)))
+    certificate, key = fleet.issue("controller", client=True)
+    later = datetime.now(timezone.utc).timestamp() + 86_400
+    files = TlsFiles(ca=fleet.ca, certificate=certificate, key=key, time_floor_s=later)
+    with pytest.raises(UnauthenticatedError, match=r"this machine's clock says .* which has passed"):
+        await asyncio.to_thread(check_tls, "bench", "127.0.0.1", port, files)
+
+
+async def test_a_controller_where_a_device_should_be_is_the_wrong_role(
+    make_authority: Any, serve_tls: Any, tmp_path: Path
+) -> None:
+    fleet = make_authority("fleet")
+    ours = fleet.issue("controller", client=True)
+    port = await serve_tls(fleet, *fleet.issue("another", client=True))
+    assert "was not issued for a device (wrong role)" in await refusal(tls(port, fleet.ca, ours), tmp_path)
+
+
+async def test_a_sound_certificate_that_the_device_refuses_points_at_its_clock_or_its_authority(
+    make_authority: Any, serve_tls: Any, tmp_path: Path
+) -> None:
+    fleet, stale = make_authority("fleet"), make_authority("stale")
+    ours = fleet.issue("controller", client=True)
+    # It trusts another authority than ours, and closes without a word.
+    port = await serve_tls(stale, *fleet.issue("device", client=False))
+    assert "its clock is probably off" in await refusal(tls(port, fleet.ca, ours), tmp_path)
+    both = tmp_path / "both.pem"
+    both.write_bytes(fleet.ca.read_bytes() + stale.ca.read_bytes())
+    port = await serve_tls(stale, *stale.issue("device", client=False))
+    said = await refusal(tls(port, both, ours), tmp_path)
+    assert "of another authority than the device's own" in said
+
+
+async def test_attempts_end_when_a_certificate_is_refused_meanwhile(
+    make_authority: Any, serve_tls: Any, tmp_path: Path
+) -> None:
+    fleet = make_authority("fleet")
+    pair = fleet.issue("controller", client=True)
+    port = await serve_tls(fleet, *fleet.issue("device", client=False))
+    transport = connect(tls(port, fleet.ca, pair), tmp_path)
+    async with transport as client:
+        pair[0].write_bytes(fleet.issue("old", client=True, days=(-3, -1))[0].read_bytes())
+        pair[1].write_bytes((tmp_path / "fleet-old.key").read_bytes())
+
+        async def unreachable() -> None:
+            raise UnavailableError("gone")
+
+        with pytest.raises(UnauthenticatedError, match=r"our certificate .* has expired"):
+            await asyncio.wait_for(client._caller.repeat(unreachable), 5.0)

@@ -1,4 +1,4 @@
-"""``edgeloop device list|facts|doctor|calibrate``."""
+"""``edgeloop device list|facts|doctor|calibrate|enrol``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgeloop.interfaces.cli.enrol import enrol
 from edgeloop.interfaces.cli.session import Session, json_option, on_option
 
 __all__ = ["device"]
@@ -14,6 +15,9 @@ __all__ = ["device"]
 @click.group()
 def device() -> None:
     """List devices, show their facts, look them over."""
+
+
+device.add_command(enrol)
 
 
 @device.command("list")

@@ -44,6 +44,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "import": ("records:import_rows", "Append published figures, marked third-party for ever."),
     "artifact": ("artifact:artifact", "List kept artifacts or copy one out."),
     "sim": ("sim:sim", "Run fleets of simulated boards."),
+    "ca": ("ca:ca", "The fleet's own authority: make it, issue, renew, revoke, roll over."),
     "device": ("device:device", "List devices, show their facts, look them over."),
     "profile": ("profile:profile", "Show the declared boards, check a file of your own, print the layout."),
 }

@@ -45,6 +45,12 @@ class Session:
 
         return load_config(self.config_file or default)
 
+    def directory(self) -> Path:
+        """Return the controller's home."""
+        from edgeloop.app import default_state_directory
+
+        return self.home.absolute() if self.home is not None else default_state_directory()
+
     def devices(self, words: Sequence[str]) -> tuple[DeviceSpec, ...]:
         """Return the devices that ``--on`` names, or those of the configuration."""
         from edgeloop.interfaces.options import parse_devices

@@ -59,12 +59,15 @@ class Caller:
         address: str,
         policy: RetryPolicy,
         diagnose: Callable[[], str] = lambda: "",
+        examine: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.device = device
         self.address = address
         self.policy = policy
         # Says why trying again is in vain, for example because the agent's process ended.
         self._diagnose = diagnose
+        # Looks at the connection from outside and raises what no further attempt will mend.
+        self._examine = examine
         self._random = random.SystemRandom()
 
     async def once(self, method: Any, request: Any, *, what: str, deadline_s: float) -> Any:
@@ -113,7 +116,13 @@ class Caller:
             raise self.error(error, what, deadline_s) from error
 
     async def pause(self, failure_count: int) -> None:
-        """Wait before the next attempt."""
+        """Wait before the next attempt.
+
+        Raises:
+            UnauthenticatedError: further attempts are in vain, because one of the two certificates is refused.
+        """
+        if self._examine is not None:
+            await self._examine()
         await asyncio.sleep(self._random.uniform(0, self.policy.longest_wait_s(failure_count)))
 
     def hopeless(self) -> bool:

@@ -71,6 +71,10 @@ class TlsFiles:
     key: Path
     #: Name that the agent's certificate must carry; empty means the host of the address.
     server_name: str = ""
+    #: Public keys that are revoked, SHA-256 in hexadecimal.
+    revoked: frozenset[str] = frozenset()
+    #: A time that has passed for certain, in seconds since 1970; a clock that shows less is wrong.
+    time_floor_s: float = 0.0
 
     def read(self, path: Path) -> bytes:
         """Return the content of one of the files.

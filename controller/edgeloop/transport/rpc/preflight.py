@@ -1,7 +1,8 @@
 """One TLS handshake of our own before gRPC's, because gRPC calls every refusal a closed socket.
 
-What can be wrong is told apart: nobody listens, no TLS there, a certificate that ran out or is not valid yet
-(or a clock that is off), one of another authority, a name that does not match, and our own being refused.
+What can be wrong is told apart: nobody listens, no TLS there, a certificate that ran out or is not valid yet, a clock
+that is off (ours or the device's), another authority, the wrong role, another name, a revoked key, and our own
+certificate being refused. A revoked key of ours passes here; the agent's answer to the first call says so.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from edgeloop_foundation.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from edgeloop_protocol.certificate import certificates_in, read_certificate
 
 from edgeloop.transport.rpc.channel import TlsFiles
 
@@ -55,9 +57,10 @@ def check_tls(device: str, host: str, port: int, tls: TlsFiles) -> None:
             context.wrap_socket(plain, server_hostname=tls.server_name or host) as secured,
         ):
             secured.settimeout(_VERDICT_S)
+            theirs = secured.getpeercert(binary_form=True) or b""
             taken = bool(secured.recv(1))
     except ssl.SSLCertVerificationError as error:
-        raise _about_theirs(device, error) from error
+        raise _about_theirs(device, tls, error) from error
     except ssl.SSLError as error:
         raise _from_alert(device, tls, ours, error) from error
     except TimeoutError as error:
@@ -73,7 +76,11 @@ def check_tls(device: str, host: str, port: int, tls: TlsFiles) -> None:
             next_step="See whether the device is on and its agent listens there.",
         ) from error
     if not taken:
-        raise _about_ours(device, tls, ours)
+        raise _about_refusal(device, tls, ours, theirs)
+    if read_certificate(theirs).public_key in tls.revoked:
+        raise UnauthenticatedError(
+            f"{device}: its key is revoked.", next_step="If it is to be trusted again, enrol it anew."
+        )
 
 
 def _context(protocol: int, tls: TlsFiles) -> ssl.SSLContext:
@@ -117,10 +124,19 @@ def _step(end: ssl.SSLObject) -> int:
     return 0
 
 
-def _about_theirs(device: str, error: ssl.SSLCertVerificationError) -> EdgeloopError:
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    code = error.verify_code
-    if code == _EXPIRED:
+def _about_theirs(device: str, tls: TlsFiles, error: ssl.SSLCertVerificationError) -> EdgeloopError:
+    now, code = _now(), error.verify_code
+    if _clock_is_behind(tls) and code in (_EXPIRED, _NOT_YET_VALID):
+        found, step = (
+            f"cannot be judged: this machine's clock says {now}, which has passed",
+            "Set this machine's clock right.",
+        )
+    elif code == _BAD_PURPOSE:
+        found, step = (
+            "was not issued for a device (wrong role)",
+            "See which machine answers there; a device is enrolled with edgeloop device enrol.",
+        )
+    elif code == _EXPIRED:
         found, step = (
             f"has expired (this clock says {now})",
             "Renew it on the device, or set this clock right.",
@@ -133,15 +149,26 @@ def _about_theirs(device: str, error: ssl.SSLCertVerificationError) -> EdgeloopE
             "Use the authority that enrolled the device.",
         )
     elif code in _NAME_MISMATCH:
-        found, step = f"is for another name: {error.verify_message}", "Give tls_server_name the name in it."
+        found, step = (
+            f"is for another name: {error.verify_message.rstrip('.')}",
+            "Another device answers there; see its address. With files of your own, give tls_server_name.",
+        )
     else:
         found, step = f"is not accepted: {error.verify_message}", "Have a new one issued."
     return UnauthenticatedError(f"{device}: its certificate {found}.", next_step=step)
 
 
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _clock_is_behind(tls: TlsFiles) -> bool:
+    return datetime.now(timezone.utc).timestamp() < tls.time_floor_s
+
+
 def _about_ours(device: str, tls: TlsFiles, flaw: int) -> EdgeloopError:
     found, step = {
-        _EXPIRED: ("has expired", "Have a new one issued, or set this clock right."),
+        _EXPIRED: ("has expired", "Have a new one issued (edgeloop ca renew), or set this clock right."),
         _NOT_YET_VALID: ("is not valid yet", "Set this machine's clock right."),
         _BAD_PURPOSE: ("was not issued for clients", "Have one issued with clientAuth."),
         20: (
@@ -156,6 +183,29 @@ def _about_ours(device: str, tls: TlsFiles, flaw: int) -> EdgeloopError:
         ),
     )
     return UnauthenticatedError(f"{device}: our certificate {tls.certificate} {found}.", next_step=step)
+
+
+def _about_refusal(device: str, tls: TlsFiles, flaw: int, theirs: bytes) -> EdgeloopError:
+    """Return why a device that proved who it is closes the connection when it sees our certificate.
+
+    A server of gRPC closes without a word. What a sound certificate is refused for is then either the device's
+    clock, or an authority that it has not been told about.
+    """
+    ours = certificates_in(tls.read(tls.certificate).decode("utf-8", "replace"))
+    if flaw or not ours:
+        return _about_ours(device, tls, flaw)
+    if read_certificate(ours[0]).issuer != read_certificate(theirs).issuer:
+        return UnauthenticatedError(
+            f"{device}: our certificate {tls.certificate} is of another authority than the device's own, and the "
+            "device refuses it.",
+            next_step="Was the authority rolled over? Tell the device from a controller that it still trusts.",
+        )
+    return UnauthenticatedError(
+        f"{device}: its clock is probably off: it refuses our certificate {tls.certificate}, which is valid by this "
+        f"clock ({_now()}) and of the authority that signed the device's own.",
+        next_step="Set the device's clock right; a board without a network wakes up in the past. If it is right, "
+        "enrol the device anew.",
+    )
 
 
 _ALERTS = {
