@@ -14,12 +14,12 @@ class DeviceSpec:
     """A device as the user names it.
 
     Text forms: ``local`` (this machine), ``sim:PROFILE`` (simulated board), ``unix:PATH`` and ``grpc://HOST:PORT``
-    (a running agent). A name in front makes it addressable: ``desk=local``, ``pi=sim:raspberry_pi_5``.
+    (a running agent), ``ssh:USER@HOST`` (the agent of a board, through its SSH server). A name in front makes it addressable: ``desk=local``, ``pi=sim:raspberry_pi_5``.
     """
 
     #: Name for people, unique within an experiment.
     name: str
-    #: Registered transport driver: "local", "simulated" or "grpc".
+    #: Registered transport driver: "local", "simulated", "grpc" or "ssh".
     transport: str
     #: Socket path, host and port, or profile name, by transport.
     address: str = ""
@@ -42,7 +42,10 @@ class DeviceSpec:
             return cls(name=name or body[7:], transport="grpc", address=body[7:])
         if body.startswith("unix:") and body[5:]:
             return cls(name=name or body[5:], transport="grpc", address=body)
+        if body.startswith("ssh:") and body[4:]:
+            return cls(name=name or body[4:].rpartition("@")[2], transport="ssh", address=body[4:])
         raise InvalidInputError(
             f"unknown device {text!r}.",
-            next_step="Use local, sim:PROFILE, unix:PATH, grpc://HOST:PORT, or a name from edgeloop.toml.",
+            next_step="Use local, sim:PROFILE, unix:PATH, grpc://HOST:PORT, ssh:USER@HOST, or the name of an added "
+            "or configured device.",
         )

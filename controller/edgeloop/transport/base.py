@@ -28,6 +28,7 @@ BUILTIN = {
     "local": "edgeloop.transport.local:LocalTransport",
     "simulated": "edgeloop.transport.simulated:SimulatedTransport",
     "grpc": "edgeloop.transport.grpc:GrpcTransport",
+    "ssh": "edgeloop.transport.ssh:SshTransport",
 }
 
 
