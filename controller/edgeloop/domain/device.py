@@ -46,6 +46,6 @@ class DeviceSpec:
             return cls(name=name or body[4:].rpartition("@")[2], transport="ssh", address=body[4:])
         raise InvalidInputError(
             f"unknown device {text!r}.",
-            next_step="Use local, sim:PROFILE, unix:PATH, grpc://HOST:PORT, ssh:USER@HOST, or the name of an added "
-            "or configured device.",
+            next_step="Use local, sim:PROFILE, unix:PATH, grpc://HOST:PORT, ssh:USER@HOST, "
+            "or the name of an added or configured device.",
         )

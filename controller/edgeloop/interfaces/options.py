@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError
@@ -26,6 +27,7 @@ __all__ = [
     "read_thresholds",
 ]
 
+_NONE_ADDED: Mapping[str, DeviceSpec] = MappingProxyType({})
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
 
@@ -119,8 +121,10 @@ def parse_state(texts: Sequence[str]) -> tuple[StateBinding, ...]:
     return tuple(bindings)
 
 
-def parse_devices(texts: Sequence[str], config: Config | None) -> tuple[DeviceSpec, ...]:
-    """Read comma-separated words, each a name from the configuration or a text form of a device.
+def parse_devices(
+    texts: Sequence[str], config: Config | None, added: Mapping[str, DeviceSpec] = _NONE_ADDED
+) -> tuple[DeviceSpec, ...]:
+    """Read comma-separated words: a name from the configuration, that of an added device, or a text form of one.
 
     Raises:
         InvalidInputError: no device, an unknown form, or one name for two devices.
@@ -130,7 +134,10 @@ def parse_devices(texts: Sequence[str], config: Config | None) -> tuple[DeviceSp
         raise InvalidInputError(
             "no device is named.", next_step="Say where to measure, for example --on local"
         )
-    specs = tuple((config.device(word) if config else None) or DeviceSpec.parse(word) for word in words)
+    specs = tuple(
+        (config.device(word) if config else None) or added.get(word) or DeviceSpec.parse(word)
+        for word in words
+    )
     names = [spec.name for spec in specs]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

@@ -1,4 +1,4 @@
-"""``edgeloop device list|facts|doctor|calibrate``."""
+"""``edgeloop device list|facts|doctor|calibrate``, and the verbs for boards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgeloop.interfaces.cli.board import add, remove, upgrade
 from edgeloop.interfaces.cli.session import Session, json_option, on_option
 
 __all__ = ["device"]
@@ -13,21 +14,26 @@ __all__ = ["device"]
 
 @click.group()
 def device() -> None:
-    """List devices, show their facts, look them over."""
+    """Add boards, list devices, show their facts, look them over."""
+
+
+for _verb in (add, upgrade, remove):
+    device.add_command(_verb)
 
 
 @device.command("list")
 @json_option
 @click.pass_context
 def list_devices(ctx: click.Context, as_json: bool) -> None:
-    """List this machine and the devices of the configuration, without asking them."""
+    """List this machine, the devices of the configuration and those that were added, without asking them."""
     from edgeloop.domain.device import DeviceSpec
     from edgeloop.interfaces import present
 
     session: Session = ctx.obj
     config = session.config()
     named = [config.device(name) for name in config.devices] if config else []
-    specs = [DeviceSpec.parse("local"), *(spec for spec in named if spec is not None)]
+    configured = {spec.name: spec for spec in named if spec is not None}
+    specs = [DeviceSpec.parse("local"), *{**session.added(), **configured}.values()]
     present.print_json({"devices": specs}) if as_json else present.print_device_list(specs)
 
 

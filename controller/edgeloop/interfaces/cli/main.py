@@ -43,7 +43,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "export": ("records:export", "Write records as Parquet, CSV or to MLflow."),
     "import": ("records:import_rows", "Append published figures, marked third-party for ever."),
     "artifact": ("artifact:artifact", "List kept artifacts or copy one out."),
-    "device": ("device:device", "List devices, show their facts, look them over."),
+    "device": ("device:device", "Add boards, list devices, show their facts, look them over."),
 }
 """Verb -> where it is and its line in the help, so that the help needs to import none of them."""
 

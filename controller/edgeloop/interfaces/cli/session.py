@@ -46,11 +46,23 @@ class Session:
         return load_config(self.config_file or default)
 
     def devices(self, words: Sequence[str]) -> tuple[DeviceSpec, ...]:
-        """Return the devices that ``--on`` names, or those of the configuration."""
+        """Return the devices that ``--on`` names, or those of the configuration; names may be of added ones."""
         from edgeloop.interfaces.options import parse_devices
 
         config = self.config()
-        return parse_devices(words or (config.experiment.on if config else ()), config)
+        return parse_devices(words or (config.experiment.on if config else ()), config, self.added())
+
+    def state_directory(self) -> Path:
+        """Return the controller's home."""
+        from edgeloop.app import default_state_directory
+
+        return self.home.absolute() if self.home else default_state_directory()
+
+    def added(self) -> dict[str, DeviceSpec]:
+        """Return the devices that were added, by name."""
+        from edgeloop.store.devices import DeviceBook
+
+        return DeviceBook(self.state_directory()).devices()
 
     def measurement(self, words: Mapping[str, Any]) -> Measurement:
         """Return how to measure, from the options of a measuring verb and the configuration.
@@ -84,7 +96,8 @@ on_option = click.option(
     "--on",
     multiple=True,
     metavar="DEVICES",
-    help="local, sim:PROFILE, unix:PATH, grpc://HOST:PORT or a configured name; comma list, repeatable.",
+    help="local, sim:PROFILE, unix:PATH, grpc://HOST:PORT, ssh:USER@HOST, or the name of an added or configured "
+    "device; comma list, repeatable.",
 )
 state_option = click.option(
     "--state",

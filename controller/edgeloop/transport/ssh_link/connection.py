@@ -117,7 +117,7 @@ class SshConnection:
             if not last:
                 raise UnauthenticatedError(
                     f"the host key of the jump host {hop.label} is not known.",
-                    next_step="Connect to it once with ssh and compare its fingerprint; a key for it cannot be given here.",
+                    next_step="Connect to it once with ssh and compare its fingerprint; no option vouches for it.",
                 ) from error
             if not self._pin:
                 raise
@@ -209,7 +209,7 @@ class SshConnection:
             with contextlib.closing(channel):
                 channel.exec_command(whole)
                 return _talk(channel, stdin, time.monotonic() + timeout_s)
-        except (TimeoutError, socket.timeout) as error:
+        except TimeoutError as error:
             raise DeadlineError(
                 f"{self.label}: a command did not end within {timeout_s:g} s: {command.splitlines()[0][:80]}",
                 next_step="See whether the board is overloaded, and try again: it goes on where it stopped.",
@@ -388,7 +388,7 @@ def _refusal(hop: Hop, error: Exception) -> EdgeloopError:
         return UnavailableError(
             f"{hop.host} is not a known host name.", next_step="See ~/.ssh/config and the network."
         )
-    if isinstance(error, TimeoutError | socket.timeout):
+    if isinstance(error, TimeoutError):
         return DeadlineError(
             f"{hop.label} does not answer on port {hop.port}.", next_step="Is it on and in the network?"
         )

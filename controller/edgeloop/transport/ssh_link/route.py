@@ -106,7 +106,8 @@ def read_config(path: Path, depth: int = 0) -> str:
         for pattern in rest.split():
             found = Path(pattern.strip('"')).expanduser()
             whole = found if found.is_absolute() else path.parent / found
-            out += [read_config(Path(name), depth + 1) for name in sorted(glob.glob(str(whole)))  # noqa: PTH207]
+            names = sorted(glob.glob(str(whole)))  # noqa: PTH207 - the pattern is absolute
+            out += [read_config(Path(name), depth + 1) for name in names]
         # What an included file says for one host must not reach the lines that follow.
         out.append("Host *")
     return "\n".join(out) + "\n"

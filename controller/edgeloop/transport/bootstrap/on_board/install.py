@@ -115,7 +115,7 @@ def link(root: Path, name: str, to: str) -> None:
 def target(root: Path, name: str) -> str:
     """Return what a link points to; empty when there is none."""
     try:
-        return os.readlink(root / "agent" / name)
+        return str((root / "agent" / name).readlink())
     except FileNotFoundError:
         return ""
 

@@ -7,7 +7,7 @@ say bits "$(getconf LONG_BIT 2>/dev/null)"
 say libc "$(getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1 | head -n 1)"
 say os "$(. /etc/os-release 2>/dev/null && printf '%s' "$PRETTY_NAME")"
 say os_family "$(. /etc/os-release 2>/dev/null && printf '%s' "$ID $ID_LIKE")"
-say model "$(tr -d '\000' < /proc/device-tree/model 2>/dev/null)"
+say model "$(cat /proc/device-tree/model 2>/dev/null | tr -d '\000')"
 say tegra "$(head -n 1 /etc/nv_tegra_release 2>/dev/null)"
 say memory_kib "$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo 2>/dev/null)"
 say memory_cgroup "$(if grep -qs memory /sys/fs/cgroup/cgroup.controllers || [ -d /sys/fs/cgroup/memory ]; then echo yes; else echo no; fi)"
@@ -23,7 +23,8 @@ say systemd "$(if [ -d /run/systemd/system ]; then systemctl is-system-running 2
 say systemd_user "$(if [ -S "$XDG_RUNTIME_DIR/systemd/private" ] && systemctl --user show-environment >/dev/null 2>&1; then echo yes; else echo no; fi)"
 say linger "$(if [ -e "/var/lib/systemd/linger/$(id -un)" ]; then echo yes; else echo no; fi)"
 say sudo "$(if command -v sudo >/dev/null 2>&1; then if sudo -n true >/dev/null 2>&1; then echo yes; else echo password; fi; else echo none; fi)"
-for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+# The system's own first: one below a home directory is out of reach for a service that cannot see homes.
+for name in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
   path=$(command -v "$name" 2>/dev/null) || continue
   say python "$("$path" -I -c '
 import sys
