@@ -14,7 +14,8 @@ class DeviceSpec:
     """A device as the user names it.
 
     Text forms: ``local`` (this machine), ``sim:PROFILE`` (simulated board), ``unix:PATH`` and ``grpc://HOST:PORT``
-    (a running agent), ``ssh:USER@HOST`` (the agent of a board, through its SSH server). A name in front makes it addressable: ``desk=local``, ``pi=sim:raspberry_pi_5``.
+    (a running agent), ``ssh:USER@HOST`` (the agent of a board, through its SSH server).
+    A name in front makes it addressable: ``desk=local``, ``pi=sim:raspberry_pi_5``.
     """
 
     #: Name for people, unique within an experiment.

@@ -164,8 +164,10 @@ class SshConnection:
         except EdgeloopError:
             raise
         except Exception as error:
-            connection.close()
-            raise _refusal(hop, error) from error
+            transport = connection.client.get_transport()
+            reached = transport is not None and transport.is_active()
+            connection.client.close()
+            raise _refusal(hop, error, reached) from error
         key = connection.transport.get_remote_server_key()
         if trust.revoked((*hop.known_hosts, str(trust.own_file(self._home))), key):
             connection.close()
@@ -177,9 +179,8 @@ class SshConnection:
         from edgeloop.transport.ssh_link.streamlocal import refuse_unknown
 
         client.set_missing_host_key_policy(refuse_unknown())
-        for name in (*hop.known_hosts, str(trust.own_file(self._home))):
-            if Path(name).is_file():
-                client.load_system_host_keys(name)
+        for name, key in trust.known_keys((*hop.known_hosts, str(trust.own_file(self._home)))):
+            client.get_host_keys().add(name, key.get_name(), key)
         if last and self.vouched_key is not None:
             known = trust.known_name(hop.host, hop.port)
             client.get_host_keys().add(known, self.vouched_key.get_name(), self.vouched_key)
@@ -370,7 +371,7 @@ def _talk(channel: Any, stdin: bytes, deadline: float) -> Output:
     )
 
 
-def _refusal(hop: Hop, error: Exception) -> EdgeloopError:
+def _refusal(hop: Hop, error: Exception, reached: bool) -> EdgeloopError:
     import paramiko
 
     if isinstance(error, paramiko.PasswordRequiredException):
@@ -378,8 +379,11 @@ def _refusal(hop: Hop, error: Exception) -> EdgeloopError:
             f"{hop.label}: the private key is locked by a passphrase.",
             next_step="Unlock it with ssh-add, then try again.",
         )
-    no_method = isinstance(error, paramiko.SSHException) and "No authentication methods" in str(error)
-    if isinstance(error, paramiko.AuthenticationException) or no_method:
+    # Its server answered and has a known key: what is left is that none of our keys was taken. paramiko may name the
+    # last file that it could not read instead.
+    if isinstance(error, paramiko.AuthenticationException) or (
+        reached and isinstance(error, paramiko.SSHException)
+    ):
         return UnauthenticatedError(
             f"{hop.label} does not let us in: no key of ours is accepted.",
             next_step=f"Bring one there with ssh-copy-id {hop.label}, or name it with --key.",

@@ -18,6 +18,7 @@ __all__ = [
     "check_pin",
     "fingerprint",
     "forget",
+    "known_keys",
     "known_name",
     "own_file",
     "remember",
@@ -80,16 +81,36 @@ def known_name(host: str, port: int) -> str:
     return host if port == 22 else f"[{host}]:{port}"
 
 
+def known_keys(files: Iterable[str]) -> list[tuple[str, Any]]:
+    """Return host and key of every line that paramiko can use; for one host and kind of key the first line counts.
+
+    paramiko's own reader gives up at a line with a marker such as ``@revoked``.
+    """
+    import paramiko
+
+    found: dict[tuple[str, str], Any] = {}
+    for line in (line for name in files for line in _lines(name)):
+        if not line or line.startswith(("#", "@")):
+            continue
+        try:
+            entry = paramiko.hostkeys.HostKeyEntry.from_line(line)
+        except (paramiko.SSHException, ValueError):
+            continue  # a line that nobody can read makes nothing known
+        for host in entry.hostnames if entry else ():
+            found.setdefault((host, entry.key.get_name()), entry.key)
+    return [(host, key) for (host, _), key in found.items()]
+
+
+def _lines(name: str) -> list[str]:
+    path = Path(name)
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
 def revoked(files: Iterable[str], key: Any) -> bool:
     """Return whether a file of known hosts marks the key as revoked; paramiko skips such lines."""
     blob = base64.b64encode(key.asbytes()).decode()
-    for name in files:
-        path = Path(name)
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            if any(line.startswith("@revoked") and blob in line.split() for line in lines):
-                return True
-    return False
+    lines = [line for name in files for line in _lines(name)]
+    return any(line.startswith("@revoked") and blob in line.split() for line in lines)
 
 
 def remember(home: Path, name: str, key: Any) -> None:

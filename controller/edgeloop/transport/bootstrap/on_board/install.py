@@ -8,6 +8,7 @@ been tried; ``current`` and ``previous`` are links that are replaced, never edit
 from __future__ import annotations
 
 import compileall
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 
 _TRIAL = "import grpc, google.protobuf, grpc_health.v1, numpy, onnxruntime, edgeloop_agent.daemon"
 _TRIAL_S = 300
+_LOCK = ".lock"
 
 _LAUNCHER = """\
 #!/bin/sh
@@ -78,7 +80,6 @@ def build(root: Path, incoming: Path, digest: str) -> None:
         return
     manifest = json.loads((incoming / f"{digest}.json").read_text())
     shutil.rmtree(part, ignore_errors=True)
-    versions.mkdir(parents=True, exist_ok=True)
     venv.EnvBuilder(system_site_packages=manifest["system_packages"], symlinks=True, with_pip=False).create(
         part
     )
@@ -143,10 +144,18 @@ def back(root: Path) -> None:
 def tidy(root: Path, incoming: Path) -> None:
     """Remove what was sent, and every version that is neither current nor previous."""
     shutil.rmtree(incoming, ignore_errors=True)
-    kept = {"current", "previous", target(root, "current"), target(root, "previous")}
+    kept = {_LOCK, "current", "previous", target(root, "current"), target(root, "previous")}
     for path in (root / "agent").iterdir():
         if path.name not in kept:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def alone(root: Path) -> int:
+    """Wait for an installer whose controller is gone but which still works; the system drops the lock with us."""
+    (root / "agent").mkdir(parents=True, exist_ok=True)
+    lock = os.open(root / "agent" / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def main() -> None:
@@ -155,6 +164,7 @@ def main() -> None:
     os.umask(0o022)
     what, root, *rest = sys.argv[1:]
     try:
+        alone(Path(root))
         if what == "build":
             build(Path(root), Path(rest[0]), rest[1])
         elif what == "activate":
