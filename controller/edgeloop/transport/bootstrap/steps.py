@@ -142,10 +142,12 @@ def start(layout: Layout, name: str) -> Step:
 
 def _stop_background(layout: Layout) -> str:
     pid = shlex.quote(f"{layout.root}/run/supervisor.pid")
+    # Where nobody collects the dead, as in many containers, an ended process stays listed as a zombie.
+    alive = "grep -qs '^State:.[^ZX]' /proc/$p/status"
     return (
         f"if p=$(cat {pid} 2>/dev/null) && grep -qs supervise /proc/$p/cmdline; then kill $p; n=0; "
-        "while [ -d /proc/$p ] && [ $n -lt 30 ]; do n=$((n+1)); sleep 0.5; done; "
-        f"[ ! -d /proc/$p ] || kill -9 -- -$p; fi; rm -f {pid}"
+        f"while {alive} && [ $n -lt 60 ]; do n=$((n+1)); sleep 0.25; done; "
+        f"if {alive}; then kill -9 -$p; fi; fi; rm -f {pid}"
     )
 
 
