@@ -52,6 +52,11 @@ class Controller:
             f" IdentityFile {self.key}\n IdentitiesOnly yes\n"
         )
 
+        # A machine that is shared is not fit to measure; what is shown here is that it is measured at all.
+        (work / "edgeloop.toml").write_text(
+            'apiVersion = "edgeloop/v1"\nkind = "Config"\n[benchmark]\nrounds = 2\nas_deployed = true\n'
+        )
+
     def command(self, *words: str) -> list[str]:
         return [str(Path(sys.executable).with_name("edgeloop")), "--home", str(self.home), *words]
 
@@ -168,7 +173,7 @@ def add_with_kills(check: Checks, board: Board, controller: Controller, root: st
     check("device add to the first measured benchmark in one command", status == 0, f"{took:.0f} s")
     print("    " + said.replace("\n", "\n    ").rstrip())
     check("it says what is ready", bool(re.search(r"^pi: ready, ", said, re.M)))
-    check("the figures are measured", "p50" in said or "ms" in said)
+    check("the figures are measured", bool(re.search(r"small\.onnx .*\d ?[mµ]s .*measured", said)))
     status, said = controller.run(*add)
     check("again does nothing", status == 0 and "already" in said)
     status, said = controller.run("device", "list")

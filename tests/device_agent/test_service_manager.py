@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -23,11 +24,10 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 
 def told(listener: socket.socket) -> list[str]:
     found = []
-    while True:
-        try:
+    with contextlib.suppress(BlockingIOError):
+        while True:
             found.append(listener.recv(4096).decode())
-        except BlockingIOError:
-            return found
+    return found
 
 
 def environment(tmp_path: Path, **more: str) -> dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError, UnsupportedError
+from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
 
 from edgeloop.domain.device import DeviceSpec
 
@@ -19,7 +19,8 @@ _HEADER = "# Devices added with: edgeloop device add. Edit as you like; edgeloop
 class DeviceBook:
     """``devices.toml`` below the controller's home, in the form of the table ``[devices]`` of edgeloop.toml."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, fs: FileSystem | None = None) -> None:
+        self._fs = fs or OsFileSystem()
         self.path = home / "devices.toml"
 
     def devices(self) -> dict[str, DeviceSpec]:
@@ -85,10 +86,5 @@ class DeviceBook:
             if spec.options:
                 pairs = ", ".join(f"{key} = {json.dumps(value)}" for key, value in spec.options)
                 lines.append(f"options = {{ {pairs} }}\n")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(f".{os.getpid()}")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write("".join(lines))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        self._fs.make_directory(self.path.parent)
+        write_durably(self._fs, self.path, "".join(lines).encode())

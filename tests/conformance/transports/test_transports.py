@@ -113,7 +113,7 @@ async def holds_one_lease(client: AgentClient) -> None:
 
 def test_an_unknown_option_is_refused(spec: DeviceSpec, tmp_path: Path) -> None:
     odd = DeviceSpec(name="bench", transport=spec.transport, address=spec.address, options=(("odd", "1"),))
-    with pytest.raises(InvalidInputError, match="bench.*'odd'"):
+    with pytest.raises(InvalidInputError, match=r"bench.*'odd'"):
         connect(odd, tmp_path)
 
 

@@ -9,7 +9,7 @@ from edgeloop.domain.device import DeviceSpec
 from edgeloop.store.devices import DeviceBook
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError
 
-PI = DeviceSpec(name="pi", transport="ssh", address="pi@192.0.2.7", options=(("socket", "/run/a \"b\".sock"),))
+PI = DeviceSpec(name="pi", transport="ssh", address="pi@192.0.2.7", options=(("socket", '/run/a "b".sock'),))
 
 
 def test_what_is_put_is_there_and_what_is_removed_is_gone(tmp_path: Path) -> None:
@@ -31,7 +31,14 @@ def test_a_person_may_write_it(tmp_path: Path) -> None:
     assert DeviceBook(tmp_path).get("desk").transport == "ssh"
 
 
-@pytest.mark.parametrize(("text", "said"), [("[devices", "not TOML"), ("[devices.x]\n", "has no address"), ('[devices]\nx = "local"', "has no address")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[devices", "not TOML"),
+        ("[devices.x]\n", "has no address"),
+        ('[devices]\nx = "local"', "has no address"),
+    ],
+)
 def test_what_cannot_be_read_is_said(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "devices.toml").write_text(text)
     with pytest.raises(InvalidInputError, match=said):

@@ -73,7 +73,7 @@ class _Session(paramiko.ServerInterface):
     def check_channel_request(self, kind: str, chanid: int) -> int:
         if kind == "session" or (kind == _STREAMLOCAL and self._owner.forwarding):
             return paramiko.OPEN_SUCCEEDED
-        return paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        return self._owner.refusal
 
     def check_channel_direct_tcpip_request(self, chanid: int, origin: Any, destination: Any) -> int:
         self.targets.append(destination)
@@ -93,6 +93,8 @@ class SshServer:
         self.key = paramiko.ECDSAKey.generate()
         #: Whether Unix sockets may be forwarded to.
         self.forwarding = True
+        #: How it says no to them; OpenSSH says that connecting failed.
+        self.refusal = paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         #: Connections that were let in, and commands that were run.
         self.logins = 0
         self.commands: list[str] = []

@@ -314,18 +314,23 @@ class SshConnection:
         try:
             return self._transport().open_unix_socket(path, _CHANNEL_S)
         except paramiko.ChannelException as error:
-            if error.code == _ADMINISTRATIVELY_PROHIBITED:
-                raise AccessDeniedError(
-                    f"{self.label}: its SSH server forbids forwarding to Unix sockets.",
-                    next_step="Set AllowStreamLocalForwarding yes in its sshd_config (and no DisableForwarding), "
-                    "then reload it.",
-                ) from error
-            raise UnavailableError(
-                f"{self.label}: nobody listens on {path}.",
-                next_step="See edgeloop device upgrade, or start its agent.",
-            ) from error
+            raise self._no_socket(path, error.code) from error
         except Exception as error:
             raise self._broken(error) from error
+
+    def _no_socket(self, path: str, code: int) -> EdgeloopError:
+        # OpenSSH says "connect failed" for what it forbids, too; the board's kernel knows whether somebody listens.
+        listened = self.run(f"grep -qF {shlex.quote(f' {path}')} /proc/net/unix").status == 0
+        if code == _ADMINISTRATIVELY_PROHIBITED or listened:
+            return AccessDeniedError(
+                f"{self.label}: its SSH server does not forward to the Unix socket {path}.",
+                next_step="Set AllowStreamLocalForwarding yes in its sshd_config (and no DisableForwarding), "
+                "reload it, and log in as the user whom the agent runs as.",
+            )
+        return UnavailableError(
+            f"{self.label}: nobody listens on {path}.",
+            next_step="Start its agent, or set it up anew: edgeloop device add.",
+        )
 
     def _transport(self) -> Any:
         if not self.alive:

@@ -16,7 +16,8 @@ PROBES = Path(__file__).parents[3] / "fixtures" / "probes"
 def probed(name: str, **changes: str) -> str:
     lines = (PROBES / f"{name}.txt").read_text().splitlines()
     return "\n".join(
-        f"{line.partition('=')[0]}={changes.get(line.partition('=')[0], line.partition('=')[2])}" for line in lines
+        f"{line.partition('=')[0]}={changes.get(line.partition('=')[0], line.partition('=')[2])}"
+        for line in lines
     )
 
 
@@ -31,7 +32,9 @@ def probed(name: str, **changes: str) -> str:
         ("container_debian_root", {}, True, Keeper.BACKGROUND, False),
     ],
 )
-def test_who_keeps_it(name: str, changes: dict[str, str], sudo_allowed: bool, keeper: Keeper, sudo: bool) -> None:
+def test_who_keeps_it(
+    name: str, changes: dict[str, str], sudo_allowed: bool, keeper: Keeper, sudo: bool
+) -> None:
     layout = choose_layout(parse_probe(probed(name, **changes)), sudo_allowed=sudo_allowed)
     assert (layout.keeper, layout.sudo) == (keeper, sudo)
     assert layout.root.startswith("/opt" if keeper is Keeper.SYSTEM else layout.home)
@@ -45,7 +48,9 @@ def test_the_systems_unit_is_hardened_and_watched() -> None:
                  "CapabilityBoundingSet=", "MemoryMax=600M", "WantedBy=multi-user.target"):  # fmt: skip
         assert line in unit
     assert "MemoryMax" not in system_unit(layout, "pi"), "a limit is a wish that has to be declared"
-    other = user_unit(choose_layout(parse_probe(probed("raspberry_pi_os_bookworm")), sudo_allowed=False), "pi")
+    other = user_unit(
+        choose_layout(parse_probe(probed("raspberry_pi_os_bookworm")), sudo_allowed=False), "pi"
+    )
     assert "User=" not in other
     assert "WantedBy=default.target" in other
 
@@ -54,7 +59,11 @@ def test_the_systems_unit_is_hardened_and_watched() -> None:
 def test_systemd_knows_every_word(tmp_path: Path) -> None:
     layout = choose_layout(parse_probe(probed("raspberry_pi_os_bookworm")))
     path = tmp_path / "edgeloop-agent.service"
-    path.write_text(system_unit(layout, "pi", "600M").replace(f"{layout.root}/agent/current/bin/edgeloop-agent", "/bin/true"))
+    path.write_text(
+        system_unit(layout, "pi", "600M").replace(
+            f"{layout.root}/agent/current/bin/edgeloop-agent", "/bin/true"
+        )
+    )
     said = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True).stderr
     assert "Unknown" not in said
     assert "Failed to parse" not in said

@@ -79,5 +79,8 @@ def test_the_supervisor_starts_again_stops_and_leaves_nothing(tmp_path: Path) ->
     for step in steps.remove(where):
         run(step)
     assert not Path(f"/proc/{pid}").exists() or "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    assert not subprocess.run(["pgrep", "-f", str(where.root)], capture_output=True).stdout
+    end = time.monotonic() + 10
+    while subprocess.run(["pgrep", "-f", str(where.root)], capture_output=True).stdout:
+        assert time.monotonic() < end
+        time.sleep(0.1)
     assert {path.name for path in tmp_path.iterdir()} == {"starts"}

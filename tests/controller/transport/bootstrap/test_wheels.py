@@ -88,11 +88,15 @@ def test_the_wheels_are_those_that_the_board_can_load(index: Path, tmp_path: Pat
         assert wheel.digest == hashlib.sha256((index / wheel.name).read_bytes()).hexdigest()
     for path in index.iterdir():
         path.unlink()
-    assert board_wheels(BOARD, BOARD.python(), tmp_path / "cache") == wheels, "kept, the index is not asked again"
+    assert board_wheels(BOARD, BOARD.python(), tmp_path / "cache") == wheels, (
+        "kept, the index is not asked again"
+    )
 
 
 def test_no_wheel_of_a_package_is_said_by_name(index: Path, tmp_path: Path) -> None:
     (index / "onnxruntime-1.31.1-cp311-cp311-manylinux_2_27_aarch64.whl").unlink()
-    with pytest.raises(UnsupportedError, match=r"no wheel of onnxruntime.* for Python 3\.11 on manylinux_2_36"):
+    with pytest.raises(
+        UnsupportedError, match=r"no wheel of onnxruntime.* for Python 3\.11 on manylinux_2_36"
+    ):
         board_wheels(BOARD, BOARD.python(), tmp_path / "cache")
-    assert [path for path in (tmp_path / "cache").iterdir()] == []
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def connection(server: Any, connect_to: Any, known_hosts: Path) -> Any:
 
 
 def test_a_failed_command_says_its_last_words(connection: Any) -> None:
-    with pytest.raises(StateError, match="making tea failed: no water$"):
+    with pytest.raises(StateError, match=r"making tea failed: no water$"):
         connection.check("echo one; echo no water >&2; exit 1", what="making tea")
 
 
@@ -184,9 +185,24 @@ def test_a_break_in_the_middle_keeps_what_was_sent(
 
 
 def test_forbidden_forwarding_and_nobody_there_are_told_apart(connection: Any, server: Any) -> None:
-    server.forwarding = False
     with pytest.raises(AccessDeniedError, match="AllowStreamLocalForwarding"):
+        server.forwarding = False
         connection.open_socket("/run/agent.sock")
+
+
+def test_a_server_that_calls_a_forbidden_socket_a_failed_one(
+    connection: Any, server: Any, tmp_path: Path
+) -> None:
+    server.refusal = paramiko.OPEN_FAILED_CONNECT_FAILED
+    server.forwarding = False
+    path = tmp_path / "agent.sock"
+    with pytest.raises(UnavailableError, match="nobody listens"):
+        connection.open_socket(str(path))
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(path))
+        agent.listen()
+        with pytest.raises(AccessDeniedError, match="AllowStreamLocalForwarding"):
+            connection.open_socket(str(path))
 
 
 def test_closed_is_closed(connection: Any) -> None:

@@ -19,6 +19,8 @@ import venv
 import zipfile
 from pathlib import Path
 
+__all__ = ["main"]
+
 _TRIAL = "import grpc, google.protobuf, grpc_health.v1, numpy, onnxruntime, edgeloop_agent.daemon"
 _TRIAL_S = 300
 _LOCK = ".lock"
