@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,21 +60,28 @@ def test_writing_the_unit_says_whether_it_changed(tmp_path: Path) -> None:
     assert [unit.name for unit in units] == ["edgeloop-agent.service"]
 
 
-def test_the_supervisor_starts_again_stops_and_leaves_nothing(tmp_path: Path) -> None:
-    where = layout(tmp_path, Keeper.BACKGROUND)
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Return a directory whose name leaves room for a socket below it, which pytest's own does not."""
+    with tempfile.TemporaryDirectory(prefix="edgeloop-") as name:
+        yield Path(name)
+
+
+def test_the_supervisor_starts_again_stops_and_leaves_nothing(home: Path) -> None:
+    where = layout(home, Keeper.BACKGROUND)
     program = Path(where.root) / "agent" / "current" / "bin" / "edgeloop-agent"
     program.parent.mkdir(parents=True)
     # It counts its starts, shows a socket as the agent does, and ends at once the first time.
     program.write_text(
-        f"#!/bin/sh\necho start >> {tmp_path}/starts\n"
+        f"#!/bin/sh\necho start >> {home}/starts\n"
         f"python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"{where.socket}\")' 2>/dev/null\n"
-        f"[ $(wc -l < {tmp_path}/starts) -gt 1 ] && exec sleep 60\nexit 1\n"
+        f"[ $(wc -l < {home}/starts) -gt 1 ] && exec sleep 60\nexit 1\n"
     )
     program.chmod(0o755)
     run(steps.keep_running(where, "pi"))
     run(steps.start(where, "pi"))
     end = time.monotonic() + 15
-    while (tmp_path / "starts").read_text().count("start") < 2:
+    while (home / "starts").read_text().count("start") < 2:
         assert time.monotonic() < end
         time.sleep(0.1)
     pid = int((Path(where.root) / "run" / "supervisor.pid").read_text())
@@ -83,4 +92,4 @@ def test_the_supervisor_starts_again_stops_and_leaves_nothing(tmp_path: Path) ->
     while subprocess.run(["pgrep", "-f", str(where.root)], capture_output=True).stdout:
         assert time.monotonic() < end
         time.sleep(0.1)
-    assert {path.name for path in tmp_path.iterdir()} == {"starts"}
+    assert {path.name for path in home.iterdir()} == {"starts"}

@@ -184,9 +184,9 @@ def test_a_break_in_the_middle_keeps_what_was_sent(
     assert sent < len(data)
 
 
-def test_forbidden_forwarding_and_nobody_there_are_told_apart(connection: Any, server: Any) -> None:
+def test_forbidden_forwarding_says_which_setting(connection: Any, server: Any) -> None:
+    server.forwarding = False
     with pytest.raises(AccessDeniedError, match="AllowStreamLocalForwarding"):
-        server.forwarding = False
         connection.open_socket("/run/agent.sock")
 
 
