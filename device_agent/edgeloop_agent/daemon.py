@@ -24,6 +24,7 @@ from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.listen import Listener, listener_for
 from edgeloop_agent.memory import give_back_memory
 from edgeloop_agent.server import Agent, Limits, StateLock
+from edgeloop_agent.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from edgeloop_profiles.fault_script import Fault
@@ -137,7 +138,9 @@ async def serve(options: argparse.Namespace) -> None:
     give_back_memory()
     sys.stdout.write(f"ready {address}\n")
     sys.stdout.flush()
-    await asked_to_stop.wait()
+    manager = ServiceManager()
+    async with manager.watched():
+        await asked_to_stop.wait()
     _log.info("stopping")
     await agent.stop()
     lock.release()

@@ -14,13 +14,14 @@ class DeviceSpec:
     """A device as the user names it.
 
     Text forms: ``local`` (this machine), ``sim:PROFILE`` (simulated board), ``unix:PATH`` and ``grpc://HOST:PORT``
-    (a running agent). A name in front makes it addressable: ``desk=local``, ``pi=sim:raspberry_pi_5``. The boards of a
+    (a running agent), ``ssh:USER@HOST`` (the agent of a board, through its SSH server).
+    A name in front makes it addressable: ``desk=local``, ``pi=sim:raspberry_pi_5``. The boards of a
     simulated fleet, ``fleet:NAME``, are found through the plan of the fleet, not here.
     """
 
     #: Name for people, unique within an experiment.
     name: str
-    #: Registered transport driver: "local", "simulated", "fleet" or "grpc".
+    #: Registered transport driver: "local", "simulated", "fleet", "grpc" or "ssh".
     transport: str
     #: Socket path, host and port, or profile name, by transport.
     address: str = ""
@@ -48,7 +49,10 @@ class DeviceSpec:
             return cls(name=name or body[7:], transport="grpc", address=body[7:])
         if body.startswith("unix:") and body[5:]:
             return cls(name=name or body[5:], transport="grpc", address=body)
+        if body.startswith("ssh:") and body[4:]:
+            return cls(name=name or body[4:].rpartition("@")[2], transport="ssh", address=body[4:])
         raise InvalidInputError(
             f"unknown device {text!r}.",
-            next_step="Use local, sim:PROFILE, fleet:NAME, unix:PATH, grpc://HOST:PORT, or a name from edgeloop.toml.",
+            next_step="Use local, sim:PROFILE, fleet:NAME, unix:PATH, grpc://HOST:PORT, ssh:USER@HOST, "
+            "or the name of an added or configured device.",
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError
@@ -26,6 +27,7 @@ __all__ = [
     "read_thresholds",
 ]
 
+_NONE_ADDED: Mapping[str, DeviceSpec] = MappingProxyType({})
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
 
@@ -123,8 +125,9 @@ def parse_devices(
     texts: Sequence[str],
     config: Config | None,
     fleet: Callable[[str], Sequence[DeviceSpec]] | None = None,
+    added: Mapping[str, DeviceSpec] = _NONE_ADDED,
 ) -> tuple[DeviceSpec, ...]:
-    """Read comma-separated words, each a name from the configuration or a text form of a device.
+    """Read comma-separated words: a name from the configuration, that of an added device, or a text form of one.
 
     Args:
         texts: the words.
@@ -145,7 +148,8 @@ def parse_devices(
         if fleet is not None and word.rpartition("=")[2].startswith("fleet:"):
             specs += fleet(word)
         else:
-            specs.append((config.device(word) if config else None) or DeviceSpec.parse(word))
+            known = (config.device(word) if config else None) or added.get(word)
+            specs.append(known or DeviceSpec.parse(word))
     names = [spec.name for spec in specs]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

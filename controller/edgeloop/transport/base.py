@@ -29,6 +29,7 @@ BUILTIN = {
     "simulated": "edgeloop.transport.simulated:SimulatedTransport",
     "fleet": "edgeloop.transport.fleet:FleetTransport",
     "grpc": "edgeloop.transport.grpc:GrpcTransport",
+    "ssh": "edgeloop.transport.ssh:SshTransport",
 }
 
 

@@ -79,5 +79,5 @@ def test_files_table_and_names_agree() -> None:
 
 
 def test_an_unknown_transport_is_named() -> None:
-    with pytest.raises(NotFoundError, match="'carrier-pigeon'; known are local, simulated, fleet, grpc"):
+    with pytest.raises(NotFoundError, match="'carrier-pigeon'; known are local, simulated, fleet, grpc, ssh"):
         connect(DeviceSpec(name="x", transport="carrier-pigeon"), Path())

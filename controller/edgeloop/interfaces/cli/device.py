@@ -1,4 +1,4 @@
-"""``edgeloop device list|facts|doctor|calibrate|enrol``."""
+"""``edgeloop device list|facts|doctor|calibrate|enrol``, and the verbs for boards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgeloop.interfaces.cli.board import add, remove, upgrade
 from edgeloop.interfaces.cli.enrol import enrol
 from edgeloop.interfaces.cli.session import Session, json_option, on_option
 
@@ -14,7 +15,11 @@ __all__ = ["device"]
 
 @click.group()
 def device() -> None:
-    """List devices, show their facts, look them over."""
+    """Add boards, list devices, show their facts, look them over."""
+
+
+for _verb in (add, upgrade, remove):
+    device.add_command(_verb)
 
 
 device.add_command(enrol)
@@ -24,7 +29,7 @@ device.add_command(enrol)
 @json_option
 @click.pass_context
 def list_devices(ctx: click.Context, as_json: bool) -> None:
-    """List this machine, the devices of the configuration and the boards to simulate, without asking them."""
+    """List this machine, devices configured and added, and the boards to simulate, without asking them."""
     from edgeloop_profiles import list_profiles
 
     from edgeloop.domain.device import DeviceSpec
@@ -33,7 +38,8 @@ def list_devices(ctx: click.Context, as_json: bool) -> None:
     session: Session = ctx.obj
     config = session.config()
     named = [config.device(name) for name in config.devices] if config else []
-    specs = [DeviceSpec.parse("local"), *(spec for spec in named if spec is not None)]
+    configured = {spec.name: spec for spec in named if spec is not None}
+    specs = [DeviceSpec.parse("local"), *{**session.added(), **configured}.values()]
     if as_json:
         present.print_json({"devices": specs, "profiles": list_profiles()})
         return

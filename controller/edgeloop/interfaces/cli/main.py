@@ -45,7 +45,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "artifact": ("artifact:artifact", "List kept artifacts or copy one out."),
     "sim": ("sim:sim", "Run fleets of simulated boards."),
     "ca": ("ca:ca", "The fleet's own authority: make it, issue, renew, revoke, roll over."),
-    "device": ("device:device", "List devices, show their facts, look them over."),
+    "device": ("device:device", "Add boards, list devices, show their facts, look them over."),
     "profile": ("profile:profile", "Show the declared boards, check a file of your own, print the layout."),
 }
 """Verb -> where it is and its line in the help, so that the help needs to import none of them."""

@@ -52,13 +52,28 @@ class Session:
         return self.home.absolute() if self.home is not None else default_state_directory()
 
     def devices(self, words: Sequence[str]) -> tuple[DeviceSpec, ...]:
-        """Return the devices that ``--on`` names, or those of the configuration."""
+        """Return the devices that ``--on`` names, or those of the configuration; names may be of added ones."""
         from edgeloop.interfaces.options import parse_devices
 
         config = self.config()
         return parse_devices(
-            words or (config.experiment.on if config else ()), config, self.plain().fleet_devices
+            words or (config.experiment.on if config else ()),
+            config,
+            self.plain().fleet_devices,
+            self.added(),
         )
+
+    def state_directory(self) -> Path:
+        """Return the controller's home."""
+        from edgeloop.app import default_state_directory
+
+        return self.home.absolute() if self.home else default_state_directory()
+
+    def added(self) -> dict[str, DeviceSpec]:
+        """Return the devices that were added, by name."""
+        from edgeloop.store.devices import DeviceBook
+
+        return DeviceBook(self.state_directory()).devices()
 
     def measurement(self, words: Mapping[str, Any]) -> Measurement:
         """Return how to measure, from the options of a measuring verb and the configuration.
@@ -98,7 +113,8 @@ on_option = click.option(
     "--on",
     multiple=True,
     metavar="DEVICES",
-    help="local, sim:PROFILE, fleet:NAME[/BOARD], unix:PATH, grpc://HOST:PORT or a configured name; comma list.",
+    help="local, sim:PROFILE, fleet:NAME[/BOARD], unix:PATH, grpc://HOST:PORT, ssh:USER@HOST, or the name of an added "
+    "or configured device; comma list, repeatable.",
 )
 state_option = click.option(
     "--state",
