@@ -29,6 +29,7 @@ from edgeloop_agent.service_manager import ServiceManager
 if TYPE_CHECKING:
     from edgeloop_profiles.fault_script import Fault
 
+    from edgeloop_agent.board import RealBoard
     from edgeloop_agent.simulate.life import BoardLife
 
 __all__ = ["DISK_THREADS", "execute_job", "serve"]
@@ -58,6 +59,19 @@ def _agent(options: argparse.Namespace, state: Path, identity: DeviceIdentity) -
         return _simulated(options, state, limits, identity)
     if options.faults:
         raise InvalidInputError("--faults is for a simulated board: this one has faults of its own.")
+    return Agent(
+        fs=OsFileSystem(),
+        clock=SystemClock(),
+        state_directory=state,
+        board=_real_board(options, state),
+        execute=execute_job,
+        boot_id=inventory.boot_id(Path("/")),
+        limits=limits,
+        identity=identity,
+    )
+
+
+def _real_board(options: argparse.Namespace, state: Path) -> RealBoard:
     from edgeloop_agent.board import RealBoard
 
     board = RealBoard(state, options.name or socket.gethostname(), SystemProcesses(), Path("/"))
@@ -65,16 +79,7 @@ def _agent(options: argparse.Namespace, state: Path, identity: DeviceIdentity) -
         from edgeloop_agent.meters import open_meters
 
         board.attach_meters(open_meters(options.meter))
-    return Agent(
-        fs=OsFileSystem(),
-        clock=SystemClock(),
-        state_directory=state,
-        board=board,
-        execute=execute_job,
-        boot_id=inventory.boot_id(Path("/")),
-        limits=limits,
-        identity=identity,
-    )
+    return board
 
 
 def _simulated(

@@ -133,6 +133,7 @@ def parse_devices(
         texts: the words.
         config: knows devices by name.
         fleet: returns the boards that a word about a simulated fleet stands for.
+        added: devices that were added, by name.
 
     Raises:
         InvalidInputError: no device, an unknown form, or one name for two devices.

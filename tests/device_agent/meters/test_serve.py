@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgeloop_agent.daemon import _board
-from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_agent.daemon import _real_board
 
 
 def options(**changes: Any) -> argparse.Namespace:
@@ -21,8 +20,8 @@ async def test_a_named_meter_is_among_sensors_and_readings(meter_server: Any, tm
     meter_server.documents = {
         "/rpc/Switch.GetStatus?id=0": {"id": 0, "apower": 4.5, "aenergy": {"total": 2.0}}
     }
-    board = _board(options(meter=[f"shelly={meter_server.address}"]), tmp_path)
-    board._runtimes = ()  # type: ignore[attr-defined]
+    board = _real_board(options(meter=[f"shelly={meter_server.address}"]), tmp_path)
+    board._runtimes = ()
     (facts,) = [s for s in (await board.facts()).sensors if s.name == "shelly"]
     assert (facts.scope, facts.reason, facts.channels) == ("wall", "", ("shelly/channel-0",))
     (reading,) = [r for r in (await board.conditions()).readings if r.name.startswith("shelly/")]
@@ -30,12 +29,20 @@ async def test_a_named_meter_is_among_sensors_and_readings(meter_server: Any, tm
     assert reading.time_ns is not None
 
 
-def test_a_simulated_board_takes_no_meter(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="simulated"):
-        _board(options(simulate="raspberry_pi_4", meter=["shelly=http://192.0.2.7"]), tmp_path)
-
-
-def test_a_wrong_meter_ends_the_agent_with_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["--meter", "geiger=x"], "unknown meters 'geiger'", id="wrong meter"),
+        pytest.param(
+            ["--simulate", "raspberry_pi_4", "--meter", "shelly=http://192.0.2.7"],
+            "a simulated one has no wires",
+            id="simulated board",
+        ),
+    ],
+)
+def test_a_meter_that_cannot_be_ends_the_agent_with_one_sentence(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
     argv = [
         sys.executable,
         "-m",
@@ -46,7 +53,7 @@ def test_a_wrong_meter_ends_the_agent_with_one_sentence(tmp_path: Path) -> None:
         "--socket",
         str(tmp_path / "s"),
     ]
-    done = subprocess.run([*argv, "--meter", "geiger=x"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*argv, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
-    assert "unknown meters 'geiger'" in done.stderr
+    assert said in done.stderr
