@@ -26,6 +26,7 @@ from edgeloop.interfaces.options import parse_devices, parse_state
 from edgeloop.orchestrate.gate import Gated, GateDevice, GateRequest
 from edgeloop.orchestrate.regression import RegressionRequest, hold_regression, keep_as_baseline
 from edgeloop.select.gate import GateCheck
+from edgeloop.store.devices import DeviceBook
 
 __all__ = ["Device", "GateSession"]
 
@@ -54,7 +55,9 @@ class GateSession:
         """
         if word not in self._devices:
             configuration = read_configuration(self.config.rootpath)
-            specs = parse_devices((word,), configuration, Edgeloop(self.options.home).fleet_devices)
+            added = DeviceBook(self.app.state_directory).devices()
+            fleets = Edgeloop(self.options.home).fleet_devices
+            specs = parse_devices((word,), configuration, fleets, added)
             if len(specs) != 1:
                 raise InvalidInputError(
                     f"{word!r} stands for {len(specs)} boards, and a test runs on one at a time.",
