@@ -16,6 +16,7 @@ from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_foundation.ports.process import SystemProcesses
+from edgeloop_protocol.types.emulation import Emulation
 from edgeloop_protocol.types.run import Run
 
 from edgeloop_agent import inventory
@@ -50,6 +51,9 @@ def _board(options: argparse.Namespace, state: Path) -> Board:
     processes = SystemProcesses()
     if options.simulate and options.meter:
         raise InvalidInputError("--meter is for this board: a simulated one has no wires to measure.")
+    emulation = Emulation.parse(options.emulate_memory, options.emulate_cpus, options.emulate_compute)
+    if options.simulate and emulation is not None:
+        raise InvalidInputError("--emulate-... is for this machine: a simulated board has its own resources.")
     if options.simulate:
         from edgeloop_profiles import load_profile
 
@@ -60,7 +64,13 @@ def _board(options: argparse.Namespace, state: Path) -> Board:
         return SimulatedBoard(profile, options.seed, name, state, processes, options.numerics)
     from edgeloop_agent.board import RealBoard
 
-    board = RealBoard(state, options.name or socket.gethostname(), processes, Path("/"))
+    emulator = None
+    if emulation is not None:
+        from edgeloop_agent.emulate.emulator import Emulator
+
+        emulator = Emulator(emulation)
+    name = options.name or socket.gethostname()
+    board = RealBoard(state, name, processes, Path("/"), emulator=emulator)
     if options.meter:
         from edgeloop_agent.meters import open_meters
 

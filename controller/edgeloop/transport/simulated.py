@@ -22,7 +22,11 @@ class SimulatedTransport(LocalTransport):
     """
 
     name: ClassVar[str] = "simulated"
-    option_names: ClassVar[frozenset[str]] = LocalTransport.option_names | {"numerics", "seed"}
+    option_names: ClassVar[frozenset[str]] = (LocalTransport.option_names | {"numerics", "seed"}) - {
+        "compute",
+        "cpus",
+        "memory",
+    }
 
     def _state_name(self) -> str:
         # A board that was declared anew with another profile is another board.
