@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
@@ -25,8 +25,6 @@ from edgeloop_protocol.types.trial import RuntimeSettings
 from edgeloop_agent import __version__, inventory
 from edgeloop_agent.conditions import read_conditions
 from edgeloop_agent.directories import SCRATCH
-from edgeloop_agent.emulate.emulator import Emulator
-from edgeloop_agent.emulate.group import RunnerGroup
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.idle_temperature import IdleTemperature
 from edgeloop_agent.fitness.kernel_files import read_vitals
@@ -37,6 +35,10 @@ from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
 from edgeloop_agent.sensors import SensorSet
 from edgeloop_agent.sensors.base import Sensor
 from edgeloop_agent.sensors.clock_probe import ClockProbe
+
+if TYPE_CHECKING:
+    from edgeloop_agent.emulate.emulator import Emulator
+    from edgeloop_agent.emulate.group import RunnerGroup
 
 __all__ = [
     "Board",

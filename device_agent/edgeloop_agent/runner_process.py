@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
 from edgeloop_foundation.ports.fs import FileSystem
@@ -19,10 +19,12 @@ from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.emulation import EmulationReading
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
 
-from edgeloop_agent.emulate.group import RunnerGroup
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
+
+if TYPE_CHECKING:
+    from edgeloop_agent.emulate.group import RunnerGroup
 
 __all__ = ["Reply", "RunnerProcess", "autopsy", "oom_kill_count"]
 

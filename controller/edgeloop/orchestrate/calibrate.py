@@ -117,6 +117,12 @@ async def calibrate(
                 f"{spec.name} is simulated: a profile is fitted to measurements only.",
                 next_step="Name a real device.",
             )
+        if device.facts.emulation is not None:
+            raise InvalidInputError(
+                f"{spec.name} has emulated resources ({device.facts.emulation.text}): a profile is fitted to "
+                "measurements of a real device only.",
+                next_step="Name it without memory, cpus and compute.",
+            )
         started = time.monotonic()
         observations, left_out = await measure_suite(app, device, suite, benchmark, listener)
     if len(observations) < OBSERVATIONS_MIN:

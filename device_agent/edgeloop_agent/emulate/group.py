@@ -105,7 +105,7 @@ class RunnerGroup:
         for directory, _ in self._directories:
             try:
                 directory.rmdir()
-            except FileNotFoundError:
+            except FileNotFoundError:  # noqa: PERF203 - one that stays must not keep the others
                 continue
             except OSError as error:
                 _log.warning("the control group %s stays: %s", directory, error)
