@@ -52,7 +52,8 @@ def validate(result: ExperimentResult, thresholds: Mapping[str, Any]) -> tuple[G
 
     Keys: ``require`` (list of constraints), ``candidate`` (label; default: the chosen one, else the original),
     ``allow_predicted`` (whether simulated or emulated figures may satisfy an absolute bound; default no),
-    ``devices`` (table of the same keys per device name, which add to the general ones). Parity on the device is always a gate.
+    ``devices`` (table of the same keys per device name, which add to the general ones).
+    Parity on the device is always a gate.
 
     A run with a disqualifying anomaly, on a device that was refused as unfit, or of disputed timing satisfies none.
 
