@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoundError
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoundError, UnsupportedError
 
 from edgeloop_agent import __version__
 from edgeloop_agent.memory import leave_out_ssl, limit_heap
@@ -57,6 +57,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KIND=ADDRESS",
         help="an external meter of this board: shelly=http://HOST, tasmota=http://HOST, serial=DEVICE; repeatable",
     )
+    limited = "runners only, by a control group; records say 'emulated'"
+    add("--emulate-memory", default="", metavar="SIZE", help=f"memory budget, for example 512MiB: {limited}")
+    add("--emulate-cpus", default="", metavar="COUNT", help=f"processors, for example 1: {limited}")
+    add(
+        "--emulate-compute",
+        default="",
+        metavar="SHARE",
+        help="share of processor time per thread, 0.05 to 1, by a scheduler quota of 4 ms periods: the mean latency is "
+        "that of a slower processor, single latencies below some periods are bimodal and their percentiles not to be "
+        "trusted; caches and memory stay as fast as ever",
+    )
     add("--reserve-bytes", type=int, default=128 << 20, help="space kept free for results")
     add("--store-bytes", type=int, default=8 << 30, help="most that blobs may take")
     host = commands.add_parser("host", help="serve part of a fleet of simulated boards until SIGTERM")
@@ -87,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         asyncio.run(serve(options))
-    except (InvalidInputError, NotFoundError) as error:
+    except (InvalidInputError, NotFoundError, UnsupportedError) as error:
         sys.stderr.write(f"edgeloop-agent: {error}\n")
         return _EXIT_USAGE
     except (EdgeloopError, OSError) as error:

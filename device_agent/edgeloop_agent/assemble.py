@@ -15,6 +15,7 @@ from edgeloop_foundation.errors import BusyError, CorruptDataError
 from edgeloop_foundation.statistics import quantile_interval
 from edgeloop_protocol.summary import distribution
 from edgeloop_protocol.types.conditions import Anomaly, Conditions, Phase, Preflight
+from edgeloop_protocol.types.emulation import EmulationReading
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.load import Arrivals
 from edgeloop_protocol.types.measurement import Distribution, Estimate
@@ -71,7 +72,7 @@ async def assemble_run(
     measured = spec.benchmark.measure_latency
     return Run(
         run_id=run_id(context.job_id, record.trial.trial_id),
-        source=Source.MEASURED if context.board.simulation is None else Source.SIMULATED,
+        source=Source.of(context.board.simulation, around.facts.emulation),
         device_id=context.device_id,
         device_name=context.device_name,
         boot_id=context.boot_id,
@@ -100,6 +101,8 @@ async def assemble_run(
         parity=record.parity,
         isolation=record.isolation,
         simulation=_simulation(context.board.simulation, record.interval_factor),
+        emulation=around.facts.emulation,
+        emulation_reading=_emulation_reading(record) if around.facts.emulation else None,
         context=spec.context,
         facts=around.facts,
         phases=tuple(sorted((*around.phases, *record.phases), key=lambda part: part.start_ns)),
@@ -112,6 +115,24 @@ async def assemble_run(
             *(sensor_anomalies(meter.trace()) if meter else ()),
         ),
     )
+
+
+def _emulation_reading(record: TrialRecord) -> EmulationReading | None:
+    """Return the limits that the runner read, with a sentence on what its quota did to the steady phases."""
+    if (seen := record.own_limits) is None or seen.quota_s is None or seen.period_s is None:
+        return record.own_limits
+    watches = [block.watched.watch for block in record.blocks if block.watched]
+    periods = sum(watch.quota_period_count or 0 for watch in watches)
+    stops = sum(watch.quota_throttled_count or 0 for watch in watches)
+    seconds = sum(watch.quota_throttled_s or 0.0 for watch in watches)
+    note = "no steady phase was watched under the quota."
+    if any(watch.quota_period_count is not None for watch in watches):
+        note = (
+            f"the quota of {seen.quota_s * 1e3:.3g} ms in {seen.period_s * 1e3:.3g} ms stopped the runner in {stops} "
+            f"of {periods} periods of the steady phases, its processors for {seconds:.3g} s: single latencies fall "
+            "into two groups, so read the mean."
+        )
+    return dataclasses.replace(seen, note=note)
 
 
 def _anomalies(record: TrialRecord, series: str, around: Around) -> tuple[Anomaly, ...]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
@@ -28,13 +28,17 @@ from edgeloop_agent.directories import SCRATCH
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.idle_temperature import IdleTemperature
 from edgeloop_agent.fitness.kernel_files import read_vitals
-from edgeloop_agent.fitness.memory_group import MemoryGroup
+from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
 from edgeloop_agent.fitness.vitals import Vitals
 from edgeloop_agent.power.sampler import Sampler, ThreadSampler
 from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
 from edgeloop_agent.sensors import SensorSet
 from edgeloop_agent.sensors.base import Sensor
 from edgeloop_agent.sensors.clock_probe import ClockProbe
+
+if TYPE_CHECKING:
+    from edgeloop_agent.emulate.emulator import Emulator
+    from edgeloop_agent.emulate.group import RunnerGroup
 
 __all__ = [
     "Board",
@@ -49,6 +53,8 @@ __all__ = [
 _DESCRIBE_TIMEOUT_S = 60.0
 # The fastest of a dozen is undisturbed; twice per block, more would be felt in a short comparison.
 _PROBE_SLICES = 12
+# Runners that live at the same time are fewer by far.
+_GROUPS_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +180,7 @@ class RealBoard:
         root: where ``/proc`` and ``/sys`` are; another one is for recorded trees.
         fs: keeps the device identifier.
         clock_probe: measures the real clock; by default this machine's, unless the root is another one's.
+        emulator: holds the runners in a share of the machine; None leaves them all of it.
     """
 
     simulation: Simulation | None = None
@@ -186,7 +193,10 @@ class RealBoard:
         root: Path = Path("/"),
         fs: FileSystem | None = None,
         clock_probe: ClockProbe | None = None,
+        emulator: Emulator | None = None,
     ) -> None:
+        self._emulator = emulator
+        self._groups: dict[int, RunnerGroup] = {}
         self.clock: Clock = SystemClock()
         self._state_directory = state_directory
         self._name = name
@@ -205,7 +215,8 @@ class RealBoard:
         if self._runtimes is None:
             self._runtimes = await self._ask_runtimes()
         facts = await asyncio.to_thread(self._probe)
-        return replace(facts, runtimes=self._runtimes)
+        facts = replace(facts, runtimes=self._runtimes)
+        return facts if self._emulator is None else self._emulator.mark(facts)
 
     def _probe(self) -> Facts:
         return Facts(
@@ -238,7 +249,12 @@ class RealBoard:
         return await asyncio.to_thread(self._vitals, runner_pids)
 
     def _vitals(self, runner_pids: Sequence[int]) -> Vitals:
-        return read_vitals(self._root, self.clock.monotonic_ns(), self._sensors.read(), runner_pids)
+        vitals = read_vitals(self._root, self.clock.monotonic_ns(), self._sensors.read(), runner_pids)
+        group = self._groups.get(runner_pids[0]) if runner_pids else None
+        spent = None if group is None else group.quota_time()
+        if spent is None:
+            return vitals
+        return replace(vitals, quota_time=(spent.period_count, spent.throttled_count, spent.throttled_s))
 
     async def loop_speed(self) -> float | None:
         """Count in a thread for some milliseconds."""
@@ -259,22 +275,46 @@ class RealBoard:
     async def start_runner(self, start: RunnerStart) -> RunnerProcess:
         """Exec a runner in a process group and an empty scratch directory of its own."""
         scratch = self._state_directory / SCRATCH / secrets.token_hex(8)
-        argv = (
+        argv: tuple[str, ...] = (
             *(sys.executable, "-I", "-m", "edgeloop_agent.runner"),
             *("--memory-bytes", str(start.memory_bytes), "--cpu-s", str(start.cpu_s)),
             *("--parent-pid", str(os.getpid())),
         )
         oom_kills = oom_kill_count(self._root)
+        emulator, share = self._emulator, None
         try:
             self._fs.make_directory(scratch)
+            if emulator is not None:
+                share = emulator.make_group(start.settings.intra_op_threads)
+                argv = share.entering((*argv, "--emulated"))
             child = await self._processes.spawn(argv, _environment(start.settings, scratch), str(scratch))
         except OSError as error:
             self._fs.remove_tree(scratch)
+            if share is not None:
+                share.remove()
             raise RunnerFailure(
                 Outcome.DEVICE_ERROR, FailureKind.RUNNER_CRASHED, f"the runner cannot be started: {error}"
             ) from error
-        group = MemoryGroup.make(self._root, child.pid) if start.purpose == "memory" else None
-        return RunnerProcess(child, self._fs, scratch, self._root, oom_kills, group)
+        if emulator is not None and share is not None:
+            emulator.place(child.pid)
+            self._groups[child.pid] = share
+            while len(self._groups) > _GROUPS_KEPT:
+                del self._groups[next(iter(self._groups))]
+        group = self._memory_group(child.pid, share) if start.purpose == "memory" else None
+        process = RunnerProcess(child, self._fs, scratch, self._root, oom_kills, group)
+        if emulator is not None and share is not None:
+            process.hold(share, lambda seen: emulator.disagreement(seen, start.settings.intra_op_threads))
+        return process
+
+    def _memory_group(self, pid: int, share: RunnerGroup | None) -> MemoryGroup | NoGroup:
+        """Return what keeps the peak; a runner is never moved out of the groups that limit it."""
+        if share is None:
+            return MemoryGroup.make(self._root, pid)
+        if (found := share.memory_directory()) is not None:
+            return MemoryGroup.of(*found)
+        if share.version_2:
+            return NoGroup("its control group limits its processor time and does not count memory")
+        return MemoryGroup.make(self._root, pid)
 
 
 def _environment(settings: RuntimeSettings, scratch: Path) -> dict[str, str]:

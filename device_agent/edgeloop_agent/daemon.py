@@ -16,6 +16,7 @@ from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_foundation.ports.process import SystemProcesses
+from edgeloop_protocol.types.emulation import Emulation
 from edgeloop_protocol.types.run import Run
 
 from edgeloop_agent import inventory
@@ -74,7 +75,14 @@ def _agent(options: argparse.Namespace, state: Path, identity: DeviceIdentity) -
 def _real_board(options: argparse.Namespace, state: Path) -> RealBoard:
     from edgeloop_agent.board import RealBoard
 
-    board = RealBoard(state, options.name or socket.gethostname(), SystemProcesses(), Path("/"))
+    emulator = None
+    emulation = Emulation.parse(options.emulate_memory, options.emulate_cpus, options.emulate_compute)
+    if emulation is not None:
+        from edgeloop_agent.emulate.emulator import Emulator
+
+        emulator = Emulator(emulation)
+    name = options.name or socket.gethostname()
+    board = RealBoard(state, name, SystemProcesses(), Path("/"), emulator=emulator)
     if options.meter:
         from edgeloop_agent.meters import open_meters
 
@@ -91,6 +99,8 @@ def _simulated(
 
     if options.meter:
         raise InvalidInputError("--meter is for this board: a simulated one has no wires to measure.")
+    if options.emulate_memory or options.emulate_cpus or options.emulate_compute:
+        raise InvalidInputError("--emulate-... is for this machine: a simulated board has its own resources.")
     profile = load_profile(options.simulate)
     name = options.name or profile.name
     faults: tuple[Fault, ...] = ()

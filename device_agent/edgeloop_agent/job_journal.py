@@ -12,6 +12,7 @@ from pathlib import Path
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
 from edgeloop_foundation.ports.fs import FileSystem, write_durably
 from edgeloop_protocol.convert import from_json, to_json
+from edgeloop_protocol.types.emulation import Emulation
 from edgeloop_protocol.types.job import TERMINAL, Job, JobState
 from edgeloop_protocol.types.run import FailureKind, Outcome, Run, Simulation, Source
 from edgeloop_protocol.types.trial import JobSpec, Trial
@@ -52,6 +53,8 @@ class JobRecord:
     agent_version: str
     #: Basis of simulated numbers; absent on a real board.
     simulation: Simulation | None = None
+    #: Emulated resources; absent for all of the machine.
+    emulation: Emulation | None = None
     #: Acceptance, seconds since 1970.
     accepted_wall_s: float
     #: Sequence number of its latest event.
@@ -83,7 +86,7 @@ def run_without_measurement(
         raise CorruptDataError(f"job {record.job_id} lost its spec before its results were kept.")
     return Run(
         run_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{record.job_id}/{trial.trial_id}")),
-        source=Source.SIMULATED if record.simulation else Source.MEASURED,
+        source=Source.of(record.simulation, record.emulation),
         device_id=record.device_id,
         device_name=record.device_name,
         boot_id=record.boot_id,
@@ -100,6 +103,7 @@ def run_without_measurement(
         failure_kind=failure_kind,
         failure_reason=reason,
         simulation=record.simulation,
+        emulation=record.emulation,
         context=spec.context,
     )
 

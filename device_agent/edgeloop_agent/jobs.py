@@ -199,6 +199,7 @@ class Jobs:
             boot_id=facts.boot_id,
             agent_version=__version__,
             simulation=self._board.simulation,
+            emulation=facts.emulation,
             accepted_wall_s=self._clock.wall_s(),
         )
         await asyncio.to_thread(self._journal.write, record)

@@ -7,20 +7,24 @@ import contextlib
 import logging
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
 from edgeloop_foundation.ports.fs import FileSystem
 from edgeloop_foundation.ports.process import ChildProcess
 from edgeloop_protocol.convert import from_json
+from edgeloop_protocol.types.emulation import EmulationReading
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
+
+if TYPE_CHECKING:
+    from edgeloop_agent.emulate.group import RunnerGroup
 
 __all__ = ["Reply", "RunnerProcess", "autopsy", "oom_kill_count"]
 
@@ -60,11 +64,17 @@ class RunnerProcess:
         self._scratch = scratch
         self._root = root
         self._oom_kills = oom_kills
+        self._share: RunnerGroup | None = None
+        self._disagreement: Callable[[EmulationReading], str] | None = None
 
     @property
     def pid(self) -> int | None:
         """Process identifier."""
         return self._child.pid
+
+    def hold(self, share: RunnerGroup, disagreement: Callable[[EmulationReading], str]) -> None:
+        """Take over the groups that limit it, and check what it reads of them when it opens a model."""
+        self._share, self._disagreement = share, disagreement
 
     async def request(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
         """Send one command and return its answer; a runner that is late is killed on the spot."""
@@ -83,6 +93,8 @@ class RunnerProcess:
         if reply.header.get("ok") is not True:
             raise _refusal(command, reply.header)
         self._note_isolation(reply.header)
+        if command == "open":
+            self._check_limits(reply.header)
         if command == "memory" and self._group is not None:
             # Ours, not the runner's: it is read from outside.
             reply.header.update(self._group.as_header())
@@ -99,11 +111,26 @@ class RunnerProcess:
             with contextlib.suppress(InvalidInputError):
                 self.isolation = from_json(header["isolation"], Isolation)
 
+    def _check_limits(self, header: dict[str, Any]) -> None:
+        """Refuse a runner that is not held in what was asked: its figures would pass for what they are not."""
+        if self._disagreement is None:
+            return
+        try:
+            told = self._disagreement(from_json(header.get("own_limits"), EmulationReading))
+        except InvalidInputError as error:
+            told = str(error)
+        if told:
+            self._child.kill()
+            reason = f"the runner is not held in the emulated resources: {told}."
+            raise RunnerFailure(Outcome.DEVICE_ERROR, FailureKind.UNFIT_DEVICE, reason)
+
     async def _bury(self, command: str) -> RunnerFailure:
         status = await self._end()
         now = oom_kill_count(self._root)
         known = now is not None and self._oom_kills is not None
         oom = now != self._oom_kills if known else None
+        if self._share is not None and (killed := self._share.oom_kill_count()) is not None:
+            oom = killed > 0
         return autopsy(status, self.log_tail(), oom, command)
 
     async def _end(self) -> int | None:
@@ -127,6 +154,9 @@ class RunnerProcess:
         group, self._group = self._group, None
         if group is not None:
             group.remove()
+        share, self._share = self._share, None
+        if share is not None:
+            share.remove()
         try:
             # In a thread: a hostile runner may have left a great many files.
             await asyncio.to_thread(self._fs.remove_tree, self._scratch)

@@ -118,6 +118,7 @@ class RunnerUse:
         record, board = self._record, self._context.board
         with phase(board.clock, record.phases, "load", round_index):
             opened = (await self.request("open", open_arguments(self._start))).reply.header
+        record.note_own_limits(opened)
         record.runtime_version = str(opened.get("runtime_version", ""))
         if board.simulation is not None and isinstance(opened.get("interval_factor"), float):
             record.interval_factor = opened["interval_factor"]

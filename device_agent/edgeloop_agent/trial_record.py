@@ -7,11 +7,13 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.conditions import Phase
+from edgeloop_protocol.types.emulation import EmulationReading
 from edgeloop_protocol.types.load import ScenarioResult, Sustained
 from edgeloop_protocol.types.run import FailureKind, Isolation, Memory, Outcome, Parity, Placement
 from edgeloop_protocol.types.trial import Trial
@@ -96,6 +98,8 @@ class TrialRecord:
     isolation: Isolation | None = None
     #: 90 % interval of this trial's own prediction as a factor; absent for a real board.
     interval_factor: float | None = None
+    #: Limits that its runner read on itself; absent without emulated resources.
+    own_limits: EmulationReading | None = None
     failure: RunnerFailure | None = None
     log_tail: str = ""
     #: Wall clock when its first process started, seconds since 1970.
@@ -122,6 +126,11 @@ class TrialRecord:
     def alive(self) -> bool:
         """Whether it is worth starting another process for it."""
         return self.failure is None and not self.finished
+
+    def note_own_limits(self, opened: Mapping[str, Any]) -> None:
+        """Keep the limits that a runner read on itself, where it was asked to."""
+        if "own_limits" in opened:
+            self.own_limits = from_json(opened["own_limits"], EmulationReading)
 
     def opened(self) -> tuple[Path, Artifact]:
         """Return directory and manifest.

@@ -76,8 +76,8 @@ def fingerprint(facts: Facts) -> str:
     """Return the digest of what makes latencies of two devices comparable.
 
     Board, processor, instruction set, cores and the highest clock; of a simulated board also the profile's
-    digest. Not the identifier: an agent that was installed anew is the same board. Two boards of one model
-    have one fingerprint, so they are told apart by their names.
+    digest, and the emulated resources where there are some. Not the identifier: an agent that was installed anew is
+    the same board. Two boards of one model have one fingerprint, so they are told apart by their names.
     """
     hardware = facts.hardware
     tree = {
@@ -90,6 +90,8 @@ def fingerprint(facts: Facts) -> str:
         "logical_cores": hardware.logical_cores,
         "max_frequency_hz": hardware.max_frequency_hz,
     }
+    if facts.emulation is not None:
+        tree["emulation"] = facts.emulation.text
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 

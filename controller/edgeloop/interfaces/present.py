@@ -165,7 +165,7 @@ def _print_measured(device: DeviceResult, *, brief: bool) -> None:
 
 def _said(cell: Cell) -> str:
     if cell.tone == "simulated":
-        return "simulated"  # its basis stands with the strategies and in the report
+        return cell.text.partition(":")[0]  # its basis stands with the strategies and in the report
     if not cell.detail:
         return cell.text
     return cell.detail if cell.text in ("", "–") else f"{cell.text} ({cell.detail})"
@@ -218,14 +218,14 @@ def _series(device: DeviceResult) -> str:
 
 
 def _strategy_row(name: str, strategy: Strategy | None, error: str) -> list[str]:
-    from edgeloop_protocol.types.run import Source
+    from edgeloop.report.cells import mark_of
 
     if strategy is None:
         return [name, "none", error or "nothing to decide from", "", ""]
     source = strategy.source.value if strategy.source else ""
     figures = f"{source} ({strategy.basis})" if strategy.basis else source
     candidate = strategy.candidate or (f"nearest is {strategy.nearest}" if strategy.nearest else "")
-    predicted = " (predicted)" if strategy.source is Source.SIMULATED else ""
+    predicted = mark_of(strategy.source)
     return [
         name,
         strategy.decision.value.replace("_", " ") + predicted,
@@ -286,9 +286,16 @@ def print_artifacts(artifacts: Sequence[tuple[str, Artifact]]) -> None:
 
 def print_device_list(devices: Sequence[DeviceSpec]) -> None:
     """Print the devices that can be named."""
-    figures = {"simulated": "simulated"}
-    rows = [(d.name, d.transport, d.address, figures.get(d.transport, "measured")) for d in devices]
+    rows = [(d.name, d.transport, d.address, _figures(d)) for d in devices]
     print_table(["device", "transport", "address", "figures"], rows)
+
+
+def _figures(device: DeviceSpec) -> str:
+    """Return what kind of figures a device will give."""
+    if device.transport == "simulated":
+        return "simulated"
+    limited = device.transport == "local" and {"compute", "cpus", "memory"} & dict(device.options).keys()
+    return "emulated" if limited else "measured"
 
 
 def print_facts(found: Sequence[tuple[DeviceSpec, Facts | None, str]]) -> None:
@@ -302,6 +309,8 @@ def print_facts(found: Sequence[tuple[DeviceSpec, Facts | None, str]]) -> None:
             continue
         board, system = facts.hardware, facts.operating_system
         kind = f"simulated ({facts.profile})" if facts.simulated else "real"
+        if facts.emulation is not None:
+            kind = f"emulated resources ({facts.emulation.text})"
         cpu = f"{board.cpu_model or board.architecture}, {board.logical_cores} cores"
         memory = amount(board.memory_total_bytes, "B")
         rows.append((spec.name, kind, cpu, memory, system.name, amount(facts.disk_free_bytes, "B")))

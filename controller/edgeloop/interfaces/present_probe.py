@@ -33,6 +33,8 @@ def print_probes(probed: Sequence[tuple[DeviceSpec, ProbedFacts | None, str]], a
 
 def _print_one(answers: ProbedFacts) -> None:
     how = "predicted" if answers.source is Source.SIMULATED else "measured"
+    if answers.source is Source.EMULATED:
+        how = "measured under emulated resources"
     rows = [
         ("channel block", str(answers.channel_block or "undecided"), answers.block_reason),
         ("best int8 encoding", answers.best_encoding or "undecided", answers.encoding_reason),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgeloop_protocol.types.run import Source
+
 from edgeloop.interfaces.present import print_table, print_text
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ def print_comparisons(found: Sequence[Comparison]) -> None:
             print_text(f"{one.device.name}: {one.error}")
             continue
         figures = f"simulated (basis: {one.basis}), predicted" if one.predicted else "measured"
+        if one.source is Source.EMULATED:
+            figures = f"measured under emulated resources: {one.basis}"
         rows = [
             (r.quantity, _times(r.ratio), _times(r.gain), r.verdict.value.replace("_", " "), figures)
             for r in one.ratios

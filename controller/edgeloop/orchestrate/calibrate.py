@@ -169,6 +169,12 @@ def _check_device(spec: DeviceSpec, device: OpenDevice, base: Profile | None) ->
             f"{spec.name} is simulated: a profile is fitted to measurements only.",
             next_step="Name a real device.",
         )
+    if device.facts.emulation is not None:
+        raise InvalidInputError(
+            f"{spec.name} has emulated resources ({device.facts.emulation.text}): a profile is fitted to "
+            "measurements of a real device only.",
+            next_step="Name it without memory, cpus and compute.",
+        )
     architecture = device.facts.hardware.architecture
     if base is not None and base.processor.architecture != architecture:
         raise InvalidInputError(

@@ -221,7 +221,7 @@ async def _once(
         key=key,
         boot_id=device.facts.boot_id,
         source=a.source,
-        basis=a.simulation.basis if a.simulation else "",
+        basis=a.basis,
         measured_wall_s=time.time(),
         round_count=_round_count(a, b),
         ratios=ratios,

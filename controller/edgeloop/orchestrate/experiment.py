@@ -142,6 +142,8 @@ def _report_fleet(fleet: Fleet, listener: Listener) -> None:
             listener.note(f"{spec.name}: {device}")
         else:
             kind = "simulated, predicted figures" if device.facts.simulated else "real"
+            if device.facts.emulation is not None:
+                kind = f"measured under emulated resources: {device.facts.emulation.text}"
             listener.note(
                 f"{spec.name}: {device.facts.hardware.cpu_model or device.facts.hardware.architecture}, {kind}"
             )

@@ -41,12 +41,19 @@ class GateResult:
     reason: str
 
 
+_UNPROVEN: dict[Source | None, str] = {
+    Source.SIMULATED: "predicted",
+    Source.EMULATED: "measured under emulated resources",
+}
+
+
 def validate(result: ExperimentResult, thresholds: Mapping[str, Any]) -> tuple[GateResult, ...]:
     """Check every device against ``thresholds``.
 
     Keys: ``require`` (list of constraints), ``candidate`` (label; default: the chosen one, else the original),
-    ``allow_predicted`` (whether simulated figures may satisfy an absolute bound; default no), ``devices`` (table of
-    the same keys per device name, which add to the general ones). Parity on the device is always a gate.
+    ``allow_predicted`` (whether simulated or emulated figures may satisfy an absolute bound; default no),
+    ``devices`` (table of the same keys per device name, which add to the general ones).
+    Parity on the device is always a gate.
 
     A run with a disqualifying anomaly, on a device that was refused as unfit, or of disputed timing satisfies none.
 
@@ -112,8 +119,8 @@ def _device_gates(device: DeviceResult, merged: Mapping[str, Any], metric: str) 
     if evidence.source is Source.THIRD_PARTY:
         reason = "its figures are third-party; they never satisfy a gate."
         return [GateResult(name=f"{name}: {label}", passed=False, reason=reason)]
-    predicted = evidence.source is Source.SIMULATED and not merged.get("allow_predicted", False)
-    return [_parity_gate(name, evidence), *_constraint_gates(name, evidence, constraints, predicted)]
+    unproven = "" if merged.get("allow_predicted", False) else _UNPROVEN.get(evidence.source, "")
+    return [_parity_gate(name, evidence), *_constraint_gates(name, evidence, constraints, unproven)]
 
 
 def _parity_gate(name: str, evidence: Evidence) -> GateResult:
@@ -126,20 +133,21 @@ def _parity_gate(name: str, evidence: Evidence) -> GateResult:
 
 
 def _constraint_gates(
-    name: str, evidence: Evidence, constraints: Sequence[Constraint], predicted: bool
+    name: str, evidence: Evidence, constraints: Sequence[Constraint], unproven: str
 ) -> list[GateResult]:
     from edgeloop.select.decide import check_constraint
 
     gates = []
     for constraint in constraints:
         check = check_constraint(constraint, evidence)
-        gates.append(_gate(name, constraint, check, predicted and QUANTITIES[constraint.quantity].of_device))
+        of_device = QUANTITIES[constraint.quantity].of_device
+        gates.append(_gate(name, constraint, check, unproven if of_device else ""))
     return gates
 
 
-def _gate(name: str, constraint: Constraint, check: CheckResult, predicted: bool) -> GateResult:
+def _gate(name: str, constraint: Constraint, check: CheckResult, unproven: str) -> GateResult:
     title = f"{name}: {constraint.text}"
-    if predicted and check.verdict is Verdict.PASSED:
-        reason = f"{check.reason}; predicted, so undecided (allow_predicted accepts it)."
+    if unproven and check.verdict is Verdict.PASSED:
+        reason = f"{check.reason}; {unproven}, so undecided (allow_predicted accepts it)."
         return GateResult(name=title, passed=False, reason=reason)
     return GateResult(name=title, passed=check.verdict is Verdict.PASSED, reason=check.reason)

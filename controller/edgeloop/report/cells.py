@@ -15,6 +15,7 @@ __all__ = [
     "Cell",
     "Table",
     "estimate_cell",
+    "mark_of",
     "origin",
     "rows_of",
     "run_origin",
@@ -55,7 +56,18 @@ def source_text(source: Source | None, basis: str) -> Cell:
         return Cell(text=f"simulated: predicted, basis {basis or 'unknown'}", tone="simulated")
     if source is Source.THIRD_PARTY:
         return Cell(text="third party: published, not measured here", tone="simulated")
+    if source is Source.EMULATED:
+        return Cell(
+            text=f"emulated: measured under emulated resources: {basis or 'unknown'}", tone="simulated"
+        )
     return Cell(text=source.value.replace("_", " "), tone="badge")
+
+
+def mark_of(source: Source | None) -> str:
+    """Return what follows a decision whose figures no real device gave, in parentheses; empty otherwise."""
+    if source is Source.SIMULATED:
+        return " (predicted)"
+    return " (under emulated resources)" if source is Source.EMULATED else ""
 
 
 def series_text(series: str) -> str:
@@ -71,7 +83,7 @@ def origin(source: Source | None, basis: str, series: str) -> tuple[Cell, Cell]:
 def run_origin(run: Run) -> tuple[Cell, Cell]:
     """Return source and series of a run."""
     series = run.preflight.series if run.preflight else run.benchmark.series
-    return origin(run.source, run.simulation.basis if run.simulation else "", series)
+    return origin(run.source, run.basis, series)
 
 
 def estimate_cell(estimate: Estimate | None, unit: str, absent: str = "") -> Cell:

@@ -381,6 +381,10 @@ def _conditions(run: Run) -> Iterable[str]:
     settings, before = run.trial.settings, run.conditions_before
     yield f"{settings.runtime} {run.runtime_version}".strip()
     yield f"{settings.intra_op_threads} thread{'s' if settings.intra_op_threads > 1 else ''}"
+    if run.emulation is not None:
+        yield f"measured under emulated resources: {run.emulation.text}"
+    if run.emulation_reading is not None and run.emulation_reading.note:
+        yield run.emulation_reading.note
     if settings.affinity:
         yield f"pinned to {','.join(map(str, settings.affinity))}"
     if before is not None and before.governor:

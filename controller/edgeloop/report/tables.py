@@ -122,8 +122,8 @@ def _cases(result: ExperimentResult, device: DeviceResult, suite: ElementTree.El
         return
     source = source_text(strategy.source, strategy.basis).text
     judged = strategy.candidate or strategy.nearest or "original"
-    if strategy.source is Source.SIMULATED:
-        name = f"edgeloop.simulated.{device.device.name}"
+    if strategy.source in (Source.SIMULATED, Source.EMULATED):
+        name = f"edgeloop.{strategy.source.value}.{device.device.name}"
     finding = next((f for f in strategy.findings if f.candidate == judged), None)
     for check in finding.checks if finding else ():
         case = ElementTree.SubElement(suite, "testcase", classname=_xml(name), name=_xml(check.constraint))

@@ -13,6 +13,7 @@ from edgeloop.report.cells import (
     Cell,
     Table,
     estimate_cell,
+    mark_of,
     origin,
     rows_of,
     run_origin,
@@ -121,7 +122,7 @@ def _headline(device: DeviceResult) -> tuple[str, str]:
     strategy = device.strategy
     if strategy is None:
         return (f"No result: {device.error}", "bad") if device.error else ("Nothing to decide from", "quiet")
-    predicted = " (predicted)" if strategy.source is Source.SIMULATED else ""
+    predicted = mark_of(strategy.source)
     if strategy.decision is Decision.THIS_ONE:
         return f"Ship {strategy.candidate}{predicted}", "good"
     if strategy.decision is Decision.KEEP_ORIGINAL:
@@ -138,13 +139,17 @@ def _source(device: DeviceResult) -> Source | None:
         return device.strategy.source
     if device.runs:
         return device.runs[0].source
+    if device.facts and device.facts.emulation:
+        return Source.EMULATED
     return Source.SIMULATED if device.facts and device.facts.simulated else None
 
 
 def _basis(device: DeviceResult) -> str:
     if device.strategy and device.strategy.basis:
         return device.strategy.basis
-    return next((run.simulation.basis for run in device.runs if run.simulation), "")
+    if device.facts and device.facts.emulation:
+        return device.facts.emulation.text
+    return next((run.basis for run in device.runs if run.basis), "")
 
 
 def _hardware(device: DeviceResult) -> str:

@@ -178,7 +178,7 @@ def decide(
         evidence: one per candidate, the original among them.
         constraints: bounds that must hold.
         objectives: what is preferred, one or several with weights.
-        allow_simulated: whether predicted figures may decide.
+        allow_simulated: whether figures that are predicted, or measured under emulated resources, may decide.
         policy: registered policy; empty takes "prefer" for one objective and "weighted" for several.
 
     Raises:
@@ -204,6 +204,12 @@ def decide(
             "measured; "
             "they never satisfy a gate for a real device."
         )
+    emulated = next((e for e in evidence if e.source is Source.EMULATED), None)
+    if emulated:
+        reasons.append(
+            f"The figures of {device} were measured under emulated resources: {emulated.basis}; they never satisfy a "
+            "gate for a real device."
+        )
     return Strategy(
         device=device,
         device_id=device_id,
@@ -215,7 +221,7 @@ def decide(
         reasons=tuple(reasons),
         findings=tuple(_finding(j, verdict, j.label in front) for j in judged),
         source=source,
-        basis=simulated.basis if simulated else "",
+        basis=next((e.basis for e in (simulated, emulated) if e), ""),
     )
 
 
@@ -275,6 +281,8 @@ def _standing(evidence: Evidence, checks: Sequence[CheckResult], allow_simulated
         missing.insert(0, f"no gate accepts its run, {evidence.disqualification}")
     if evidence.source is Source.SIMULATED and not allow_simulated:
         missing.insert(0, "its figures are predicted, not measured")
+    if evidence.source is Source.EMULATED and not allow_simulated:
+        missing.insert(0, f"its figures were measured under emulated resources ({evidence.basis})")
     return ("undecided", "; ".join(missing)) if missing else ("feasible", "")
 
 
@@ -314,6 +322,8 @@ def _this_one(
     quantity = QUANTITIES.get(what)
     if best.evidence.source is Source.SIMULATED and (quantity is None or quantity.of_device):
         certainty = "as predicted; nothing is proven before it is measured"
+    elif best.evidence.source is Source.EMULATED and (quantity is None or quantity.of_device):
+        certainty = "under emulated resources; nothing is proven for a real device"
     reasons = [f"{best.label} is {say_gain(best.score)} in {what}; {certainty}."]
     rivals = sum(_rival(j) for j in judged)
     if rivals > 1 and _rival(best) and best.bound is not None:

@@ -118,7 +118,7 @@ def _evidence(
         run_id=run.run_id,
         source=run.source,
         outcome=run.outcome,
-        basis=run.simulation.basis if run.simulation else "",
+        basis=run.basis,
         values=host_values,
         gains=(("size", size_gain),),
         series=series_of(run),

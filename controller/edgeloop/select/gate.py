@@ -68,6 +68,12 @@ def hold_bound(constraint: Constraint, evidence: Evidence, run: Run, *, allow_pr
             f"{reason}, but that is predicted (basis: {evidence.basis or 'not stated'}), not measured: an absolute "
             "budget needs a measurement, or --edgeloop-allow-predicted"
         )
+    elif quantity.of_device and run.source is Source.EMULATED and not allow_predicted:
+        verdict = Verdict.UNDECIDED
+        reason = (
+            f"{reason}, but that was measured under emulated resources ({evidence.basis}), not on such a device: an "
+            "absolute budget needs a measurement there, or --edgeloop-allow-predicted"
+        )
     elif verdict is Verdict.UNDECIDED:
         reason += _what_would_decide(estimate, constraint.bound)
     return GateCheck(

@@ -64,7 +64,11 @@ def disqualification(run: Run) -> str:
         return f"the device was refused as not fit to measure: {run.failure_reason.rstrip('.')}"
     if series_of(run) == "nominal" and run.preflight is not None and not run.preflight.fit:
         return "the device was not fit to measure, yet the series is nominal"
-    if series_of(run) == "nominal" and run.preflight is None and run.source is Source.MEASURED:
+    if (
+        series_of(run) == "nominal"
+        and run.preflight is None
+        and run.source in (Source.MEASURED, Source.EMULATED)
+    ):
         return "nobody checked that the device was fit to measure, yet the series is nominal"
     for anomaly in run.anomalies:
         if anomaly.disqualifying:

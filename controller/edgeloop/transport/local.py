@@ -22,6 +22,8 @@ from edgeloop_foundation.errors import (
     InvalidInputError,
     UnavailableError,
 )
+from edgeloop_protocol.convert import digest_of
+from edgeloop_protocol.types.emulation import Emulation
 
 from edgeloop.transport.base import Transport
 from edgeloop.transport.client import AgentClient
@@ -33,6 +35,8 @@ SOCKET_PATH_BYTES = 103
 """Longest path of a socket; sun_path holds 108 bytes with the final zero, and a simulated wire needs one more."""
 
 _READY_S = 30.0
+# Options of the emulated resources, in the order in which they are read.
+_EMULATED = ("memory", "cpus", "compute")
 _STOP_S = 5.0
 _LOG_TAIL_BYTES = 4096
 _EXIT_USAGE = 2
@@ -65,11 +69,15 @@ class LocalTransport(Transport):
     """Starts ``edgeloop-agent`` on this machine and ends it at the end.
 
     The agent's state (its store above all) stays under the controller's home by device name.
+    With ``memory``, ``cpus`` or ``compute`` its runners are held in that much of the machine: another device, whose
+    records say that they were measured under emulated resources (see ``edgeloop_protocol.types.emulation``).
     One controller at a time: a second one is refused with the number of the process that is there.
     """
 
     name: ClassVar[str] = "local"
-    option_names: ClassVar[frozenset[str]] = frozenset({"ready_timeout_s", "reserve_bytes", "store_bytes"})
+    option_names: ClassVar[frozenset[str]] = frozenset(
+        {"compute", "cpus", "memory", "ready_timeout_s", "reserve_bytes", "store_bytes"}
+    )
 
     _process: asyncio.subprocess.Process | None = None
     _lock: IO[str] | None = None
@@ -81,11 +89,23 @@ class LocalTransport(Transport):
         for option in ("reserve_bytes", "store_bytes"):
             if value := self.option(option):
                 options += [f"--{option.replace('_', '-')}", value]
+        for option in _EMULATED:
+            if value := self.option(option):
+                options += [f"--emulate-{option}", value]
         return options
 
     def _state_name(self) -> str:
-        """Return the name of the agent's directory."""
-        return file_name(self.spec.name)
+        """Return the name of the agent's directory; with other limits it is another device's.
+
+        Raises:
+            InvalidInputError: a limit is none of the allowed ones.
+        """
+        try:
+            emulation = Emulation.parse(*(self.option(name) for name in _EMULATED))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"device {self.spec.name}: {error}") from error
+        name = file_name(self.spec.name)
+        return name if emulation is None else f"{name}.emulated-{digest_of(emulation)[:8]}"
 
     async def _open(self) -> AgentClient:
         timeout_s = self._ready_timeout_s()

@@ -25,7 +25,9 @@ class SimulatedTransport(LocalTransport):
     """
 
     name: ClassVar[str] = "simulated"
-    option_names: ClassVar[frozenset[str]] = LocalTransport.option_names | {"faults", "numerics", "seed"}
+    option_names: ClassVar[frozenset[str]] = (
+        LocalTransport.option_names | {"faults", "numerics", "seed"}
+    ) - {"compute", "cpus", "memory"}
 
     def _state_name(self) -> str:
         # A board that was declared anew with another profile is another board.

@@ -41,7 +41,8 @@ class NoGroup:
 class MemoryGroup:
     """One group; remove it once the runner is dead."""
 
-    def __init__(self, directory: Path, version: int, peak: int, reset: bool) -> None:
+    def __init__(self, directory: Path, version: int, peak: int, reset: bool, borrowed: bool = False) -> None:
+        self._borrowed = borrowed
         self._directory, self._version = directory, version
         self._peak, self._reset = peak, reset
 
@@ -69,6 +70,15 @@ class MemoryGroup:
             return NoGroup(f"no control group of its own: {_on_device(directory, root)}: {error.strerror}")
         return cls(directory, version, peak, reset)
 
+    @classmethod
+    def of(cls, directory: Path, version: int) -> MemoryGroup | NoGroup:
+        """Read the peak of a group that somebody else made for the runner, and removes."""
+        try:
+            peak, reset = _open_peak(directory / _PEAK[version])
+        except OSError as error:
+            return NoGroup(f"the peak of its control group cannot be read: {error.strerror}")
+        return cls(directory, version, peak, reset, borrowed=True)
+
     def as_header(self) -> dict[str, object]:
         """Return the peak so far and the version of the control group."""
         try:
@@ -85,6 +95,8 @@ class MemoryGroup:
     def remove(self) -> None:
         """Close and remove it; a group that still has a process stays, and is named in the log."""
         os.close(self._peak)
+        if self._borrowed:
+            return
         try:
             self._directory.rmdir()
         except OSError as error:

@@ -119,6 +119,8 @@ class Vitals:
     power_mode: Seen[str] = Seen()
     #: Whether the board is fed by something else than a battery.
     on_mains: Seen[bool] = Seen()
+    #: Periods, stopped periods and seconds stopped by the scheduler's quota of the runner; absent without a quota.
+    quota_time: tuple[int, int, float] | None = None
     #: Sensors.
     readings: tuple[Reading, ...] = ()
 

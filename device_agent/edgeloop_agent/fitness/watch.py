@@ -122,6 +122,7 @@ def summarise(
 ) -> Watched:
     """Return the difference of two looks; pure."""
     work = _work(before.runner, after.runner)
+    quota = _quota_spent(before, after)
     events = (events_of(before.readings), events_of(after.readings))
     watch = Watch(
         runner_cpu_s=None if work is None else work.cpu_s,
@@ -134,6 +135,9 @@ def summarise(
         frequency_after_hz=frequency_of(after.readings),
         throttle_event_count=_whole(_rise(*events)),
         clock_probe_ratio=None if loops_per_s is None else loops_per_s[1] / loops_per_s[0],
+        quota_period_count=None if quota is None else quota[0],
+        quota_throttled_count=None if quota is None else quota[1],
+        quota_throttled_s=None if quota is None else quota[2],
     )
     processors = after.processors.value
     return Watched(
@@ -175,3 +179,10 @@ def _stolen_share(before: Vitals, after: Vitals) -> float | None:
     if first is None or last is None or last.total_s <= first.total_s:
         return None
     return max(0.0, last.stolen_s - first.stolen_s) / (last.total_s - first.total_s)
+
+
+def _quota_spent(before: Vitals, after: Vitals) -> tuple[int, int, float] | None:
+    first, last = before.quota_time, after.quota_time
+    if first is None or last is None:
+        return None
+    return last[0] - first[0], last[1] - first[1], last[2] - first[2]

@@ -15,6 +15,7 @@ from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
 from edgeloop_agent.runner.limits import Limits, enter
 from edgeloop_agent.runner.memory import ProcessMemory
+from edgeloop_agent.runner.own_limits import read_own_limits
 from edgeloop_agent.runner.worker import Worker, describe_runtimes
 
 
@@ -27,6 +28,9 @@ def main() -> int:
     parser.add_argument("--memory-bytes", type=int, default=0, help="limit of the address space")
     parser.add_argument("--cpu-s", type=int, default=0, help="limit of processor time")
     parser.add_argument("--parent-pid", type=int, default=0, help="process to die with")
+    parser.add_argument(
+        "--emulated", action="store_true", help="read its own limits back when a model is opened"
+    )
     arguments = parser.parse_args()
     os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
     if arguments.describe:
@@ -37,7 +41,7 @@ def main() -> int:
     limits = Limits(
         memory_bytes=arguments.memory_bytes, cpu_s=arguments.cpu_s, parent_pid=arguments.parent_pid
     )
-    worker = Worker(enter(limits), memory)
+    worker = Worker(enter(limits), memory, read_own_limits() if arguments.emulated else None)
     _serve(worker, source, sink)
     return 0
 

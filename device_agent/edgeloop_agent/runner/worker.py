@@ -16,6 +16,7 @@ from typing import Any
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.artifact import Artifact
+from edgeloop_protocol.types.emulation import EmulationReading
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
@@ -57,8 +58,11 @@ def describe_runtimes() -> list[dict[str, Any]]:
 class Worker:
     """One model, opened once, in this process."""
 
-    def __init__(self, isolation: Isolation, memory: ProcessMemory) -> None:
+    def __init__(
+        self, isolation: Isolation, memory: ProcessMemory, own_limits: EmulationReading | None = None
+    ) -> None:
         self._isolation = isolation
+        self._own_limits = own_limits
         self._memory = memory
         self._opened: _Opened | None = None
 
@@ -107,7 +111,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         self._opened = opened
-        reply = {
+        reply: dict[str, Any] = {
             "runtime_version": version,
             "providers": list(opened.model.providers),
             "load_ns": load_ns,
@@ -116,6 +120,8 @@ class Worker:
             "isolation": to_json(self._isolation),
             "numerics": opened.numerics,
         }
+        if self._own_limits is not None:
+            reply["own_limits"] = to_json(self._own_limits)
         return reply, b""
 
     @property

@@ -135,6 +135,12 @@ class Watch:
     throttle_event_count: int | None = None
     #: Speed of a fixed busy loop after the phase as a fraction of that before it.
     clock_probe_ratio: float | None = None
+    #: Periods of the scheduler's quota during the phase; absent without a quota.
+    quota_period_count: int | None = None
+    #: Those of them in which the quota stopped the runner.
+    quota_throttled_count: int | None = None
+    #: Time that its processors were stopped for by the quota.
+    quota_throttled_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

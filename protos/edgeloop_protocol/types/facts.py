@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeloop_protocol.types.emulation import Emulation
+
 __all__ = ["Facts", "Hardware", "Hello", "OperatingSystem", "RuntimeFacts", "SensorFacts"]
 
 
@@ -133,3 +135,5 @@ class Facts:
     boot_id: str = ""
     #: Agent version.
     agent_version: str = ""
+    #: Resources narrower than the machine's that its runners are held in; absent for all of the machine.
+    emulation: Emulation | None = None

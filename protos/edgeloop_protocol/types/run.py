@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from edgeloop_protocol.types.conditions import Anomaly, Conditions, Phase, Preflight, Watch
+from edgeloop_protocol.types.emulation import Emulation, EmulationReading
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.load import Arrivals, ScenarioResult, Sustained
 from edgeloop_protocol.types.measurement import Distribution, Estimate
@@ -41,6 +42,14 @@ class Source(enum.Enum):
     MEASURED = "measured"
     SIMULATED = "simulated"
     THIRD_PARTY = "third_party"
+    EMULATED = "emulated"
+
+    @classmethod
+    def of(cls, simulation: Simulation | None, emulation: Emulation | None) -> Source:
+        """Return the source of what an agent records."""
+        if simulation is not None:
+            return cls.SIMULATED
+        return cls.MEASURED if emulation is None else cls.EMULATED
 
 
 class Outcome(enum.Enum):
@@ -348,7 +357,7 @@ class Run:
 
     #: Identifier given by the agent, a UUID.
     run_id: str
-    #: Measured, simulated or third party.
+    #: Measured, measured under emulated resources, simulated or third party.
     source: Source
     #: Device it ran on.
     device_id: str
@@ -418,10 +427,23 @@ class Run:
     sustained: Sustained | None = None
     #: An MLPerf scenario; absent when none was asked for.
     scenario: ScenarioResult | None = None
+    #: Resources narrower than the machine's under which it was measured; absent otherwise.
+    emulation: Emulation | None = None
+    #: Those limits as its runner read them; absent when none was opened.
+    emulation_reading: EmulationReading | None = None
+
+    @property
+    def basis(self) -> str:
+        """What the figures rest on: the prediction's basis, or the emulated resources; empty for plain ones."""
+        if self.simulation is not None:
+            return self.simulation.basis
+        return "" if self.emulation is None else self.emulation.text
 
     def __post_init__(self) -> None:
         if (self.source is Source.SIMULATED) != (self.simulation is not None):
             raise ValueError("a run carries the basis of its simulation exactly when its source is simulated")
+        if (self.source is Source.EMULATED) != (self.emulation is not None):
+            raise ValueError("a run carries the emulated resources exactly when its source is emulated")
         if (self.outcome is Outcome.SUCCESS) != (self.failure_kind is FailureKind.NONE):
             raise ValueError("a run names what went wrong exactly when it did not succeed")
 

@@ -279,6 +279,9 @@ class Watch(google.protobuf.message.Message):
     FREQUENCY_AFTER_HZ_FIELD_NUMBER: builtins.int
     THROTTLE_EVENT_COUNT_FIELD_NUMBER: builtins.int
     CLOCK_PROBE_RATIO_FIELD_NUMBER: builtins.int
+    QUOTA_PERIOD_COUNT_FIELD_NUMBER: builtins.int
+    QUOTA_THROTTLED_COUNT_FIELD_NUMBER: builtins.int
+    QUOTA_THROTTLED_S_FIELD_NUMBER: builtins.int
     runner_cpu_s: builtins.float
     """Processor time of the runner during the phase."""
     foreign_cpu_share: builtins.float
@@ -299,6 +302,12 @@ class Watch(google.protobuf.message.Message):
     """Throttle events during the phase."""
     clock_probe_ratio: builtins.float
     """Speed of a fixed busy loop after the phase as a fraction of that before it."""
+    quota_period_count: builtins.int
+    """Periods of the scheduler's quota during the phase; absent without a quota."""
+    quota_throttled_count: builtins.int
+    """Those of them in which the quota stopped the runner."""
+    quota_throttled_s: builtins.float
+    """Time that its processors were stopped for by the quota."""
     def __init__(
         self,
         *,
@@ -312,9 +321,12 @@ class Watch(google.protobuf.message.Message):
         frequency_after_hz: builtins.float | None = ...,
         throttle_event_count: builtins.int | None = ...,
         clock_probe_ratio: builtins.float | None = ...,
+        quota_period_count: builtins.int | None = ...,
+        quota_throttled_count: builtins.int | None = ...,
+        quota_throttled_s: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_clock_probe_ratio", b"_clock_probe_ratio", "_foreign_cpu_share", b"_foreign_cpu_share", "_frequency_after_hz", b"_frequency_after_hz", "_frequency_before_hz", b"_frequency_before_hz", "_involuntary_switch_count", b"_involuntary_switch_count", "_runner_cpu_s", b"_runner_cpu_s", "_stolen_cpu_share", b"_stolen_cpu_share", "_temperature_after_celsius", b"_temperature_after_celsius", "_temperature_before_celsius", b"_temperature_before_celsius", "_throttle_event_count", b"_throttle_event_count", "clock_probe_ratio", b"clock_probe_ratio", "foreign_cpu_share", b"foreign_cpu_share", "frequency_after_hz", b"frequency_after_hz", "frequency_before_hz", b"frequency_before_hz", "involuntary_switch_count", b"involuntary_switch_count", "runner_cpu_s", b"runner_cpu_s", "stolen_cpu_share", b"stolen_cpu_share", "temperature_after_celsius", b"temperature_after_celsius", "temperature_before_celsius", b"temperature_before_celsius", "throttle_event_count", b"throttle_event_count"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_clock_probe_ratio", b"_clock_probe_ratio", "_foreign_cpu_share", b"_foreign_cpu_share", "_frequency_after_hz", b"_frequency_after_hz", "_frequency_before_hz", b"_frequency_before_hz", "_involuntary_switch_count", b"_involuntary_switch_count", "_runner_cpu_s", b"_runner_cpu_s", "_stolen_cpu_share", b"_stolen_cpu_share", "_temperature_after_celsius", b"_temperature_after_celsius", "_temperature_before_celsius", b"_temperature_before_celsius", "_throttle_event_count", b"_throttle_event_count", "clock_probe_ratio", b"clock_probe_ratio", "foreign_cpu_share", b"foreign_cpu_share", "frequency_after_hz", b"frequency_after_hz", "frequency_before_hz", b"frequency_before_hz", "involuntary_switch_count", b"involuntary_switch_count", "runner_cpu_s", b"runner_cpu_s", "stolen_cpu_share", b"stolen_cpu_share", "temperature_after_celsius", b"temperature_after_celsius", "temperature_before_celsius", b"temperature_before_celsius", "throttle_event_count", b"throttle_event_count"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_clock_probe_ratio", b"_clock_probe_ratio", "_foreign_cpu_share", b"_foreign_cpu_share", "_frequency_after_hz", b"_frequency_after_hz", "_frequency_before_hz", b"_frequency_before_hz", "_involuntary_switch_count", b"_involuntary_switch_count", "_quota_period_count", b"_quota_period_count", "_quota_throttled_count", b"_quota_throttled_count", "_quota_throttled_s", b"_quota_throttled_s", "_runner_cpu_s", b"_runner_cpu_s", "_stolen_cpu_share", b"_stolen_cpu_share", "_temperature_after_celsius", b"_temperature_after_celsius", "_temperature_before_celsius", b"_temperature_before_celsius", "_throttle_event_count", b"_throttle_event_count", "clock_probe_ratio", b"clock_probe_ratio", "foreign_cpu_share", b"foreign_cpu_share", "frequency_after_hz", b"frequency_after_hz", "frequency_before_hz", b"frequency_before_hz", "involuntary_switch_count", b"involuntary_switch_count", "quota_period_count", b"quota_period_count", "quota_throttled_count", b"quota_throttled_count", "quota_throttled_s", b"quota_throttled_s", "runner_cpu_s", b"runner_cpu_s", "stolen_cpu_share", b"stolen_cpu_share", "temperature_after_celsius", b"temperature_after_celsius", "temperature_before_celsius", b"temperature_before_celsius", "throttle_event_count", b"throttle_event_count"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_clock_probe_ratio", b"_clock_probe_ratio", "_foreign_cpu_share", b"_foreign_cpu_share", "_frequency_after_hz", b"_frequency_after_hz", "_frequency_before_hz", b"_frequency_before_hz", "_involuntary_switch_count", b"_involuntary_switch_count", "_quota_period_count", b"_quota_period_count", "_quota_throttled_count", b"_quota_throttled_count", "_quota_throttled_s", b"_quota_throttled_s", "_runner_cpu_s", b"_runner_cpu_s", "_stolen_cpu_share", b"_stolen_cpu_share", "_temperature_after_celsius", b"_temperature_after_celsius", "_temperature_before_celsius", b"_temperature_before_celsius", "_throttle_event_count", b"_throttle_event_count", "clock_probe_ratio", b"clock_probe_ratio", "foreign_cpu_share", b"foreign_cpu_share", "frequency_after_hz", b"frequency_after_hz", "frequency_before_hz", b"frequency_before_hz", "involuntary_switch_count", b"involuntary_switch_count", "quota_period_count", b"quota_period_count", "quota_throttled_count", b"quota_throttled_count", "quota_throttled_s", b"quota_throttled_s", "runner_cpu_s", b"runner_cpu_s", "stolen_cpu_share", b"stolen_cpu_share", "temperature_after_celsius", b"temperature_after_celsius", "temperature_before_celsius", b"temperature_before_celsius", "throttle_event_count", b"throttle_event_count"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_clock_probe_ratio", b"_clock_probe_ratio"]) -> typing.Literal["clock_probe_ratio"] | None: ...
     @typing.overload
@@ -325,6 +337,12 @@ class Watch(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_frequency_before_hz", b"_frequency_before_hz"]) -> typing.Literal["frequency_before_hz"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_involuntary_switch_count", b"_involuntary_switch_count"]) -> typing.Literal["involuntary_switch_count"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_quota_period_count", b"_quota_period_count"]) -> typing.Literal["quota_period_count"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_quota_throttled_count", b"_quota_throttled_count"]) -> typing.Literal["quota_throttled_count"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_quota_throttled_s", b"_quota_throttled_s"]) -> typing.Literal["quota_throttled_s"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_runner_cpu_s", b"_runner_cpu_s"]) -> typing.Literal["runner_cpu_s"] | None: ...
     @typing.overload

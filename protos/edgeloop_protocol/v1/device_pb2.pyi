@@ -336,6 +336,7 @@ class Facts(google.protobuf.message.Message):
     DISK_FREE_BYTES_FIELD_NUMBER: builtins.int
     BOOT_ID_FIELD_NUMBER: builtins.int
     AGENT_VERSION_FIELD_NUMBER: builtins.int
+    EMULATION_FIELD_NUMBER: builtins.int
     device_id: builtins.str
     """Stable identifier of the device."""
     name: builtins.str
@@ -370,6 +371,10 @@ class Facts(google.protobuf.message.Message):
     def sensors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SensorFacts]:
         """Sensors, present and absent."""
 
+    @property
+    def emulation(self) -> global___Emulation:
+        """Resources narrower than the machine's that its runners are held in; absent for all of the machine."""
+
     def __init__(
         self,
         *,
@@ -386,8 +391,42 @@ class Facts(google.protobuf.message.Message):
         disk_free_bytes: builtins.int = ...,
         boot_id: builtins.str = ...,
         agent_version: builtins.str = ...,
+        emulation: global___Emulation | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["hardware", b"hardware", "operating_system", b"operating_system"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "device_id", b"device_id", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "hardware", b"hardware", "name", b"name", "operating_system", b"operating_system", "profile", b"profile", "profile_digest", b"profile_digest", "runtimes", b"runtimes", "sensors", b"sensors", "simulated", b"simulated"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["emulation", b"emulation", "hardware", b"hardware", "operating_system", b"operating_system"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "device_id", b"device_id", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "emulation", b"emulation", "hardware", b"hardware", "name", b"name", "operating_system", b"operating_system", "profile", b"profile", "profile_digest", b"profile_digest", "runtimes", b"runtimes", "sensors", b"sensors", "simulated", b"simulated"]) -> None: ...
 
 global___Facts = Facts
+
+@typing.final
+class Emulation(google.protobuf.message.Message):
+    """What was asked for; at least one of the three is limited."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    PROCESSOR_COUNT_FIELD_NUMBER: builtins.int
+    COMPUTE_FRACTION_FIELD_NUMBER: builtins.int
+    memory_bytes: builtins.int
+    """Memory of a runner, swap included; absent when it is not limited."""
+    processor_count: builtins.int
+    """Processors that a runner may use; absent when they are not limited."""
+    compute_fraction: builtins.float
+    """Share of each thread's processor time, above 0 and below 1; absent when it is not limited."""
+    def __init__(
+        self,
+        *,
+        memory_bytes: builtins.int | None = ...,
+        processor_count: builtins.int | None = ...,
+        compute_fraction: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_compute_fraction", b"_compute_fraction", "_memory_bytes", b"_memory_bytes", "_processor_count", b"_processor_count", "compute_fraction", b"compute_fraction", "memory_bytes", b"memory_bytes", "processor_count", b"processor_count"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_compute_fraction", b"_compute_fraction", "_memory_bytes", b"_memory_bytes", "_processor_count", b"_processor_count", "compute_fraction", b"compute_fraction", "memory_bytes", b"memory_bytes", "processor_count", b"processor_count"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_compute_fraction", b"_compute_fraction"]) -> typing.Literal["compute_fraction"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_memory_bytes", b"_memory_bytes"]) -> typing.Literal["memory_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_processor_count", b"_processor_count"]) -> typing.Literal["processor_count"] | None: ...
+
+global___Emulation = Emulation

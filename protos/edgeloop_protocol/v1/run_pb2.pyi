@@ -38,6 +38,8 @@ class _SourceEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     """Simulated."""
     SOURCE_THIRD_PARTY: _Source.ValueType  # 3
     """Third party."""
+    SOURCE_EMULATED: _Source.ValueType  # 4
+    """Measured under emulated resources."""
 
 class Source(_Source, metaclass=_SourceEnumTypeWrapper):
     """Where the numbers come from; never changes after recording."""
@@ -50,6 +52,8 @@ SOURCE_SIMULATED: Source.ValueType  # 2
 """Simulated."""
 SOURCE_THIRD_PARTY: Source.ValueType  # 3
 """Third party."""
+SOURCE_EMULATED: Source.ValueType  # 4
+"""Measured under emulated resources."""
 global___Source = Source
 
 class _Outcome:
@@ -962,6 +966,53 @@ class Simulation(google.protobuf.message.Message):
 global___Simulation = Simulation
 
 @typing.final
+class EmulationReading(google.protobuf.message.Message):
+    """The limits as a runner found them on itself, from inside."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CGROUP_VERSION_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    PROCESSOR_COUNT_FIELD_NUMBER: builtins.int
+    QUOTA_S_FIELD_NUMBER: builtins.int
+    PERIOD_S_FIELD_NUMBER: builtins.int
+    NOTE_FIELD_NUMBER: builtins.int
+    cgroup_version: builtins.int
+    """Version of the control groups that hold it, 1 or 2; absent when it is held by its affinity alone."""
+    memory_bytes: builtins.int
+    """Limit of its memory; absent without one."""
+    processor_count: builtins.int
+    """Processors that it may run on."""
+    quota_s: builtins.float
+    """Processor time per period of the scheduler's quota; absent without a quota."""
+    period_s: builtins.float
+    """Length of that period."""
+    note: builtins.str
+    """What the quota did to the steady phases, in one sentence; empty without a quota."""
+    def __init__(
+        self,
+        *,
+        cgroup_version: builtins.int | None = ...,
+        memory_bytes: builtins.int | None = ...,
+        processor_count: builtins.int = ...,
+        quota_s: builtins.float | None = ...,
+        period_s: builtins.float | None = ...,
+        note: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_cgroup_version", b"_cgroup_version", "_memory_bytes", b"_memory_bytes", "_period_s", b"_period_s", "_quota_s", b"_quota_s", "cgroup_version", b"cgroup_version", "memory_bytes", b"memory_bytes", "period_s", b"period_s", "quota_s", b"quota_s"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_cgroup_version", b"_cgroup_version", "_memory_bytes", b"_memory_bytes", "_period_s", b"_period_s", "_quota_s", b"_quota_s", "cgroup_version", b"cgroup_version", "memory_bytes", b"memory_bytes", "note", b"note", "period_s", b"period_s", "processor_count", b"processor_count", "quota_s", b"quota_s"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_cgroup_version", b"_cgroup_version"]) -> typing.Literal["cgroup_version"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_memory_bytes", b"_memory_bytes"]) -> typing.Literal["memory_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_period_s", b"_period_s"]) -> typing.Literal["period_s"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_quota_s", b"_quota_s"]) -> typing.Literal["quota_s"] | None: ...
+
+global___EmulationReading = EmulationReading
+
+@typing.final
 class Run(google.protobuf.message.Message):
     """One benchmark of one trial, recorded whole; appended, never updated."""
 
@@ -1019,10 +1070,12 @@ class Run(google.protobuf.message.Message):
     ARRIVALS_FIELD_NUMBER: builtins.int
     SUSTAINED_FIELD_NUMBER: builtins.int
     SCENARIO_FIELD_NUMBER: builtins.int
+    EMULATION_FIELD_NUMBER: builtins.int
+    EMULATION_READING_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Identifier given by the agent, a UUID."""
     source: global___Source.ValueType
-    """Measured, simulated or third party."""
+    """Measured, measured under emulated resources, simulated or third party."""
     device_id: builtins.str
     """Device it ran on."""
     device_name: builtins.str
@@ -1129,6 +1182,14 @@ class Run(google.protobuf.message.Message):
     def scenario(self) -> load_pb2.ScenarioResult:
         """An MLPerf scenario; absent when none was asked for."""
 
+    @property
+    def emulation(self) -> device_pb2.Emulation:
+        """Resources narrower than the machine's under which it was measured; absent otherwise."""
+
+    @property
+    def emulation_reading(self) -> global___EmulationReading:
+        """Those limits as its runner read them; absent when none was opened."""
+
     def __init__(
         self,
         *,
@@ -1168,9 +1229,11 @@ class Run(google.protobuf.message.Message):
         arrivals: load_pb2.Arrivals | None = ...,
         sustained: load_pb2.Sustained | None = ...,
         scenario: load_pb2.ScenarioResult | None = ...,
+        emulation: device_pb2.Emulation | None = ...,
+        emulation_reading: global___EmulationReading | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["arrivals", b"arrivals", "benchmark", b"benchmark", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "energy", b"energy", "facts", b"facts", "isolation", b"isolation", "memory", b"memory", "parity", b"parity", "placement", b"placement", "preflight", b"preflight", "scenario", b"scenario", "simulation", b"simulation", "sustained", b"sustained", "timing", b"timing", "trial", b"trial"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "anomalies", b"anomalies", "arrivals", b"arrivals", "benchmark", b"benchmark", "boot_id", b"boot_id", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "context", b"context", "device_id", b"device_id", "device_name", b"device_name", "duration_s", b"duration_s", "energy", b"energy", "experiment_id", b"experiment_id", "facts", b"facts", "failure_kind", b"failure_kind", "failure_reason", b"failure_reason", "isolation", b"isolation", "job_id", b"job_id", "lease_id", b"lease_id", "log_tail", b"log_tail", "memory", b"memory", "outcome", b"outcome", "parity", b"parity", "phases", b"phases", "placement", b"placement", "preflight", b"preflight", "request_id", b"request_id", "run_id", b"run_id", "runtime_version", b"runtime_version", "scenario", b"scenario", "simulation", b"simulation", "source", b"source", "started_wall_s", b"started_wall_s", "sustained", b"sustained", "timing", b"timing", "trial", b"trial"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["arrivals", b"arrivals", "benchmark", b"benchmark", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "emulation", b"emulation", "emulation_reading", b"emulation_reading", "energy", b"energy", "facts", b"facts", "isolation", b"isolation", "memory", b"memory", "parity", b"parity", "placement", b"placement", "preflight", b"preflight", "scenario", b"scenario", "simulation", b"simulation", "sustained", b"sustained", "timing", b"timing", "trial", b"trial"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "anomalies", b"anomalies", "arrivals", b"arrivals", "benchmark", b"benchmark", "boot_id", b"boot_id", "conditions_after", b"conditions_after", "conditions_before", b"conditions_before", "context", b"context", "device_id", b"device_id", "device_name", b"device_name", "duration_s", b"duration_s", "emulation", b"emulation", "emulation_reading", b"emulation_reading", "energy", b"energy", "experiment_id", b"experiment_id", "facts", b"facts", "failure_kind", b"failure_kind", "failure_reason", b"failure_reason", "isolation", b"isolation", "job_id", b"job_id", "lease_id", b"lease_id", "log_tail", b"log_tail", "memory", b"memory", "outcome", b"outcome", "parity", b"parity", "phases", b"phases", "placement", b"placement", "preflight", b"preflight", "request_id", b"request_id", "run_id", b"run_id", "runtime_version", b"runtime_version", "scenario", b"scenario", "simulation", b"simulation", "source", b"source", "started_wall_s", b"started_wall_s", "sustained", b"sustained", "timing", b"timing", "trial", b"trial"]) -> None: ...
 
 global___Run = Run
 

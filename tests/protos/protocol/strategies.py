@@ -46,9 +46,15 @@ def _runs() -> st.SearchStrategy[Any]:
         "outcome": st.sampled_from([o for o in run.Outcome if o is not run.Outcome.SUCCESS]),
         "failure_kind": st.sampled_from([k for k in run.FailureKind if k is not run.FailureKind.NONE]),
     }
-    measured = {"source": st.just(run.Source.MEASURED), "simulation": st.none()}
-    simulated = {"source": st.just(run.Source.SIMULATED), "simulation": values(run.Simulation)}
-    return st.one_of(_built(run.Run, **success, **measured), _built(run.Run, **failure, **simulated))
+    none = {"simulation": st.none(), "emulation": st.none()}
+    measured = {**none, "source": st.just(run.Source.MEASURED)}
+    simulated = {**none, "source": st.just(run.Source.SIMULATED), "simulation": values(run.Simulation)}
+    emulated = {**none, "source": st.just(run.Source.EMULATED), "emulation": values(run.Emulation)}
+    return st.one_of(
+        _built(run.Run, **success, **measured),
+        _built(run.Run, **failure, **simulated),
+        _built(run.Run, **success, **emulated),
+    )
 
 
 _POSITIVE = st.integers(1, 1 << 40)

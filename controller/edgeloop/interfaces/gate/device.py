@@ -283,6 +283,8 @@ def _hold(result: Result, budgets: Sequence[Budget]) -> list[Row]:
 
 def _paragraph(row: Row) -> str:
     source = f"predicted, basis {row.basis}" if row.source == "simulated" else row.source.replace("_", " ")
+    if row.source == "emulated":
+        source = f"measured under emulated resources: {row.basis}"
     return (
         f"edgeloop: {row.model} on {row.device}: {row.verdict.upper()} {row.check}: {row.reason.rstrip('.')}. "
         f"[{source}; series {row.series}; run {row.run_id[:8]}]"

@@ -79,6 +79,8 @@ def terminal_lines(rows: Sequence[Row]) -> list[str]:
 
 
 def _source(row: Row) -> str:
+    if row.source == "emulated":
+        return f"under emulated resources: {row.basis}"
     return f"predicted, {row.basis}" if row.source == "simulated" else row.source.replace("_", " ")
 
 

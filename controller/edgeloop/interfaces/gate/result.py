@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from edgeloop_protocol.types.measurement import Estimate
-from edgeloop_protocol.types.run import Run, Source, Verdict
+from edgeloop_protocol.types.run import Run, Verdict
 
 from edgeloop.interfaces.gate.budgets import parse_share
 from edgeloop.interfaces.gate.record import Row
@@ -156,7 +156,6 @@ class Result:
 
     def _row(self, check: GateCheck, run: Run | None = None) -> Row:
         run = run or self.run
-        predicted = run.source is Source.SIMULATED
         # Size is read from the file itself, on a simulated board too.
         of_file = check.check.startswith("size ")
         return Row(
@@ -165,7 +164,7 @@ class Result:
             check=check.check,
             verdict=check.verdict.value,
             source="host" if of_file else run.source.value,
-            basis=run.simulation.basis if predicted and run.simulation and not of_file else "",
+            basis="" if of_file else run.basis,
             series=run.benchmark.series,
             value=check.estimate.value,
             low=check.estimate.low,

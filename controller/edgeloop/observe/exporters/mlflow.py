@@ -23,7 +23,12 @@ from edgeloop.observe.exporters.rows import Column, Value
 
 __all__ = ["MlflowExporter"]
 
-_PREFIX = {Source.MEASURED: "", Source.SIMULATED: "predicted.", Source.THIRD_PARTY: "third_party."}
+_PREFIX = {
+    Source.MEASURED: "",
+    Source.SIMULATED: "predicted.",
+    Source.THIRD_PARTY: "third_party.",
+    Source.EMULATED: "emulated.",
+}
 _TAGS = (
     "source", "basis", "profile_digest", "series", "preflight", "outcome", "failure_kind", "parity", "steady_state",
     "device_id", "run_id", "experiment_id",

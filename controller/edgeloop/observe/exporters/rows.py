@@ -115,7 +115,7 @@ def _identity(run: Run) -> dict[str, Value]:
         "board": run.facts.hardware.model if run.facts else "",
         "profile": run.simulation.profile if run.simulation else "",
         "source": run.source.value,
-        "basis": run.simulation.basis if run.simulation else "",
+        "basis": run.basis,
         "profile_digest": run.simulation.profile_digest if run.simulation else "",
         "series": run.benchmark.series,
         "candidate": run.trial.label,
@@ -204,7 +204,7 @@ def sample_rows(runs: Iterable[Run], samples: Samples) -> tuple[tuple[Value, ...
     for run in runs:
         head: tuple[Value, ...] = (
             run.run_id, run.device_name, run.trial.label, run.source.value,
-            run.simulation.basis if run.simulation else "", run.benchmark.series,
+            run.basis, run.benchmark.series,
         )  # fmt: skip
         digest = run.timing.samples_digest if run.timing else ""
         blob = samples(digest) if digest else None
