@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from edgeloop_agent.daemon import _real_board
 
-
 _UNEMULATED = {"emulate_memory": "", "emulate_cpus": "", "emulate_compute": ""}
 
 
 def options(**changes: Any) -> argparse.Namespace:
-    return argparse.Namespace(**{"simulate": "", "name": "desk", "seed": 0, "meter": [], **_UNEMULATED, **changes})
+    return argparse.Namespace(
+        **{"simulate": "", "name": "desk", "seed": 0, "meter": [], **_UNEMULATED, **changes}
+    )
 
 
 async def test_a_named_meter_is_among_sensors_and_readings(meter_server: Any, tmp_path: Path) -> None:
