@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeloop_profiles.predict import Prediction, grouped, predict_latency
+from edgeloop_profiles.predict import REACH, Prediction, grouped, predict_latency
 from edgeloop_profiles.profile import Profile, Rate
 from edgeloop_protocol.types.artifact import Kernel
 
 from edgeloop.calibrate.matching import absorbed_operators
-from edgeloop.calibrate.scale import SHARED, THREADS, detailed, factors_of, scaled
+from edgeloop.calibrate.scale import SHAPES, SHARED, THREADS, detailed, factors_of, names_of, scaled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +102,7 @@ class Fit:
     method: str
     #: Name and factor of everything that was multiplied; above 1 is slower than the profile started from.
     factors: tuple[tuple[str, float], ...]
-    #: Log error (predicted over measured) of each observation when it was left out, in their order.
+    #: Log errors (predicted over measured) on what was left out, one for each observation that others speak for.
     held_out_log_errors: tuple[float, ...]
     #: The same with whole families left out; empty when there is one family, or none shares kernels with others.
     family_log_errors: tuple[float, ...]
@@ -170,7 +170,10 @@ class _Start:
         model, names = self.profile.runtime(self._runtime), set(SHARED)
         for entry in self._observations:
             for time in predict(self.profile, self._runtime, entry).kernels:
-                names.update(name for _, chosen in factors_of(model, time) for name in chosen)
+                own = names_of(model, time)
+                names.update(own if time.terms else ())
+                if time.terms and model.rates[time.rate].macs_per_cycle is not None:
+                    names.update(f"{own[0]}/{term}" for term in SHAPES)
         counts = {entry.threads for entry in self._observations}
         # With one thread count the speed-up cannot be told from the rates.
         return (*sorted(names), *([THREADS] if 1 in counts and len(counts) > 1 else []))
@@ -269,34 +272,54 @@ class _Start:
         return float(self._rows(theta, [index])[0] - self._targets[index][0])
 
     def held_out(self, width: float) -> tuple[float, ...]:
-        """Return the log error of each observation on what was left out of it.
+        """Return log errors on what was left out, one for each observation that the others say something about.
 
-        Where its kernels were timed each of them is left out once, in folds, and the error is that of their sum; else
-        the whole observation is left out.
+        Where its kernels were timed each of them is left out once, in folds, and the error is that of their sum;
+        kernels of a kind that only its fold has are left aside. Else the whole observation is left out, unless its
+        latency is so far from all others that a prediction would call itself extrapolated. Where that leaves nothing,
+        every observation is left out as a whole.
         """
         import numpy as np
 
         everything = range(len(self._observations))
         timed = [i for i in everything if len(self._observations[i].timed_kernels) >= _FOLDS]
-        errors = {
-            i: self.error(self.solve([j for j in everything if j != i], width), i)
+        errors = [
+            self.error(self.solve([j for j in everything if j != i], width), i)
             for i in everything
-            if i not in timed
-        }
+            if i not in timed and self._in_reach(i)
+        ]
         folds = [np.random.default_rng(i).permutation(len(self._targets[i]) - 1) % _FOLDS for i in everything]
-        seconds = dict.fromkeys(timed, 0.0)
+        sums = {i: [0.0, 0.0] for i in timed}
         for fold in range(_FOLDS if timed else 0):
             # A model's whole time holds the kernels that are left out, so it is left out with them.
             masks = [
                 np.concatenate([[float(i not in timed)], (folds[i] != fold) if i in timed else folds[i] >= 0])
                 for i in everything
             ]
+            known = {
+                kind
+                for i in everything
+                for kind, kept in zip(self._kinds(i), masks[i][1:], strict=True)
+                if kept
+            }
             theta = self.solve(everything, width, masks)
             for i in timed:
-                seconds[i] += float(np.exp(self._rows(theta, [i]))[1:][folds[i] == fold].sum())
-        for i in timed:
-            errors[i] = math.log(seconds[i] / float(np.exp(self._targets[i])[1:].sum()))
-        return tuple(errors[i] for i in everything)
+                tested = (folds[i] == fold) & np.array([kind in known for kind in self._kinds(i)])
+                sums[i][0] += float(np.exp(self._rows(theta, [i]))[1:][tested].sum())
+                sums[i][1] += float(np.exp(self._targets[i])[1:][tested].sum())
+        found = (*errors, *(math.log(ours / true) for ours, true in sums.values() if true))
+        return found or tuple(
+            self.error(self.solve([j for j in everything if j != i], width), i) for i in everything
+        )
+
+    def _kinds(self, index: int) -> list[tuple[str, str, str, bool]]:
+        entry = self._observations[index]
+        return [_kind_of(entry.kernels[place]) for place in entry.timed_kernels]
+
+    def _in_reach(self, index: int) -> bool:
+        own = self._observations[index].latency_s
+        others = [entry.latency_s for i, entry in enumerate(self._observations) if i != index]
+        return min(others) / REACH <= own <= max(others) * REACH
 
     def leave_families_out(self, width: float) -> tuple[float, ...]:
         """Return the log error of each observation when its whole family is left out.
@@ -317,7 +340,7 @@ class _Start:
                 if not entry.timed_kernels:
                     errors.append(math.log(float(rows[0]) / entry.latency_s))
                     continue
-                kept = np.array([_kind_of(entry.kernels[place]) in known for place in entry.timed_kernels])
+                kept = np.array([kind in known for kind in self._kinds(i)])
                 measured = np.exp(self._targets[i])[1:]
                 if measured[kept].sum() >= _KNOWN_SHARE * entry.latency_s:
                     errors.append(math.log(float(rows[1:][kept].sum() / measured[kept].sum())))
