@@ -51,6 +51,13 @@ _OUTLIER = 2.0
 """From this many standard deviations on a kernel pulls no harder (Huber): one that took another path says nothing
 about the others."""
 
+_ABSORBED_S = 1e-7
+"""Stands for the time of a kernel that was measured although the profile says that it disappears."""
+
+_NO_BOUND = 1e9
+_LARGEST = 5.0
+"""No log-multiplier is larger: a factor of 150 is another device, not another figure of this one."""
+
 _FOLDS = 5
 _KNOWN_SHARE = 0.3
 """Share of a model's time that kernels of known kinds have to take for its error to say something."""
@@ -197,7 +204,7 @@ class _Start:
         for index in chosen:
             entry = self._observations[index]
             found = predict(profile, self._runtime, entry)
-            rows += [found.point_s, *(found.kernels[i].time_s for i in entry.timed_kernels)]
+            rows += [found.point_s, *(max(found.kernels[i].time_s, _ABSORBED_S) for i in entry.timed_kernels)]
         return np.log(rows)
 
     def _linear(
@@ -220,7 +227,7 @@ class _Start:
                         shares[self._places[name]] += seconds
                 whole += shares
                 if place in timed:
-                    own.append((time.time_s, shares / time.time_s))
+                    own.append((max(time.time_s, _ABSORBED_S), shares / max(time.time_s, _ABSORBED_S)))
             whole[self._places["inference"]] += found.point_s - sum(t.time_s for t in found.kernels)
             rows += [found.point_s, *(seconds for seconds, _ in own)]
             jacobian += [whole / found.point_s, *(shares for _, shares in own)]
@@ -245,19 +252,22 @@ class _Start:
 
         target = np.concatenate([self._targets[i] for i in chosen])
         weights = np.concatenate([self._weights[i] * (masks[i] if masks else 1.0) for i in chosen])
+        # A whole model is what is asked for; only single kernels may be outliers.
+        bounds = np.concatenate([_bounds(self._observations[i]) for i in chosen])
         prior = self.priors(width)
         theta = np.zeros(len(self._names))
         for _ in range(_ITERATIONS):
             values, jacobian = self._linear(theta, chosen)
             residual = (target - values) * weights
-            cost = _cost(theta, residual, prior)
-            pull = np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(np.abs(residual), 1e-9)))
+            cost = _cost(theta, residual, prior, bounds)
+            pull = np.sqrt(np.minimum(1.0, bounds / np.maximum(np.abs(residual), 1e-9)))
             sides = jacobian * (weights * pull)[:, None]
             normal = sides.T @ sides + np.diag(1.0 / prior**2)
-            step = np.clip(np.linalg.solve(normal, sides.T @ (residual * pull) - theta / prior**2), -1.0, 1.0)
+            step = np.linalg.solve(normal, sides.T @ (residual * pull) - theta / prior**2)
+            step = np.clip(theta + np.clip(step, -1.0, 1.0), -_LARGEST, _LARGEST) - theta
             for _ in range(_HALVINGS):
                 tried = (target - self._rows(theta + step, chosen)) * weights
-                if _cost(theta + step, tried, prior) < cost:
+                if _cost(theta + step, tried, prior, bounds) < cost:
                     break
                 step = step / 2
             else:
@@ -368,9 +378,20 @@ def _weights(entry: Observation) -> NDArray[np.float64]:
     return np.array([1.0 / _NOISE, *(1.0 / math.hypot(_KERNEL_NOISE, _KERNEL_NOISE_S / t) for t in times)])
 
 
-def _cost(theta: NDArray[np.float64], weighted: NDArray[np.float64], prior: NDArray[np.float64]) -> float:
+def _bounds(entry: Observation) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.array([_NO_BOUND, *[_OUTLIER] * len(entry.timed_kernels)])
+
+
+def _cost(
+    theta: NDArray[np.float64],
+    weighted: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+) -> float:
     import numpy as np
 
     size = np.abs(weighted)
-    huber = np.where(size <= _OUTLIER, size**2, 2 * _OUTLIER * size - _OUTLIER**2)
+    huber = np.where(size <= bounds, size**2, 2 * bounds * size - bounds**2)
     return float(huber.sum() + ((theta / prior) ** 2).sum())
