@@ -191,7 +191,8 @@ async def measure(
 def fitted(work: Work, condition: str, start: Profile) -> tuple[Profile, Fit, list[Observation]]:
     """Fit the suite of a condition; write the profile and what it predicts for the others beside the observations."""
     suite = work.observations(condition, "suite")
-    found = fit(start, RUNTIME, suite)
+    # A profile is named as its file.
+    found = fit(dataclasses.replace(start, name=condition), RUNTIME, suite)
     facts = from_json(work.kept["facts"], Facts)
     profile = calibrated(
         found,
@@ -288,7 +289,7 @@ def run(app: App, work: Work, models: dict[str, tuple[HeldOut, ...]], options: a
         facts = from_json(work.kept["facts"], Facts)
         said = work.directory / f"{condition}-predicted.json"
         if options.refit or not said.exists():
-            profile, _, _ = fitted(work, condition, start or starting_profile(facts, "this-machine"))
+            profile, _, _ = fitted(work, condition, start or starting_profile(facts, condition))
             forecast(work, condition, profile, models["others"], app, threads)
             if options.refit and work.rows(condition, "others"):
                 print(f"{what}: fitted anew after the others were measured")

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeloop_profiles.predict import Prediction, grouped, predict_latency
+from edgeloop_profiles.predict import REACH, Prediction, grouped, predict_latency
 from edgeloop_profiles.profile import Profile, Rate
 from edgeloop_protocol.types.artifact import Kernel
 
 from edgeloop.calibrate.matching import absorbed_operators
-from edgeloop.calibrate.scale import SHARED, THREADS, detailed, factors_of, scaled
+from edgeloop.calibrate.scale import SHAPES, SHARED, THREADS, detailed, factors_of, names_of, scaled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +50,13 @@ _KERNEL_MIN_S = 5e-6
 _OUTLIER = 2.0
 """From this many standard deviations on a kernel pulls no harder (Huber): one that took another path says nothing
 about the others."""
+
+_ABSORBED_S = 1e-7
+"""Stands for the time of a kernel that was measured although the profile says that it disappears."""
+
+_NO_BOUND = 1e9
+_LARGEST = 5.0
+"""No log-multiplier is larger: a factor of 150 is another device, not another figure of this one."""
 
 _FOLDS = 5
 _KNOWN_SHARE = 0.3
@@ -102,7 +109,7 @@ class Fit:
     method: str
     #: Name and factor of everything that was multiplied; above 1 is slower than the profile started from.
     factors: tuple[tuple[str, float], ...]
-    #: Log error (predicted over measured) of each observation when it was left out, in their order.
+    #: Log errors (predicted over measured) on what was left out, one for each observation that others speak for.
     held_out_log_errors: tuple[float, ...]
     #: The same with whole families left out; empty when there is one family, or none shares kernels with others.
     family_log_errors: tuple[float, ...]
@@ -170,7 +177,10 @@ class _Start:
         model, names = self.profile.runtime(self._runtime), set(SHARED)
         for entry in self._observations:
             for time in predict(self.profile, self._runtime, entry).kernels:
-                names.update(name for _, chosen in factors_of(model, time) for name in chosen)
+                own = names_of(model, time)
+                names.update(own if time.terms else ())
+                if time.terms and model.rates[time.rate].macs_per_cycle is not None:
+                    names.update(f"{own[0]}/{term}" for term in SHAPES)
         counts = {entry.threads for entry in self._observations}
         # With one thread count the speed-up cannot be told from the rates.
         return (*sorted(names), *([THREADS] if 1 in counts and len(counts) > 1 else []))
@@ -194,7 +204,7 @@ class _Start:
         for index in chosen:
             entry = self._observations[index]
             found = predict(profile, self._runtime, entry)
-            rows += [found.point_s, *(found.kernels[i].time_s for i in entry.timed_kernels)]
+            rows += [found.point_s, *(max(found.kernels[i].time_s, _ABSORBED_S) for i in entry.timed_kernels)]
         return np.log(rows)
 
     def _linear(
@@ -217,7 +227,7 @@ class _Start:
                         shares[self._places[name]] += seconds
                 whole += shares
                 if place in timed:
-                    own.append((time.time_s, shares / time.time_s))
+                    own.append((max(time.time_s, _ABSORBED_S), shares / max(time.time_s, _ABSORBED_S)))
             whole[self._places["inference"]] += found.point_s - sum(t.time_s for t in found.kernels)
             rows += [found.point_s, *(seconds for seconds, _ in own)]
             jacobian += [whole / found.point_s, *(shares for _, shares in own)]
@@ -242,19 +252,22 @@ class _Start:
 
         target = np.concatenate([self._targets[i] for i in chosen])
         weights = np.concatenate([self._weights[i] * (masks[i] if masks else 1.0) for i in chosen])
+        # A whole model is what is asked for; only single kernels may be outliers.
+        bounds = np.concatenate([_bounds(self._observations[i]) for i in chosen])
         prior = self.priors(width)
         theta = np.zeros(len(self._names))
         for _ in range(_ITERATIONS):
             values, jacobian = self._linear(theta, chosen)
             residual = (target - values) * weights
-            cost = _cost(theta, residual, prior)
-            pull = np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(np.abs(residual), 1e-9)))
+            cost = _cost(theta, residual, prior, bounds)
+            pull = np.sqrt(np.minimum(1.0, bounds / np.maximum(np.abs(residual), 1e-9)))
             sides = jacobian * (weights * pull)[:, None]
             normal = sides.T @ sides + np.diag(1.0 / prior**2)
-            step = np.clip(np.linalg.solve(normal, sides.T @ (residual * pull) - theta / prior**2), -1.0, 1.0)
+            step = np.linalg.solve(normal, sides.T @ (residual * pull) - theta / prior**2)
+            step = np.clip(theta + np.clip(step, -1.0, 1.0), -_LARGEST, _LARGEST) - theta
             for _ in range(_HALVINGS):
                 tried = (target - self._rows(theta + step, chosen)) * weights
-                if _cost(theta + step, tried, prior) < cost:
+                if _cost(theta + step, tried, prior, bounds) < cost:
                     break
                 step = step / 2
             else:
@@ -269,34 +282,54 @@ class _Start:
         return float(self._rows(theta, [index])[0] - self._targets[index][0])
 
     def held_out(self, width: float) -> tuple[float, ...]:
-        """Return the log error of each observation on what was left out of it.
+        """Return log errors on what was left out, one for each observation that the others say something about.
 
-        Where its kernels were timed each of them is left out once, in folds, and the error is that of their sum; else
-        the whole observation is left out.
+        Where its kernels were timed each of them is left out once, in folds, and the error is that of their sum;
+        kernels of a kind that only its fold has are left aside. Else the whole observation is left out, unless its
+        latency is so far from all others that a prediction would call itself extrapolated. Where that leaves nothing,
+        every observation is left out as a whole.
         """
         import numpy as np
 
         everything = range(len(self._observations))
         timed = [i for i in everything if len(self._observations[i].timed_kernels) >= _FOLDS]
-        errors = {
-            i: self.error(self.solve([j for j in everything if j != i], width), i)
+        errors = [
+            self.error(self.solve([j for j in everything if j != i], width), i)
             for i in everything
-            if i not in timed
-        }
+            if i not in timed and self._in_reach(i)
+        ]
         folds = [np.random.default_rng(i).permutation(len(self._targets[i]) - 1) % _FOLDS for i in everything]
-        seconds = dict.fromkeys(timed, 0.0)
+        sums = {i: [0.0, 0.0] for i in timed}
         for fold in range(_FOLDS if timed else 0):
             # A model's whole time holds the kernels that are left out, so it is left out with them.
             masks = [
                 np.concatenate([[float(i not in timed)], (folds[i] != fold) if i in timed else folds[i] >= 0])
                 for i in everything
             ]
+            known = {
+                kind
+                for i in everything
+                for kind, kept in zip(self._kinds(i), masks[i][1:], strict=True)
+                if kept
+            }
             theta = self.solve(everything, width, masks)
             for i in timed:
-                seconds[i] += float(np.exp(self._rows(theta, [i]))[1:][folds[i] == fold].sum())
-        for i in timed:
-            errors[i] = math.log(seconds[i] / float(np.exp(self._targets[i])[1:].sum()))
-        return tuple(errors[i] for i in everything)
+                tested = (folds[i] == fold) & np.array([kind in known for kind in self._kinds(i)])
+                sums[i][0] += float(np.exp(self._rows(theta, [i]))[1:][tested].sum())
+                sums[i][1] += float(np.exp(self._targets[i])[1:][tested].sum())
+        found = (*errors, *(math.log(ours / true) for ours, true in sums.values() if true))
+        return found or tuple(
+            self.error(self.solve([j for j in everything if j != i], width), i) for i in everything
+        )
+
+    def _kinds(self, index: int) -> list[tuple[str, str, str, bool]]:
+        entry = self._observations[index]
+        return [_kind_of(entry.kernels[place]) for place in entry.timed_kernels]
+
+    def _in_reach(self, index: int) -> bool:
+        own = self._observations[index].latency_s
+        others = [entry.latency_s for i, entry in enumerate(self._observations) if i != index]
+        return min(others) / REACH <= own <= max(others) * REACH
 
     def leave_families_out(self, width: float) -> tuple[float, ...]:
         """Return the log error of each observation when its whole family is left out.
@@ -317,7 +350,7 @@ class _Start:
                 if not entry.timed_kernels:
                     errors.append(math.log(float(rows[0]) / entry.latency_s))
                     continue
-                kept = np.array([_kind_of(entry.kernels[place]) in known for place in entry.timed_kernels])
+                kept = np.array([kind in known for kind in self._kinds(i)])
                 measured = np.exp(self._targets[i])[1:]
                 if measured[kept].sum() >= _KNOWN_SHARE * entry.latency_s:
                     errors.append(math.log(float(rows[1:][kept].sum() / measured[kept].sum())))
@@ -345,9 +378,20 @@ def _weights(entry: Observation) -> NDArray[np.float64]:
     return np.array([1.0 / _NOISE, *(1.0 / math.hypot(_KERNEL_NOISE, _KERNEL_NOISE_S / t) for t in times)])
 
 
-def _cost(theta: NDArray[np.float64], weighted: NDArray[np.float64], prior: NDArray[np.float64]) -> float:
+def _bounds(entry: Observation) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.array([_NO_BOUND, *[_OUTLIER] * len(entry.timed_kernels)])
+
+
+def _cost(
+    theta: NDArray[np.float64],
+    weighted: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+) -> float:
     import numpy as np
 
     size = np.abs(weighted)
-    huber = np.where(size <= _OUTLIER, size**2, 2 * _OUTLIER * size - _OUTLIER**2)
+    huber = np.where(size <= bounds, size**2, 2 * bounds * size - bounds**2)
     return float(huber.sum() + ((theta / prior) ** 2).sum())

@@ -14,14 +14,16 @@ from edgeloop_profiles.predict import KernelTime, group_of, grouped, predict_lat
 from edgeloop_profiles.profile import Profile, Rate, RuntimeModel
 from edgeloop_protocol.types.artifact import Kernel
 
-__all__ = ["SHARED", "THREADS", "detailed", "factors_of", "scaled"]
+__all__ = ["SHAPES", "SHARED", "THREADS", "detailed", "factors_of", "names_of", "scaled"]
 
 SHARED = ("near", "outer", "far", "kernel", "own", "split", "inference")
 """Terms of a kernel's time, and the time per inference, that one factor each multiplies for all kernels."""
 
 THREADS = "threads"
 
-_SHAPES = ("output", "input", "weight")
+SHAPES = ("output", "input", "weight")
+"""Terms that go with the shape of a kernel, each with a factor of its group beside that of the rate."""
+
 _SHAPED = ("conv", "conv1x1", "depthwise", "product")
 _BLOCKED = ("conv", "conv1x1", "depthwise")
 _START = {"output": 4.0, "input": 1.0, "weight": 1.0}
@@ -82,18 +84,24 @@ def _with_shapes(rate: Rate) -> Rate:
     )
 
 
-def factors_of(model: RuntimeModel, time: KernelTime) -> Iterator[tuple[float, tuple[str, ...]]]:
-    """Yield the parts of a kernel's time in seconds, each with the names of the factors that it goes with."""
+def names_of(model: RuntimeModel, time: KernelTime) -> tuple[str, ...]:
+    """Return the names of the factors of the rate that a kernel uses, whichever part of its time is the longer now."""
     rate = model.rates[time.rate]
     group = _group(rate)
     names: tuple[str, ...] = (group, f"row/{time.rate}")
     if time.kernel.kernel_class in _BLOCKED and time.kernel.output_channels % rate.channel_block:
         names += (f"{group}/unaligned",)
+    return names
+
+
+def factors_of(model: RuntimeModel, time: KernelTime) -> Iterator[tuple[float, tuple[str, ...]]]:
+    """Yield the parts of a kernel's time in seconds, each with the names of the factors that it goes with."""
+    names = names_of(model, time)
     for term, seconds in time.terms.items():
         if term in SHARED:
             yield seconds, (term,)
         else:
-            yield seconds, (*names, f"{group}/{term}") if term in _SHAPES else names
+            yield seconds, (*names, f"{names[0]}/{term}") if term in SHAPES else names
 
 
 def scaled(profile: Profile, runtime: str, factors: Mapping[str, float]) -> Profile:

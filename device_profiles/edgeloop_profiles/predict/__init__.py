@@ -16,10 +16,11 @@ from edgeloop_profiles.predict.memory import MemoryPrediction, predict_memory
 from edgeloop_profiles.predict.noise import NoiseShape, SampleStream
 from edgeloop_profiles.predict.power import board_power_w, sensor_power_w
 from edgeloop_profiles.predict.thermal import ThermalState
-from edgeloop_profiles.predict.trust import FAMILY_GROUPS, Trust, basis_of, family_shares, group_of
+from edgeloop_profiles.predict.trust import FAMILY_GROUPS, REACH, Trust, basis_of, family_shares, group_of
 
 __all__ = [
     "FAMILY_GROUPS",
+    "REACH",
     "KernelTime",
     "LoadPrediction",
     "MemoryPrediction",

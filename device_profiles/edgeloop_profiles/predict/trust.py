@@ -14,7 +14,16 @@ from dataclasses import dataclass
 
 from edgeloop_profiles.profile import Calibration, Profile
 
-__all__ = ["FAMILY_GROUPS", "Trust", "basis_of", "calibration_of", "family_shares", "group_of", "trust"]
+__all__ = [
+    "FAMILY_GROUPS",
+    "REACH",
+    "Trust",
+    "basis_of",
+    "calibration_of",
+    "family_shares",
+    "group_of",
+    "trust",
+]
 
 FAMILY_GROUPS: Mapping[str, tuple[str, ...]] = {
     "conv": ("conv",),
@@ -30,7 +39,7 @@ _FAR = 0.35
 shares: 0 is the same mix, 1 is nothing in common; a MobileNet and a ResNet are about 0.6 apart, two widths of one
 MobileNet 0.1."""
 
-_REACH = 3.0
+REACH = 3.0
 """Latencies beyond this factor around the measured range are extrapolated."""
 
 _STALE_FACTOR = 1.25
@@ -147,9 +156,9 @@ def _distance(one: Sequence[float], other: Sequence[float]) -> float:
 def _extrapolations(
     found: Calibration, latency_s: float, precisions: Iterable[str], threads: int
 ) -> Iterable[str]:
-    if latency_s < found.fastest_s / _REACH:
+    if latency_s < found.fastest_s / REACH:
         yield f"faster than anything measured ({found.fastest_s:.3g} s)"
-    if latency_s > found.slowest_s * _REACH:
+    if latency_s > found.slowest_s * REACH:
         yield f"slower than anything measured ({found.slowest_s:.3g} s)"
     for precision in sorted(set(precisions) - set(found.precisions)):
         yield f"nothing in {precision} was measured"

@@ -243,10 +243,9 @@ def test_every_class_has_a_rate_in_every_precision(name: str, conv: Kernel) -> N
 
 
 def test_groups_are_seen_in_the_arithmetic(conv: Kernel) -> None:
-    every_pair = conv.input_channels * conv.output_channels * conv.output_positions
-    whole = dataclasses.replace(conv, macs=9 * every_pair)
-    assert not grouped(whole)
-    assert grouped(dataclasses.replace(whole, macs=whole.macs // 64))
+    pairs = conv.input_channels * conv.output_channels * conv.output_positions
+    assert not grouped(dataclasses.replace(conv, macs=9 * pairs))
+    assert grouped(dataclasses.replace(conv, macs=9 * pairs // 64))
 
 
 def test_absorbed_operators_cost_nothing_behind_a_convolution_only(pi4: Profile, conv: Kernel) -> None:
