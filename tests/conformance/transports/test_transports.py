@@ -23,6 +23,7 @@ from tests.controller.transport.ssh_fixtures import client_key, make_server
 __all__ = ["client_key", "make_server"]
 
 NOBODY = {
+    "fleet": "/nonexistent/agent.sock",
     "grpc": "unix:/nonexistent/agent.sock",
     "ssh": "pi@127.0.0.1:1",
 }
@@ -56,6 +57,8 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     socket = request.getfixturevalue("running_agent")
     if request.param == "grpc":
         return DeviceSpec(name="bench", transport="grpc", address=f"unix:{socket}")
+    if request.param == "fleet":
+        return DeviceSpec(name="bench", transport="fleet", address=str(socket))
     server, key = request.getfixturevalue("make_server")(), request.getfixturevalue("client_key")
     known = tmp_path / "known_hosts"
     known.write_text(server.known_line)

@@ -45,6 +45,7 @@ def test_every_verb_is_a_method() -> None:
     methods = {name for name, _ in inspect.getmembers(api.Edgeloop, inspect.isfunction) if name[0] != "_"}
     other_names = {
         "artifact": {"artifacts", "get_artifact"},
+        "ca": {"keep_identities"},
         "device": {"facts", "doctor", "probe", "calibrate"},
         "energy": {"align_energy"},
         "init": set(),
@@ -72,6 +73,7 @@ def test_every_verb_is_a_method() -> None:
         "fleets",
         "get_artifact",
         "import_published",
+        "keep_identities",
         "parity",
         "plan",
         "probe",
