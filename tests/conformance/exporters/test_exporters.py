@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import math
@@ -23,6 +24,7 @@ from edgeloop.observe.exporters.rows import (
     sample_rows,
 )
 from edgeloop_foundation.errors import BusyError, InternalError, InvalidInputError, MissingDependencyError
+from edgeloop_protocol.types.emulation import Emulation
 from edgeloop_protocol.types.run import Run, Source
 
 from tests.controller.report.factory import experiment, samples_of
@@ -223,17 +225,23 @@ def test_mlflow_never_mixes_predicted_with_measured(tmp_path: Path) -> None:
     every = runs()
     chosen = tuple(
         next(run for run in every if run.source is source and (run.timing or source is Source.THIRD_PARTY))
-        for source in Source
+        for source in set(Source) - {Source.EMULATED}
     )
+    measured = next(run for run in chosen if run.source is Source.MEASURED)
+    limits = Emulation.parse("512MiB", "1", "")
+    emulated = dataclasses.replace(measured, run_id="emulated", source=Source.EMULATED, emulation=limits)
+    chosen = (*chosen, emulated)
     place = EXPORTERS.load("mlflow")().export(export_of(chosen), str(tmp_path / "store"))
     client: object = mlflow_client(place)
     experiment_id = client.get_experiment_by_name("edgeloop/exp").experiment_id  # type: ignore[attr-defined]
     found = {r.data.tags["edgeloop.source"]: r for r in client.search_runs([experiment_id])}  # type: ignore[attr-defined]
-    assert set(found) == {"measured", "simulated", "third_party"}
+    assert set(found) == {source.value for source in Source}
+    assert all(name.startswith("emulated.") for name in found["emulated"].data.metrics)
+    assert found["emulated"].data.metrics
+    assert "512 MiB" in found["emulated"].data.tags["edgeloop.basis"]
     assert all(name.startswith("predicted.") for name in found["simulated"].data.metrics)
     assert all(name.startswith("third_party.") for name in found["third_party"].data.metrics)
     assert not any("." in name for name in found["measured"].data.metrics)
-    measured = next(run for run in chosen if run.source is Source.MEASURED)
     assert measured.timing is not None
     assert measured.timing.steady is not None
     assert found["measured"].data.metrics["latency_p50_s"] == measured.timing.steady.p50.value
