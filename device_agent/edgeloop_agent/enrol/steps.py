@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeloop_foundation.errors import AlreadyExistsError, StateError
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
+from edgeloop_protocol.convert.json import from_json
 from edgeloop_protocol.types.identity import Enrolment, Identity, Role, SignedTrust, TrustList
 
 from edgeloop_agent.enrol.keys import new_key, request_for
@@ -87,8 +88,6 @@ class Steps:
         return trust
 
     def _known_roots(self, signed: SignedTrust) -> tuple[str, ...]:
-        from edgeloop_protocol.convert.json import from_json
-
         return (
             self._files.trust_list().roots
             if self._files.enrolled
