@@ -39,9 +39,9 @@ class ComparisonKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseFloor:
-    """How far apart an artifact was from itself on this device (A/A comparisons)."""
+    """How far an artifact differed from itself on this device beyond the interval of the comparison (A/A)."""
 
-    #: Relative difference that is noise, for example 0.008.
+    #: Relative difference that is noise and that intervals do not hold, for example 0.008; 0 when they held it all.
     fraction: float
     #: A/A comparisons it rests on.
     count: int

@@ -58,7 +58,7 @@ def _noise(floor: NoiseFloor | None) -> str:
     when = "measured just now" if floor.measured_now else f"the newest {_age(floor.newest_age_s)} old"
     if floor.count > 1:
         when += f", the oldest {_age(floor.oldest_age_s)}"
-    return f"Noise of this device: {100 * floor.fraction:.2f} % ({what}, {when})."
+    return f"Noise of this device beyond the intervals: {100 * floor.fraction:.2f} % ({what}, {when})."
 
 
 def _age(seconds: float) -> str:

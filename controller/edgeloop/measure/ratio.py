@@ -14,7 +14,10 @@ same artifact did to itself on this device. *No change shown* needs an interval 
 Latency that has no steady state leaves a ratio all the same: batches took turns, so that what changed meanwhile changed
 under both. The comparison says so in its notes.
 
-**Floor.** With 20 A/A comparisons or more the 95 % quantile of their ``|log ratio|``; with fewer the largest of them.
+**Floor.** How far the intervals of A/A comparisons stayed away from 1: the noise that they do not already hold, such as
+where an artifact's weights happen to lie in memory. What lies inside an interval is in the interval of the comparison
+under judgement, too; counting it again would hide changes. With 20 A/A comparisons or more it is the 95 % quantile of
+those distances, with fewer the largest.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from edgeloop_foundation.errors import InternalError
 from edgeloop_foundation.statistics import quantile, sample_floor, student_t_interval
 from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Run
@@ -149,13 +153,21 @@ def judge(ratio: RatioEstimate, floor: NoiseFloor | None) -> RatioEstimate:
     return replace(ratio, verdict=ChangeVerdict.UNDECIDED, reason=why)
 
 
-def noise_fraction(ratios: Sequence[float]) -> float:
-    """Return the relative difference that is noise, from the ratios of A/A comparisons.
+def noise_fraction(ratios: Sequence[Estimate]) -> float:
+    """Return the relative difference that is noise beyond what intervals say, from A/A comparisons.
 
     Args:
-        ratios: B/A of the medians, at least one.
+        ratios: B/A of the medians with their intervals, at least one.
     """
-    distances = sorted(abs(math.log(ratio)) for ratio in ratios)
+    distances = sorted(_missed_by(ratio) for ratio in ratios)
     if len(distances) < _FLOOR_QUANTILE_MIN:
         return math.expm1(distances[-1])
     return math.expm1(quantile(distances, 0.95))
+
+
+def _missed_by(ratio: Estimate) -> float:
+    """Return how far on the logarithmic scale the interval stays away from 1; all of the distance without one."""
+    if ratio.value is None:
+        raise InternalError("an A/A comparison without a ratio says nothing of the noise.")
+    low, high = ratio.low or ratio.value, ratio.high or ratio.value
+    return max(0.0, math.log(low), -math.log(high))

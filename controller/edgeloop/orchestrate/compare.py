@@ -163,22 +163,22 @@ def comparison_key(facts: Facts, request: CompareRequest) -> ComparisonKey:
     )
 
 
-async def _known_noise(app: App, device: OpenDevice, key: ComparisonKey) -> tuple[tuple[float, float], ...]:
+async def _known_noise(app: App, device: OpenDevice, key: ComparisonKey) -> tuple[Comparison, ...]:
     since = time.time() - FLOOR_AGE_MAX_S
     return await asyncio.to_thread(app.records.noise_of, key, device.facts.boot_id, since)
 
 
-def _floor(noise: Sequence[tuple[float, float]], *, measured_now: bool) -> NoiseFloor | None:
+def _floor(noise: Sequence[Comparison], *, measured_now: bool) -> NoiseFloor | None:
     from edgeloop.measure.ratio import noise_fraction
 
     if not noise:
         return None
     now = time.time()
     return NoiseFloor(
-        fraction=noise_fraction([ratio for _, ratio in noise]),
+        fraction=noise_fraction([comparison.ratios[0].ratio for comparison in noise]),
         count=len(noise),
-        newest_age_s=max(0.0, now - noise[0][0]),
-        oldest_age_s=max(0.0, now - noise[-1][0]),
+        newest_age_s=max(0.0, now - noise[0].measured_wall_s),
+        oldest_age_s=max(0.0, now - noise[-1].measured_wall_s),
         measured_now=measured_now,
     )
 

@@ -37,6 +37,9 @@ from edgeloop.store.database import Database
 
 __all__ = ["ExperimentSummary", "RecordStore", "RecordedDecision"]
 
+_NOISE_ROWS_MAX = 200
+"""Enough for a quantile; every comparison asks."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentSummary:
@@ -342,10 +345,8 @@ class RecordStore:
             records = connection.execute(select(table.c.record).order_by(table.c.id)).scalars().all()
         return tuple(from_json(record, Comparison) for record in records)
 
-    def noise_of(
-        self, key: ComparisonKey, boot_id: str, since_wall_s: float
-    ) -> tuple[tuple[float, float], ...]:
-        """Return time and B/A of the median of every A/A comparison of that key, newest first.
+    def noise_of(self, key: ComparisonKey, boot_id: str, since_wall_s: float) -> tuple[Comparison, ...]:
+        """Return the A/A comparisons of that key that have a ratio of the medians, newest first, at most 200.
 
         Args:
             key: what has to be equal.
@@ -354,15 +355,17 @@ class RecordStore:
         """
         table = schema.comparisons
         query = (
-            select(table.c.measured_wall_s, table.c.p50_ratio)
+            select(table.c.record)
             .where(table.c.device_id == key.device_id, table.c.same == 1, table.c.boot_id == boot_id)
             .where(table.c.runtime == key.runtime, table.c.threads == key.threads)
             .where(table.c.protocol == key.protocol, table.c.p50_ratio.is_not(None))
             .where(table.c.measured_wall_s >= since_wall_s)
             .order_by(table.c.id.desc())
+            .limit(_NOISE_ROWS_MAX)
         )
         with self._database.reading() as connection:
-            return tuple((float(wall_s), float(ratio)) for wall_s, ratio in connection.execute(query))
+            records = connection.execute(query).scalars().all()
+        return tuple(from_json(record, Comparison) for record in records)
 
 
 def _run_records(connection: Connection, experiment_id: str) -> Sequence[str]:

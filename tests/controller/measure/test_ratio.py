@@ -110,7 +110,27 @@ def test_nothing_is_called_where_the_noise_is_unknown() -> None:
     assert "not known" in judge(slower, None).reason
 
 
-def test_the_floor_is_the_largest_of_few_and_a_quantile_of_many() -> None:
-    assert noise_fraction([1.0, 0.99, 1.004]) == pytest.approx(1 / 0.99 - 1)
-    many = [1.0 + 0.001 * i for i in range(100)]
-    assert noise_fraction(many) == pytest.approx(0.094, abs=0.002)
+def around(value: float, half_width: float = 0.002) -> Estimate:
+    return Estimate(value=value, low=value - half_width, high=value + half_width)
+
+
+def test_the_floor_is_what_intervals_miss_one_by_the_largest_of_few_and_a_quantile_of_many() -> None:
+    assert noise_fraction([around(1.0), around(0.98), around(1.004)]) == pytest.approx(1 / 0.982 - 1)
+    many = [around(1.0 + 0.001 * i) for i in range(100)]
+    assert noise_fraction(many) == pytest.approx(0.092, abs=0.002)
+    assert noise_fraction([Estimate(value=1.03)]) == pytest.approx(0.03)
+
+
+def test_a_wide_interval_around_one_lifts_no_floor() -> None:
+    # What was far off, but said so itself, must not hide what later comparisons are sure of.
+    assert noise_fraction([around(1.05, half_width=0.06), around(0.999)]) == 0.0
+
+
+def test_processes_that_differ_more_than_their_samples_say_lift_the_floor() -> None:
+    rng = np.random.default_rng(5)
+    # Two placements of the weights in memory, each for a whole comparison: rounds agree, comparisons do not.
+    found = [
+        compare_runs(*pair(rng, math.exp(0.03 * rng.standard_normal()), between=0.001))[0].ratio
+        for _ in range(25)
+    ]
+    assert 0.03 < noise_fraction(found) < 0.09

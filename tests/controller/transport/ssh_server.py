@@ -36,7 +36,7 @@ class _Files(paramiko.SFTPServerInterface):
         except OSError as error:
             return paramiko.SFTPServer.convert_errno(error.errno or 0)
         handle = paramiko.SFTPHandle(flags)
-        handle.writefile = os.fdopen(descriptor, "ab" if flags & os.O_APPEND else "wb")
+        handle.writefile = os.fdopen(descriptor, "ab" if flags & os.O_APPEND else "wb", buffering=0)
         return handle
 
 

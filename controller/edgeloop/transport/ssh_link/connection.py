@@ -293,7 +293,9 @@ class SshConnection:
                     start = sftp.stat(part).st_size
                 if start > len(data):
                     start = 0
-                with sftp.open(part, "ab" if start else "wb") as file:
+                # By position, not by appending: what the session that broke still writes is the same in the same place.
+                with sftp.open(part, "r+b" if start else "wb") as file:
+                    file.seek(start)
                     file.set_pipelined(True)
                     for offset in range(start, len(data), _PIECE_BYTES):
                         file.write(data[offset : offset + _PIECE_BYTES])
