@@ -138,7 +138,7 @@ async def test_a_request_that_is_held_up_is_answered_later(tmp_path: Path) -> No
             await client.describe()
             took.append(time.monotonic() - begin)
     assert took[1] >= 0.4
-    assert took[2] < 0.4
+    assert took[2] < took[1]
 
 
 @pytest.mark.parametrize(("kind", "new_boot"), [("power_loss", True), ("crash", False), ("reboot", True)])

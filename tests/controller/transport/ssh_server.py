@@ -41,12 +41,18 @@ class _Files(paramiko.SFTPServerInterface):
 
 
 class _Transport(paramiko.Transport):
-    """Reads the path of a channel to a Unix socket, which paramiko leaves unread."""
+    """Counts who is let in, and reads the path of a channel to a Unix socket, which paramiko leaves unread."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, owner: SshServer, sock: socket.socket) -> None:
         super().__init__(sock)
+        self._owner = owner
         self.paths: dict[int, str] = {}
         self._handler_table[MSG_CHANNEL_OPEN] = self._peek
+
+    def _auth_trigger(self) -> None:
+        # In the thread that handles what the client sends next, so that whoever has an answer was counted.
+        self._owner.logins += 1
+        super()._auth_trigger()
 
     def _peek(self, message: Any) -> None:
         kind = message.get_text()
@@ -114,7 +120,7 @@ class SshServer:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        transport = _Transport(client)
+        transport = _Transport(self, client)
         transport.add_server_key(self.key)
         transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _Files, self.home)
         self._transports.append(transport)
@@ -123,9 +129,6 @@ class SshServer:
             transport.start_server(server=session)
             while transport.is_active():
                 channel = transport.accept(0.2)
-                if transport.is_authenticated() and not getattr(transport, "counted", False):
-                    transport.counted = True
-                    self.logins += 1
                 if channel is None:
                     continue
                 if path := transport.paths.pop(channel.get_id(), ""):

@@ -67,7 +67,7 @@ async def test_latency_is_the_prediction_and_takes_job_time_not_wall_time(
     expected = predict_latency(load_profile("raspberry_pi_4"), artifact.kernels, threads=4).point_s
     assert statistics.median(samples) / 1e9 == pytest.approx(expected, rel=0.05)
     assert passed > 10e9
-    assert time.monotonic() - before < 2.0
+    assert time.monotonic() - before < 8.0
 
 
 async def test_the_first_inference_is_slower(make_board: MakeBoard, make_start: MakeStart) -> None:
