@@ -271,6 +271,9 @@ class _Setup:
         self._python = self._facts.python()
         self._layout = choose_layout(self._facts, sudo_allowed=request.sudo_allowed)
         service = (("service", "system" if self._layout.keeper is Keeper.SYSTEM else "user"),)
+        # A limit that was declared once stays until another is.
+        kept = steps.declared_memory(self._layout)
+        self._memory_max = request.memory_max or _perform(connection, kept).strip()
         rest = tuple(pair for pair in spec.options if pair[0] not in ("service", "socket"))
         options = tuple(sorted((*rest, *service, ("socket", self._layout.socket))))
         self._spec = DeviceSpec(name=spec.name, transport="ssh", address=spec.address, options=options)
@@ -282,7 +285,7 @@ class _Setup:
         before = [steps.prepare(layout)]
         after = [
             steps.build(layout, path, bundle.digest),
-            steps.keep_running(layout, self._spec.name, self._request.memory_max),
+            steps.keep_running(layout, self._spec.name, self._memory_max),
             steps.switch(layout, path, bundle.digest),
             steps.start(layout, self._spec.name),
         ]
@@ -325,10 +328,8 @@ class _Setup:
         )
         if layout.keeper is not Keeper.SYSTEM and self._facts.systemd and self._facts.sudo == "password":
             tell("sudo asks for a password there, so root's rights are not used")
-        if self._request.memory_max and not self._facts.memory_cgroup:
-            tell(
-                f"MemoryMax={self._request.memory_max} has no effect: this kernel does not account memory by group"
-            )
+        if self._memory_max and not self._facts.memory_cgroup:
+            tell(f"MemoryMax={self._memory_max} has no effect: this kernel does not account memory by group")
         for number, step in enumerate(plan):
             if number == 1:
                 tell(f"  send {bundle.size_bytes / 1e6:.1f} MB to {layout.incoming}, except what is there")

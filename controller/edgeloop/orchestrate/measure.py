@@ -193,4 +193,6 @@ async def _run_leased(
             experiment_id=request.experiment_id,
             context=request.context,
         )
-        return await run_job(device.client, spec, ingest, on_event=on_event, store_samples=keep_samples)
+        return await run_job(
+            device.client, spec, ingest, on_event=on_event, store_samples=keep_samples, lost=lease.lost
+        )

@@ -16,6 +16,7 @@ from edgeloop_foundation.errors import (
     CorruptDataError,
     DeadlineError,
     EdgeloopError,
+    LeaseError,
     NotFoundError,
     UnavailableError,
 )
@@ -25,6 +26,7 @@ from edgeloop_protocol.types.run import Run, SpooledRun
 from edgeloop_protocol.types.trial import JobSpec
 
 from edgeloop.transport.client import AgentClient
+from edgeloop.transport.rpc.lease import LeaseLoss
 
 __all__ = ["Ingest", "StoreSamples", "drain_spool", "run_job"]
 
@@ -48,6 +50,7 @@ async def run_job(
     *,
     on_event: Callable[[JobEvent], None] | None = None,
     store_samples: StoreSamples | None = None,
+    lost: LeaseLoss | None = None,
 ) -> tuple[Run, ...]:
     """Run a job on the device and return its records in the order of its trials.
 
@@ -62,15 +65,17 @@ async def run_job(
         ingest: commits one record.
         on_event: told about every event.
         store_samples: keeps raw samples; without it they stay on the device.
+        lost: set when the lease of the job is gone; the job is not waited for any longer then.
 
     Raises:
         DeadlineError: the agent did not end the job in time; it was told to cancel it.
-        LeaseError: the lease was not ours any more when the job was submitted.
+        LeaseError: the lease was not ours any more when the job was submitted, or was lost while it ran.
         UnavailableError: the device stayed out of reach.
     """
     job = await client.submit(spec)
     try:
-        await asyncio.wait_for(_follow(client, job.job_id, on_event), spec.deadline_s + _GRACE_S)
+        following = _follow(client, job.job_id, on_event)
+        await asyncio.wait_for(_while_held(client.device, following, lost), spec.deadline_s + _GRACE_S)
     except UnavailableError:
         raise  # the job ends by itself and its records wait on the device
     except BaseException as error:
@@ -85,6 +90,31 @@ async def run_job(
     order = {trial.trial_id: place for place, trial in enumerate(spec.trials)}
     own = {run.run_id: run for run in runs if run.request_id == spec.request_id}
     return tuple(sorted(own.values(), key=lambda run: order.get(run.trial.trial_id, len(order))))
+
+
+async def _while_held(device: str, following: Awaitable[None], lost: LeaseLoss | None) -> None:
+    """Follow a job to its end, or give up when its lease is lost first.
+
+    What the agent had finished by then was measured under the lease: those records wait in its spool, and the
+    next job brings them.
+    """
+    if lost is None:
+        await following
+        return
+    follower, loss = asyncio.ensure_future(following), asyncio.ensure_future(lost.wait())
+    try:
+        await asyncio.wait({follower, loss}, return_when=asyncio.FIRST_COMPLETED)
+        if follower.done():
+            follower.result()
+            return
+    finally:
+        for task in (follower, loss):
+            task.cancel()
+        await asyncio.wait({follower, loss})
+    raise LeaseError(
+        f"{device}: the lease was lost while its job ran: {lost.reason.rstrip('.')}; the job is not waited for.",
+        next_step="Run it again; records of what was finished before come with it.",
+    )
 
 
 async def _follow(client: AgentClient, job_id: str, on_event: Callable[[JobEvent], None] | None) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from edgeloop.transport.client import AgentClient
 from edgeloop.transport.collect import drain_spool, run_job
-from edgeloop_foundation.errors import UnavailableError
+from edgeloop.transport.rpc.lease import LeaseLoss
+from edgeloop_foundation.errors import LeaseError, UnavailableError
 from edgeloop_protocol.types.job import JobEvent, JobState
 from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Block, FailureKind, Run, SpooledRun, Timing
@@ -218,3 +219,26 @@ async def test_a_device_that_stays_away_does_not_hang_the_caller(
     agent.script.watch_breaks = [1] * 1000
     with pytest.raises(UnavailableError):
         await run_job(client, spec, Records().ingest)
+
+
+async def test_a_job_whose_lease_is_lost_is_cancelled_and_not_waited_for(
+    agent: Any, client: AgentClient, spec: JobSpec
+) -> None:
+    agent.script.events = DONE[:1]
+    lost = LeaseLoss()
+    lost.tell("the agent was silent for 45 s.")
+    records = Records()
+    with pytest.raises(LeaseError, match="lost while its job ran: the agent was silent for 45 s; the job"):
+        await run_job(client, spec, records.ingest, lost=lost)
+    assert agent.script.cancelled == ["job-1"]
+    assert records.arrivals == 0
+
+
+async def test_a_job_whose_lease_holds_ends_as_ever(
+    agent: Any, client: AgentClient, spec: JobSpec, run_of: Callable[..., Run]
+) -> None:
+    agent.script.events = DONE
+    agent.script.spool = [spooled(1, run_of(spec.trials[0]))]
+    runs = await run_job(client, spec, Records().ingest, lost=LeaseLoss())
+    assert [run.trial for run in runs] == [spec.trials[0]]
+    assert not agent.script.cancelled

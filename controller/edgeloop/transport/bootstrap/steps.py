@@ -105,6 +105,14 @@ def keep_running(layout: Layout, name: str, memory_max: str = "") -> Step:
     return Step(title=f"write {path}", command=command, stdin=content, sudo=layout.sudo)
 
 
+def declared_memory(layout: Layout) -> Step:
+    """Return the step that prints the memory limit in the unit that is there, nothing without one."""
+    home_unit, system_unit_file = f"{layout.home}/.config/systemd/user/{UNIT}", f"/etc/systemd/system/{UNIT}"
+    path = shlex.quote(system_unit_file if layout.keeper is Keeper.SYSTEM else home_unit)
+    command = f"[ ! -r {path} ] || sed -n 's/^MemoryMax=//p' {path}"
+    return Step(title="read the memory limit of the service", command=command, sudo=layout.sudo)
+
+
 def _user(command: str) -> str:
     return f"export XDG_RUNTIME_DIR=${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}; {command}"
 

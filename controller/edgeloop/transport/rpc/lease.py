@@ -25,12 +25,24 @@ from edgeloop_protocol.v1 import lease_pb2
 
 from edgeloop.transport.rpc.call import Caller, decoded
 
-__all__ = ["LeaseHandle", "hold_lease"]
+__all__ = ["LeaseHandle", "LeaseLoss", "hold_lease"]
 
 _log = logging.getLogger("edgeloop.transport")
 
 _RELEASE_S = 5.0
 _ANSWER_S = 30.0
+
+
+class LeaseLoss(asyncio.Event):
+    """An event that knows why it happened."""
+
+    #: One sentence; empty before it happened.
+    reason = ""
+
+    def tell(self, reason: str) -> None:
+        """Let it happen."""
+        self.reason = reason
+        self.set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +54,7 @@ class LeaseHandle:
     #: Rises with every grant; an operation with an older one is refused.
     fencing_token: int
     #: Set when the lease is gone although we did not give it back; whoever works under it has to stop.
-    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: LeaseLoss = field(default_factory=LeaseLoss)
 
 
 @contextlib.asynccontextmanager
@@ -157,7 +169,7 @@ async def _beat(caller: Caller, stub: Any, handle: LeaseHandle, ttl_s: float) ->
                 continue
             reason = answer.lease.reason
         _log.warning("%s: the lease is lost: %s", caller.device, reason)
-        handle.lost.set()
+        handle.lost.tell(reason)
         return
 
 

@@ -31,7 +31,8 @@ def every(where: Layout) -> list[steps.Step]:
     return [
         steps.prepare(where), steps.build(where, python, "d"), steps.switch(where, python, "d"),
         steps.back(where, python), steps.tidy(where, python), steps.keep_running(where, "pi"),
-        steps.start(where, "pi"), steps.stop(where), steps.log_tail(where), *steps.remove(where),
+        steps.start(where, "pi"), steps.stop(where), steps.log_tail(where), steps.declared_memory(where),
+        *steps.remove(where),
     ]  # fmt: skip
 
 
@@ -93,3 +94,16 @@ def test_the_supervisor_starts_again_stops_and_leaves_nothing(home: Path) -> Non
         assert time.monotonic() < end
         time.sleep(0.1)
     assert {path.name for path in home.iterdir()} == {"starts"}
+
+
+@pytest.mark.parametrize(("wish", "found"), [("600M", "600M"), ("", "")])
+def test_the_limit_that_a_unit_declares_is_found_again(tmp_path: Path, wish: str, found: str) -> None:
+    where = layout(tmp_path / "a user's", Keeper.USER)
+
+    def shell(step: steps.Step) -> str:
+        done = subprocess.run(["sh", "-c", step.command], input=step.stdin, capture_output=True, check=True)
+        return done.stdout.decode()
+
+    assert shell(steps.declared_memory(where)) == "", "no unit, no limit"
+    shell(steps.keep_running(where, "pi", wish))
+    assert shell(steps.declared_memory(where)).strip() == found
