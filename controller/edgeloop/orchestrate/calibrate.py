@@ -28,6 +28,7 @@ from edgeloop.orchestrate.prepare import prepare_source
 
 if TYPE_CHECKING:
     from edgeloop_profiles.profile import Profile
+    from edgeloop_protocol.types.facts import Hardware
 
     from edgeloop.app import App
     from edgeloop.calibrate.fit import Observation
@@ -37,6 +38,7 @@ __all__ = [
     "CALIBRATION_BENCHMARK",
     "Calibrated",
     "calibrate",
+    "check_tier",
     "keep_model",
     "measure_models",
     "measure_runs",
@@ -118,6 +120,8 @@ async def calibrate(
         if isinstance(device, EdgeloopError):
             raise device
         _check_device(spec, device, base)
+        if transfer and base is not None:
+            check_tier(spec.name, device.facts.hardware, base)
         started = time.monotonic()
         observations, left_out = await measure_suite(app, device, suite, benchmark, listener)
     if len(observations) < OBSERVATIONS_MIN:
@@ -180,6 +184,22 @@ def _check_device(spec: DeviceSpec, device: OpenDevice, base: Profile | None) ->
         raise InvalidInputError(
             f"{base.name} is of a {base.processor.architecture} board, {spec.name} is {architecture}.",
             next_step="Name a profile of the same architecture, or none.",
+        )
+
+
+def check_tier(name: str, hardware: Hardware, base: Profile) -> None:
+    """Refuse to transfer a profile to a device of another tier of instruction sets.
+
+    Raises:
+        InvalidInputError: the tiers differ; rates of one tier say little about those of another.
+    """
+    from edgeloop.calibrate.start import tier_of
+
+    found = tier_of(hardware)
+    if found != base.processor.isa_tier:
+        raise InvalidInputError(
+            f"{base.name} was calibrated on the tier {base.processor.isa_tier}, {name} is of {found}.",
+            next_step="Leave --transfer away and calibrate the device with the whole suite.",
         )
 
 
