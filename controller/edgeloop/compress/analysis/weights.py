@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeloop.compress.graph import graphs_in, parameters_in
+from edgeloop.compress.graph import parameters_in
+from edgeloop.compress.products import channel_axes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,25 +51,13 @@ def _weights(model: Any) -> Iterator[tuple[str, NDArray[np.float64], int]]:
     import numpy as np
     import onnx
 
-    axes = {}
-    for graph in graphs_in(model):
-        for node in graph.node:
-            if node.op_type in ("Conv", "Gemm", "MatMul", "ConvTranspose") and len(node.input) > 1:
-                axes[node.input[1]] = _channel_axis(node)
+    axes = channel_axes(model)
     for parameter in parameters_in(model):
         if parameter.dtype not in ("float32", "float16", "float64") or len(parameter.shape) < 2:
             continue
         if parameter.element_count >= _SMALLEST and parameter.tensor.dims == list(parameter.shape):
             values = onnx.numpy_helper.to_array(parameter.tensor).astype(np.float64)
             yield parameter.name, values, axes.get(parameter.name, 0) % values.ndim
-
-
-def _channel_axis(node: Any) -> int:
-    if node.op_type == "Conv":
-        return 0
-    if node.op_type == "Gemm":
-        return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
-    return -1 if node.op_type == "MatMul" else 1
 
 
 def _statistics(name: str, values: NDArray[np.float64], axis: int) -> WeightStatistics:
