@@ -256,6 +256,7 @@ def print_candidate(candidate: Candidate) -> None:
     rows = [
         ("artifact", candidate.artifact_digest),
         ("size", amount(candidate.size_bytes, "B")),
+        *([("travels as", amount(candidate.travel_bytes, "B"))] if candidate.travel_bytes else []),
         ("precision", candidate.precision),
     ]
     if candidate.quality is not None:

@@ -173,6 +173,7 @@ async def _keep(app: App, recipe: Recipe, built: BuildResult) -> Candidate:
         candidate,
         artifact_digest=digest,
         size_bytes=built.artifact.model_size_bytes,
+        travel_bytes=built.artifact.model_travel_bytes if built.artifact.expansions else 0,
         precision=built.artifact.precision,
     )
 
