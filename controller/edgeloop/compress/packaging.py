@@ -31,8 +31,8 @@ GOLDEN_FILE = "golden.npz"
 PACKED_FILE = "model.packed"
 _RESERVED = (MODEL_FILE, GOLDEN_FILE, PACKED_FILE, "manifest.json")
 
-_AT_REST = "int4_at_rest"
-"""Pass whose effect is in the form that travels."""
+_AT_REST, _HALVED = "int4_at_rest", "convert_fp16"
+"""The pass whose effect is in the form that travels, and the one whose arithmetic differs by device."""
 
 _EXACT = ("fp32", "fp16")
 
@@ -137,9 +137,11 @@ def package(
 def _tolerances(precision: str, recipe: Recipe, table: ToleranceTable) -> tuple[tuple[str, Tolerance], ...]:
     """Return the policy of a precision; against the original, that of int8 where weights were rounded to four bits.
 
-    Such a model computes as exactly as any other of its precision, but its weights are no longer the original's.
+    Such a model computes as exactly as any other of its precision, but its weights are no longer the original's. Halves
+    that this host computes in float32 may be halves on a device.
     """
-    policy = dict(table(precision))
+    halved = precision == "fp32" and any(step.name == _HALVED for step in recipe.passes)
+    policy = dict(table("fp16" if halved else precision))
     if precision in _EXACT and any(step.name == _AT_REST for step in recipe.passes):
         policy["original"] = dict(table("int8"))["original"]
     return tuple(policy.items())

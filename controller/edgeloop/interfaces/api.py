@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.compress.analysis import Analysis
     from edgeloop.domain.divergence import Divergence
+    from edgeloop.domain.ladder import Climb, Ladder
     from edgeloop.domain.probe import ProbedFacts
     from edgeloop.orchestrate.calibrate import Calibrated
     from edgeloop.orchestrate.devices import DoctorFinding
@@ -135,6 +136,26 @@ class Edgeloop:
             return asyncio.run(
                 compress(app, model, data, recipe, self._listener, state=tuple(state), seed=seed)
             )
+
+    def ladder(
+        self,
+        model: str,
+        ladder: Ladder,
+        *,
+        data: str,
+        keep: float = 0.99,
+        limit_s: float | None = None,
+        state: Sequence[StateBinding] = (),
+        seed: int = 0,
+    ) -> Climb:
+        """Build stage on stage as long as the lower 95 % bound of the kept quality stays at ``keep`` or above."""
+        from edgeloop.orchestrate.ladder import ClimbRequest, climb
+
+        request = ClimbRequest(
+            model=model, data=data, ladder=ladder, keep=keep, limit_s=limit_s, state=tuple(state), seed=seed
+        )
+        with self._open() as app:
+            return asyncio.run(climb(app, request, self._listener))
 
     def bench(
         self,

@@ -264,6 +264,9 @@ def print_candidate(candidate: Candidate) -> None:
         value = f"{amount(quality.value.value, 'ratio')} ({interval(quality.value, 'ratio')})"
         drop = f"{amount(quality.drop.value, 'ratio')} ({interval(quality.drop, 'ratio')})"
         rows += [(quality.metric, value), ("drop", drop)]
+        if quality.retention is not None:
+            kept = f"{amount(quality.retention.value, 'ratio')} ({interval(quality.retention, 'ratio')})"
+            rows.append(("retention", kept))
     rows += [("note", note) for note in candidate.notes]
     print_table(["", candidate.label], rows)
 

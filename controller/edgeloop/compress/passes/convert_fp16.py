@@ -13,7 +13,7 @@ from edgeloop.compress.compare import answers, nonfinite, output_error
 from edgeloop.compress.graph import attribute, load_model, prune_opset_imports, save_model
 from edgeloop.compress.passes.base import Ensures, Pass, PassContext
 from edgeloop.compress.passes.conditions import FULL_PRECISION, NOT_A_TREE, NOT_QUANTIZED
-from edgeloop.compress.prepare import copy_of, prepare
+from edgeloop.compress.prepare import copy_of, name_nodes, prepare
 from edgeloop.domain.model import ModelDescription
 
 if TYPE_CHECKING:
@@ -188,7 +188,22 @@ def _converted(path: Path, blocked: list[str]) -> Any:
         load_model(path, external=True), keep_io_types=True, node_block_list=blocked
     )
     _join_blocked(proto, set(blocked))
+    _cast_once(proto)
+    name_nodes(proto)
     return proto
+
+
+def _cast_once(proto: Any) -> None:
+    """Keep one of equal casts: the converter writes one, under one name, for each time that a node reads a value."""
+    made: set[str] = set()
+    kept = []
+    for node in proto.graph.node:
+        if node.op_type == "Cast" and node.output[0] in made:
+            continue
+        made.update(node.output)
+        kept.append(copy_of(node))
+    del proto.graph.node[:]
+    proto.graph.node.extend(kept)
 
 
 def _join_blocked(proto: Any, blocked: set[str]) -> None:
