@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.quality import Quality
-from edgeloop.evaluate.metrics import EVALUATORS
+from edgeloop.evaluate.metrics import load_metric
 from edgeloop.evaluate.metrics.base import Judged, Scorer
 from edgeloop.evaluate.task import infer_task, judged
 
@@ -84,7 +84,7 @@ def assess(baseline: Outputs, candidate: Outputs, data: Dataset, *, seed: int) -
     if data.labels is None:
         return None
     task = infer_task(baseline, data)
-    metric = EVALUATORS.load(task.metric)()
+    metric = load_metric(task.metric)()
     before, after = judged(baseline, data, task), judged(candidate, data, task)
     groups = _groups(data, len(before.labels))
     sign = 1.0 if metric.higher_is_better else -1.0

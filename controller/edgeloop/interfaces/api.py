@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.compress.analysis import Analysis
     from edgeloop.domain.divergence import Divergence
+    from edgeloop.domain.judgement import Judgement
     from edgeloop.domain.ladder import Climb, Ladder
     from edgeloop.domain.probe import ProbedFacts
     from edgeloop.orchestrate.calibrate import Calibrated
@@ -136,6 +137,25 @@ class Edgeloop:
             return asyncio.run(
                 compress(app, model, data, recipe, self._listener, state=tuple(state), seed=seed)
             )
+
+    def evaluate(
+        self,
+        model: str,
+        *,
+        data: str,
+        against: str = "",
+        metric: str = "",
+        state: Sequence[StateBinding] = (),
+        seed: int = 0,
+    ) -> Judgement:
+        """Judge a model file or a kept artifact on labelled data, beside another one where it is named."""
+        from edgeloop.orchestrate.evaluate import EvaluationRequest, evaluate
+
+        request = EvaluationRequest(
+            model=model, data=data, against=against, metric=metric, state=tuple(state), seed=seed
+        )
+        with self._open() as app:
+            return asyncio.run(evaluate(app, request, self._listener))
 
     def ladder(
         self,
