@@ -253,12 +253,14 @@ class Edgeloop:
                 raise NotFoundError(f"run {run_id} measured no latency.", next_step="Name another run.")
             return assess_runs((run,), samples_of(app, (run,)))[run_id]
 
-    def analyze(self, model: str, *, data: str = "", state: Sequence[StateBinding] = ()) -> Analysis:
-        """Describe a model and say which recipes are worth trying, and why."""
+    def analyze(
+        self, model: str, *, data: str = "", state: Sequence[StateBinding] = (), sensitivity: bool = False
+    ) -> Analysis:
+        """Describe a model and say which recipes are worth trying, and why; what each weight alone does if asked."""
         from edgeloop.orchestrate.single import analyze
 
         with self._open() as app:
-            return analyze(app, model, data, tuple(state))
+            return analyze(app, model, data, tuple(state), sensitivity=sensitivity)
 
     def validate(self, result: ExperimentResult, thresholds: Mapping[str, Any]) -> tuple[GateResult, ...]:
         """Hold a result against thresholds."""
