@@ -10,7 +10,14 @@ from typing import Any
 from edgeloop_foundation.errors import InternalError, MissingDependencyError, UnsupportedError
 
 from edgeloop.compress.equivalence import require_equivalence
-from edgeloop.compress.graph import load_model, nodes_in, opsets_of, prune_opset_imports, save_model
+from edgeloop.compress.graph import (
+    external_locations,
+    load_model,
+    nodes_in,
+    opsets_of,
+    prune_opset_imports,
+    save_model,
+)
 from edgeloop.compress.passes.base import Ensures, Pass, PassContext
 from edgeloop.compress.passes.settings import one_of
 from edgeloop.compress.prepare import fix_parameters
@@ -86,8 +93,12 @@ class OptimizeGraph(Pass[Settings]):
 
 
 def _constant(source: Path, directory: Path) -> Path:
-    """Return the model with its parameters as constants; the source itself when they are."""
-    if not fix_parameters(load_model(source)):
+    """Return the model with its parameters as constants and in its file; the source itself when they are.
+
+    The runtime writes names of external files as they are, and they do not lie beside what it writes.
+    """
+    plain = load_model(source)
+    if not fix_parameters(plain) and not external_locations(plain, source):
         return source
     proto = load_model(source, external=True)
     fix_parameters(proto)

@@ -77,6 +77,12 @@ class Settings:
         )
 
 
+class _Inner(QuantizeStatic):
+    """The static pass under the name of the one that asked for it, so that refusals name that."""
+
+    title = "mixed int8"
+
+
 class QuantizeMixed(Pass[Settings]):
     """Each product is taken back alone and the gain measured; then one after the other until within the budget."""
 
@@ -123,7 +129,7 @@ class QuantizeMixed(Pass[Settings]):
     ) -> None:
         work = context.work_directory / f"static-{len(exclude)}"
         work.mkdir()
-        step = QuantizeStatic(self.settings.static(exclude))
+        step = _Inner(self.settings.static(exclude))
         step._run(source, target, replace(context, work_directory=work), model, lambda text: None)
 
     def _choose(
