@@ -127,7 +127,12 @@ def _block(data: bytes, length: int) -> bytes:
     (scale,) = struct.unpack("<f", b"\0\0" + data[:2])
     # Adding zero makes the product of a negative scale and level 0 a plain zero.
     values = [scale * level + 0.0 for level in _SIGNED]
-    return struct.pack(f"<{length}f", *[values[i] for i in _nibbles(data[2:])[:length]])
+    try:
+        return struct.pack(f"<{length}f", *[values[i] for i in _nibbles(data[2:])[:length]])
+    except OverflowError as error:
+        raise CorruptDataError(
+            "a packed file has a scale that no float32 weight has.", next_step="Send it again."
+        ) from error
 
 
 _KINDS = {LITERAL: _literal, TABLE: _table, BLOCKS: _blocks}

@@ -60,6 +60,7 @@ def test_many_blocks_over_pieces() -> None:
         (MAGIC + literal(b"abcdefgh")[:-2], 8, "ends in the middle"),
         (MAGIC + struct.pack("<BQ", 9, 1) + b"x", 1, "segment of kind 9"),
         (MAGIC + struct.pack("<BQH", BLOCKS, 8, 0) + bytes(9), 8, "blocks of no length"),
+        (MAGIC + struct.pack("<BQHH", BLOCKS, 4, 1, 0x7F7F) + b"\x70", 4, "scale that no float32"),
         (MAGIC + struct.pack("<BQ", LITERAL, 1 << 60), 1 << 20, "declared"),
     ],
 )
