@@ -54,7 +54,12 @@ def _finish(
 @click.command()
 @click.argument("model")
 @_data_option
-@click.option("--recipes", type=click.Path(path_type=Path), required=True, help="YAML file with the recipes.")
+@click.option(
+    "--recipes",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="YAML file with the recipes, or post_training.",
+)
 @click.option("--recipe", "labels", multiple=True, metavar="LABEL", help="Only these; repeatable.")
 @state_option
 @seed_option
