@@ -1,19 +1,28 @@
 """Lays an artifact out as plain files for one job, and takes it away afterwards.
 
 The manifest is a blob that somebody sent: it is parsed as hostile text, every name is checked by the value it
-becomes, every file is copied (a link would let a runner reach the store) and verified against its digest.
+becomes, every file is copied (a link would let a runner reach the store) and verified against its digest. What
+the manifest has made from another file is made here, never longer than declared, and verified as well.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from edgeloop_foundation.errors import BusyError, EdgeloopError, InvalidInputError, StateError
+from edgeloop_foundation.errors import (
+    BusyError,
+    CorruptDataError,
+    EdgeloopError,
+    InvalidInputError,
+    StateError,
+)
+from edgeloop_foundation.packed import expand
 from edgeloop_foundation.ports.fs import FileSystem
 from edgeloop_protocol.convert import from_json
-from edgeloop_protocol.types.artifact import Artifact
+from edgeloop_protocol.types.artifact import Artifact, Expansion
 
 from edgeloop_agent.store import ContentStore
 
@@ -24,6 +33,7 @@ MANIFEST_NAME = "manifest.json"
 
 _MANIFEST_BYTES_MAX = 16 * 1024 * 1024
 _FILES_MAX = 1000
+_PIECE_BYTES = 1 << 18
 
 _log = logging.getLogger(__name__)
 
@@ -92,11 +102,12 @@ class Workspace:
         """
         data = self._store.read_verified(digest, _MANIFEST_BYTES_MAX)
         artifact = from_json(data, Artifact)
-        if len(artifact.files) > _FILES_MAX:
+        entries = [*artifact.files, *(expansion.made for expansion in artifact.expansions)]
+        if len(entries) > _FILES_MAX:
             raise InvalidInputError(
-                f"artifact {digest} has {len(artifact.files)} files, at most {_FILES_MAX} are taken."
+                f"artifact {digest} has {len(entries)} files, at most {_FILES_MAX} are taken."
             )
-        if any(entry.name == MANIFEST_NAME for entry in artifact.files):
+        if any(entry.name == MANIFEST_NAME for entry in entries):
             raise InvalidInputError(f"artifact {digest} names a file {MANIFEST_NAME}, which is its own.")
         return artifact
 
@@ -110,7 +121,7 @@ class Workspace:
             BusyError: no room for the copies.
         """
         artifact = self.read_manifest(digest)
-        size = sum(entry.size_bytes for entry in artifact.files)
+        size = sum(entry.size_bytes for entry in artifact.files) + artifact.expanded_bytes
         if size + self._reserve_bytes > self._fs.free_bytes(self._root):
             raise BusyError(
                 f"artifact {digest} needs {size} bytes beside the store and the reserve of "
@@ -123,7 +134,28 @@ class Workspace:
         for entry in artifact.files:
             self._store.copy_verified(entry.digest, self._fs, directory / entry.name)
             self._fs.set_read_only(directory / entry.name)
+        for expansion in artifact.expansions:
+            self._expand(expansion, directory)
         return directory
+
+    def _expand(self, expansion: Expansion, directory: Path) -> None:
+        made = expansion.made
+        hasher = hashlib.sha256()
+        pieces = self._fs.read_chunks(directory / expansion.source, 0, _PIECE_BYTES)
+        file = self._fs.create(directory / made.name)
+        try:
+            for content in expand(pieces, made.size_bytes):
+                hasher.update(content)
+                file.write(content)
+        finally:
+            file.close()
+        if hasher.hexdigest() != made.digest:
+            raise CorruptDataError(
+                f"{made.name} made from {expansion.source} has the digest {hasher.hexdigest()[:12]}, the manifest "
+                f"says {made.digest[:12]}.",
+                next_step="Build the artifact again.",
+            )
+        self._fs.set_read_only(directory / made.name)
 
     def remove(self, job_id: str) -> None:
         """Remove the directories of a job."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "BuildRequest", "BuildResult", "build_candidate", "resolve"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Rises when the same inputs would be built differently; part of every cache key."""
 
 _RECORD = "candidate.json"

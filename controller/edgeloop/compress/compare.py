@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Answers", "answers", "inequivalence", "nonfinite", "unrelated"]
+__all__ = ["Answers", "answers", "inequivalence", "nonfinite", "output_error", "unrelated"]
 
 Answers = dict[str, "NDArray[np.generic]"]
 """Output name -> every value over all items, flat."""
@@ -108,6 +108,30 @@ def inequivalence(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> str
                 f"of {scale:.3g}"
             )
     return ""
+
+
+def output_error(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
+    """Return the largest relative error among the real outputs (norm of the difference by norm of the reference).
+
+    Values that are not finite in the reference are left out; infinity where only the answer is not finite, or where
+    the number of values differs; 0 without a real output.
+    """
+    import numpy as np
+
+    worst = 0.0
+    for name, reference in expected.items():
+        if not _is_real(reference):
+            continue
+        if actual[name].shape != reference.shape:
+            return float("inf")
+        left, right = actual[name].astype(np.float64), reference.astype(np.float64)
+        known = np.isfinite(right)
+        if not np.isfinite(left[known]).all():
+            return float("inf")
+        norm = float(np.linalg.norm(right[known]))
+        error = float(np.linalg.norm(left[known] - right[known]))
+        worst = max(worst, error / norm if norm else (float("inf") if error > _ABSOLUTE else 0.0))
+    return worst
 
 
 def unrelated(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> str:

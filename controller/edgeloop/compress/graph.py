@@ -20,6 +20,7 @@ __all__ = [
     "external_locations",
     "external_tensors",
     "graphs_in",
+    "half_elements",
     "integer_elements",
     "load_model",
     "nodes_in",
@@ -193,6 +194,11 @@ def integer_elements(model: Any) -> int:
     """Return how many parameters are stored in 8 bits or less; scalars such as zero points do not count."""
     kinds = ("int8", "uint8", "int4", "uint4", "int2", "uint2")
     return sum(p.element_count for p in parameters_in(model) if p.dtype in kinds and p.element_count > 1)
+
+
+def half_elements(model: Any) -> int:
+    """Return how many parameters are stored as float16; scalars do not count."""
+    return sum(p.element_count for p in parameters_in(model) if p.dtype == "float16" and p.element_count > 1)
 
 
 def _attribute_arrays(node: Any) -> Iterator[Parameter]:

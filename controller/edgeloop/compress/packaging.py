@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeloop_protocol.types.artifact import FILE_NAME, Artifact, FileEntry, Tolerance
+from edgeloop_protocol.types.artifact import FILE_NAME, Artifact, Expansion, FileEntry, Tolerance
 
 from edgeloop.compress.graph import digest_of_files, external_locations, external_tensors, load_model
 from edgeloop.compress.items import check_items, first_feed
 from edgeloop.compress.libraries import library_versions
 from edgeloop.compress.lowering import NO_LOWERING, lower
+from edgeloop.compress.packed import pack
 from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.model import ModelDescription
 from edgeloop.domain.recipe import Recipe
@@ -27,7 +28,13 @@ __all__ = ["NO_DECISION", "Decision", "GoldenWriter", "ToleranceTable", "file_en
 
 MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
-_RESERVED = (MODEL_FILE, GOLDEN_FILE, "manifest.json")
+PACKED_FILE = "model.packed"
+_RESERVED = (MODEL_FILE, GOLDEN_FILE, PACKED_FILE, "manifest.json")
+
+_AT_REST, _HALVED = "int4_at_rest", "convert_fp16"
+"""The pass whose effect is in the form that travels, and the one whose arithmetic differs by device."""
+
+_EXACT = ("fp32", "fp16")
 
 ToleranceTable = Callable[[str], tuple[tuple[str, Tolerance], ...]]
 """Precision -> tolerances against "host" and "original"."""
@@ -100,9 +107,11 @@ def package(
     feed = first_feed(golden, description.inputs)
     lowering = lower(directory / model_file, feed) if is_onnx else NO_LOWERING
     precision = lowering.precision if is_onnx else description.precision
+    expansions = _packed(recipe, files, directory)
     artifact = Artifact(
         format=description.format,
         label=label,
+        expansions=expansions,
         files=tuple(file_entry(name, files[name]) for name in sorted(files)),
         model_file=model_file,
         golden_file=GOLDEN_FILE,
@@ -116,13 +125,37 @@ def package(
         decision_output=decision.output,
         decision_rule=decision.rule,
         decision_threshold=decision.threshold,
-        tolerances=tolerances_for(precision),
+        tolerances=_tolerances(precision, recipe, tolerances_for),
         kernels=lowering.kernels,
         activation_peak_bytes=lowering.activation_peak_bytes,
         weight_bytes=lowering.weight_bytes,
         libraries=library_versions(),
     )
     return artifact, files
+
+
+def _tolerances(precision: str, recipe: Recipe, table: ToleranceTable) -> tuple[tuple[str, Tolerance], ...]:
+    """Return the policy of a precision; against the original, that of int8 where weights were rounded to four bits.
+
+    Such a model computes as exactly as any other of its precision, but its weights are no longer the original's. Halves
+    that this host computes in float32 may be halves on a device.
+    """
+    halved = precision == "fp32" and any(step.name == _HALVED for step in recipe.passes)
+    policy = dict(table("fp16" if halved else precision))
+    if precision in _EXACT and any(step.name == _AT_REST for step in recipe.passes):
+        policy["original"] = dict(table("int8"))["original"]
+    return tuple(policy.items())
+
+
+def _packed(recipe: Recipe, files: dict[str, Path], directory: Path) -> tuple[Expansion, ...]:
+    """Replace the model among the files by its packed form where the recipe asks for it and it is smaller."""
+    asked = any(step.name == _AT_REST for step in recipe.passes)
+    if not asked or not pack(files[MODEL_FILE], directory / PACKED_FILE):
+        return ()
+    made = file_entry(MODEL_FILE, files.pop(MODEL_FILE))
+    files[PACKED_FILE] = directory / PACKED_FILE
+    (directory / MODEL_FILE).unlink()
+    return (Expansion(made=made, source=PACKED_FILE),)
 
 
 def file_entry(name: str, path: Path) -> FileEntry:

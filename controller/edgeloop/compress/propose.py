@@ -15,7 +15,7 @@ from edgeloop.domain.experiment import Skipped
 from edgeloop.domain.model import ModelDescription
 from edgeloop.domain.recipe import ORIGINAL, PassSpec, Recipe
 
-__all__ = ["Proposal", "propose"]
+__all__ = ["Proposal", "propose", "weight_forms"]
 
 _WIDE_SUMS = ("avx512_vnni", "avx_vnni", "avxvnni", "avx512vnni", "asimddp", "i8mm", "amx_int8", "dotprod")
 """Instruction set flags with which products of bytes are summed in 32 bits and cannot saturate."""
@@ -110,6 +110,13 @@ def _dynamic_recipes(model: ModelDescription, facts: Sequence[Facts]) -> list[_C
     if not convolutions or reason:
         choices.append((_recipe("dynamic uint8", "quantize_dynamic", weight_type="uint8"), reason))
     return choices
+
+
+def weight_forms(model: ModelDescription) -> tuple[Recipe, ...]:
+    """Return the recipes that are about bytes at rest, not speed; a run spends no measurements on them."""
+    if _common_reason(model, ()):
+        return ()
+    return (_recipe("fp16", "convert_fp16"), _recipe("int4 at rest", "int4_at_rest"))
 
 
 def _static_recipes(model: ModelDescription, facts: Sequence[Facts], has_calibration: bool) -> list[_Choice]:

@@ -1,4 +1,4 @@
-"""Recipes from a YAML file."""
+"""Recipes from a YAML file, shipped ones by their name."""
 
 from __future__ import annotations
 
@@ -10,33 +10,56 @@ from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoun
 from edgeloop.compress.passes import make_pass
 from edgeloop.domain.recipe import Recipe
 
-__all__ = ["load_recipes"]
+__all__ = ["checked_recipe", "load_recipes", "read_yaml", "shipped"]
 
 _FORM = "Write recipes: {label: [{pass: quantize_static, encoding: U8S8}]}; an empty list is the original."
 
 
+def shipped() -> dict[str, Path]:
+    """Return the recipe and ladder files that come along, by name."""
+    return {path.stem: path for path in sorted(Path(__file__).with_name("shipped").glob("*.yaml"))}
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the tree of a YAML file.
+
+    Raises:
+        InvalidInputError: it is not YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path.name} is not YAML: {' '.join(str(error).split())}.") from error
+
+
 def load_recipes(path: Path) -> tuple[Recipe, ...]:
-    """Read ``recipes: {label: [{pass: NAME, setting: value, ...}, ...]}`` and check every pass and setting.
+    """Read recipes from a file, or from a shipped one by its name, and check every pass and setting.
+
+    The form is ``recipes: {label: [{pass: NAME, setting: value, ...}, ...]}``.
 
     Raises:
         NotFoundError: no such file, or a pass that does not exist.
         InvalidInputError: not YAML, not of that form, or a setting that the pass does not take.
     """
-    import yaml
-
+    path = path if path.is_file() else shipped().get(str(path), path)
     if not path.is_file():
         raise NotFoundError(f"recipe file {path} does not exist.")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path.name} is not YAML: {' '.join(str(error).split())}.") from error
+    tree = read_yaml(path)
     recipes = tree.get("recipes") if isinstance(tree, dict) else None
     if not isinstance(recipes, dict) or not recipes:
         raise InvalidInputError(f'{path.name} has no "recipes" object.', next_step=_FORM)
-    return tuple(_recipe(path.name, label, steps) for label, steps in recipes.items())
+    return tuple(checked_recipe(path.name, label, steps) for label, steps in recipes.items())
 
 
-def _recipe(file_name: str, label: Any, steps: Any) -> Recipe:
+def checked_recipe(file_name: str, label: Any, steps: Any) -> Recipe:
+    """Return the recipe of one entry, with every pass and setting checked.
+
+    Raises:
+        NotFoundError: a pass that does not exist.
+        InvalidInputError: not of the form, or a setting that the pass does not take.
+    """
     if not isinstance(label, str):
         raise InvalidInputError(f"{file_name}: a recipe's label is text, not {label!r}.")
     if not isinstance(steps, list):

@@ -36,6 +36,8 @@ class Candidate:
     artifact_digest: str = ""
     #: Bytes the runtime opens.
     size_bytes: int = 0
+    #: Bytes of the model that are sent to a device where they are fewer, because it expands them; 0 otherwise.
+    travel_bytes: int = 0
     #: "fp32", "int8", ...
     precision: str = ""
     #: Host time to build it; None when it came from the cache.

@@ -23,6 +23,9 @@ class Quality:
     baseline: Estimate
     #: How much worse than the original, positive is worse, 95 % interval of the paired difference.
     drop: Estimate
+    #: Share of the original's quality that is kept, 95 % interval of the paired ratio and never narrower than what
+    #: ``drop`` says; None where less is better or the original's quality is not above 0.
+    retention: Estimate | None = None
     #: Exact McNemar p-value of equal error rates; None where answers are not right or wrong.
     mcnemar_p: float | None = None
     #: Share of items on which candidate and original decide alike; None without decisions.

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.quality import Quality
-from edgeloop.evaluate.metrics import EVALUATORS
+from edgeloop.evaluate.metrics import load_metric
 from edgeloop.evaluate.metrics.base import Judged, Scorer
 from edgeloop.evaluate.task import infer_task, judged
 
@@ -84,11 +84,11 @@ def assess(baseline: Outputs, candidate: Outputs, data: Dataset, *, seed: int) -
     if data.labels is None:
         return None
     task = infer_task(baseline, data)
-    metric = EVALUATORS.load(task.metric)()
+    metric = load_metric(task.metric)()
     before, after = judged(baseline, data, task), judged(candidate, data, task)
     groups = _groups(data, len(before.labels))
     sign = 1.0 if metric.higher_is_better else -1.0
-    value, reference, drop = _bootstrap(metric.bind(after), metric.bind(before), groups, sign, seed)
+    value, reference, drop, ratio = _bootstrap(metric.bind(after), metric.bind(before), groups, sign, seed)
     right = (metric.correct(before), metric.correct(after))
     changed = _changed(before, after)
     if right[0] is not None and right[1] is not None:
@@ -102,6 +102,7 @@ def assess(baseline: Outputs, candidate: Outputs, data: Dataset, *, seed: int) -
         value=value,
         baseline=reference,
         drop=drop,
+        retention=_retention(ratio, reference, drop) if metric.higher_is_better else None,
         mcnemar_p=_mcnemar(right[0], right[1], groups),
         agreement=None if changed is None else float(1.0 - changed.mean()),
         item_count=len(before.labels),
@@ -124,19 +125,34 @@ def _changed(before: Judged, after: Judged) -> NDArray[np.bool_] | None:
 
 def _bootstrap(
     after: Scorer, before: Scorer, groups: _Groups, sign: float, seed: int
-) -> tuple[Estimate, Estimate, Estimate]:
+) -> tuple[Estimate, Estimate, Estimate, Estimate]:
+    """Return candidate, original, drop and ratio, which is 0 where the original's value is not above 0."""
     whole = np.ones((1, len(groups.index)))
     a, b = float(after(whole)[0]), float(before(whole)[0])
-    drop = sign * (b - a)
+    drop, ratio = sign * (b - a), a / b if b > 0 else 0.0
     if groups.count == 1:
-        return tuple(Estimate(value=v, sample_count=1) for v in (a, b, drop))  # type: ignore[return-value]
+        return tuple(Estimate(value=v, sample_count=1) for v in (a, b, drop, ratio))  # type: ignore[return-value]
     pairs = np.concatenate([np.stack((after(w), before(w))) for w in groups.resamples(seed)], axis=1)
     pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
     return (
         _percentiles(a, pairs[0], groups.count),
         _percentiles(b, pairs[1], groups.count),
         _percentiles(drop, sign * (pairs[1] - pairs[0]), groups.count),
+        _percentiles(ratio, pairs[0] / np.where(pairs[1] > 0, pairs[1], np.inf), groups.count),
     )
+
+
+def _retention(ratio: Estimate, baseline: Estimate, drop: Estimate) -> Estimate | None:
+    """Return the ratio, its interval widened to hold that of ``1 - drop / baseline``.
+
+    Few or no changed decisions make the bootstrap of the ratio as blind as that of the drop, which was widened.
+    """
+    if baseline.value is None or baseline.value <= 0 or ratio.value is None:
+        return None
+    if ratio.low is None or ratio.high is None or drop.low is None or drop.high is None:
+        return ratio
+    low, high = 1.0 - drop.high / baseline.value, 1.0 - drop.low / baseline.value
+    return _interval(ratio.value, min(low, ratio.low), max(high, ratio.high), ratio.sample_count)
 
 
 def _percentiles(value: float, resampled: NDArray[np.float64], count: int) -> Estimate:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.compress.analysis import Analysis
     from edgeloop.domain.divergence import Divergence
+    from edgeloop.domain.judgement import Judgement
+    from edgeloop.domain.ladder import Climb, Ladder
     from edgeloop.domain.probe import ProbedFacts
     from edgeloop.orchestrate.calibrate import Calibrated
     from edgeloop.orchestrate.devices import DoctorFinding
@@ -136,6 +138,45 @@ class Edgeloop:
                 compress(app, model, data, recipe, self._listener, state=tuple(state), seed=seed)
             )
 
+    def evaluate(
+        self,
+        model: str,
+        *,
+        data: str,
+        against: str = "",
+        metric: str = "",
+        state: Sequence[StateBinding] = (),
+        seed: int = 0,
+    ) -> Judgement:
+        """Judge a model file or a kept artifact on labelled data, beside another one where it is named."""
+        from edgeloop.orchestrate.evaluate import EvaluationRequest, evaluate
+
+        request = EvaluationRequest(
+            model=model, data=data, against=against, metric=metric, state=tuple(state), seed=seed
+        )
+        with self._open() as app:
+            return asyncio.run(evaluate(app, request, self._listener))
+
+    def ladder(
+        self,
+        model: str,
+        ladder: Ladder,
+        *,
+        data: str,
+        keep: float = 0.99,
+        limit_s: float | None = None,
+        state: Sequence[StateBinding] = (),
+        seed: int = 0,
+    ) -> Climb:
+        """Build stage on stage as long as the lower 95 % bound of the kept quality stays at ``keep`` or above."""
+        from edgeloop.orchestrate.ladder import ClimbRequest, climb
+
+        request = ClimbRequest(
+            model=model, data=data, ladder=ladder, keep=keep, limit_s=limit_s, state=tuple(state), seed=seed
+        )
+        with self._open() as app:
+            return asyncio.run(climb(app, request, self._listener))
+
     def bench(
         self,
         model: str,
@@ -212,12 +253,14 @@ class Edgeloop:
                 raise NotFoundError(f"run {run_id} measured no latency.", next_step="Name another run.")
             return assess_runs((run,), samples_of(app, (run,)))[run_id]
 
-    def analyze(self, model: str, *, data: str = "", state: Sequence[StateBinding] = ()) -> Analysis:
-        """Describe a model and say which recipes are worth trying, and why."""
+    def analyze(
+        self, model: str, *, data: str = "", state: Sequence[StateBinding] = (), sensitivity: bool = False
+    ) -> Analysis:
+        """Describe a model and say which recipes are worth trying, and why; what each weight alone does if asked."""
         from edgeloop.orchestrate.single import analyze
 
         with self._open() as app:
-            return analyze(app, model, data, tuple(state))
+            return analyze(app, model, data, tuple(state), sensitivity=sensitivity)
 
     def validate(self, result: ExperimentResult, thresholds: Mapping[str, Any]) -> tuple[GateResult, ...]:
         """Hold a result against thresholds."""

@@ -23,6 +23,7 @@ __all__ = [
     "parse_numbers",
     "parse_pairs",
     "parse_processors",
+    "parse_share",
     "parse_state",
     "read_thresholds",
 ]
@@ -47,6 +48,22 @@ def parse_duration_s(text: str, *, zero: bool = False) -> float:
     if total_s <= 0 and not (zero and match is not None and text.strip()):
         raise InvalidInputError(f"a duration is written like 90s, 10m or 1h30m, found {text!r}.")
     return total_s
+
+
+def parse_share(text: str) -> float:
+    """Return a share of one that is written as 0.99 or 99 %.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    digits, percent = text.strip().removesuffix("%").strip(), text.strip().endswith("%")
+    try:
+        value = float(digits) / (100.0 if percent else 1.0)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value <= 1.0:
+        raise InvalidInputError(f"{text!r} is no share.", next_step="Write 99% or 0.99.")
+    return value
 
 
 def parse_numbers(texts: Sequence[str], what: str) -> tuple[float, ...]:

@@ -256,6 +256,7 @@ def print_candidate(candidate: Candidate) -> None:
     rows = [
         ("artifact", candidate.artifact_digest),
         ("size", amount(candidate.size_bytes, "B")),
+        *([("travels as", amount(candidate.travel_bytes, "B"))] if candidate.travel_bytes else []),
         ("precision", candidate.precision),
     ]
     if candidate.quality is not None:
@@ -263,6 +264,9 @@ def print_candidate(candidate: Candidate) -> None:
         value = f"{amount(quality.value.value, 'ratio')} ({interval(quality.value, 'ratio')})"
         drop = f"{amount(quality.drop.value, 'ratio')} ({interval(quality.drop, 'ratio')})"
         rows += [(quality.metric, value), ("drop", drop)]
+        if quality.retention is not None:
+            kept = f"{amount(quality.retention.value, 'ratio')} ({interval(quality.retention, 'ratio')})"
+            rows.append(("retention", kept))
     rows += [("note", note) for note in candidate.notes]
     print_table(["", candidate.label], rows)
 

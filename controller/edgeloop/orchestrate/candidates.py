@@ -35,8 +35,10 @@ __all__ = [
     "TOLERANCES",
     "build_candidates",
     "build_expected_s",
+    "evaluate_model",
     "given_candidate",
     "judge_candidates",
+    "model_path",
 ]
 
 EVALUATOR = "edgeloop.evaluate.inference:run_model"
@@ -173,6 +175,7 @@ async def _keep(app: App, recipe: Recipe, built: BuildResult) -> Candidate:
         candidate,
         artifact_digest=digest,
         size_bytes=built.artifact.model_size_bytes,
+        travel_bytes=built.artifact.model_travel_bytes if built.artifact.expansions else 0,
         precision=built.artifact.precision,
     )
 
@@ -200,10 +203,10 @@ async def judge_candidates(
     baseline: Outputs | None = None
     judged: dict[str, Candidate] = {}
     for done, candidate in enumerate(sorted(built, key=lambda c: not c.original), start=1):
-        path = _model_path(app, candidate)
+        path = model_path(app, candidate)
         try:
             outputs, quality = await in_worker(
-                app, candidate.label, _evaluate, path, prepared.evaluation, baseline, seed
+                app, candidate.label, evaluate_model, path, prepared.evaluation, baseline, seed
             )
         except EdgeloopError as error:
             if candidate.original:
@@ -217,12 +220,13 @@ async def judge_candidates(
     return tuple(judged.get(candidate.label, candidate) for candidate in candidates)
 
 
-def _model_path(app: App, candidate: Candidate) -> Path:
+def model_path(app: App, candidate: Candidate) -> Path:
+    """Return the path of a built candidate's model."""
     directory = app.artifacts.directory(candidate.artifact_digest)
     return directory / app.artifacts.manifest(candidate.artifact_digest).model_file
 
 
-def _evaluate(
+def evaluate_model(
     path: Path, data: Dataset, baseline: Outputs | None, seed: int
 ) -> tuple[Outputs | None, Quality | None]:
     """Return the outputs, where they are the baseline of the others, and the quality beside the baseline."""

@@ -143,6 +143,7 @@ def _convert(
         format=format,
         label=f"{manifest.label} as {format}",
         model_file=model.name,
+        expansions=(),
         files=tuple(file_entry(name, path) for name, path in sorted(files.items())),
         libraries=tuple(sorted({*manifest.libraries, _library(version)})),
     )

@@ -193,7 +193,9 @@ async def parity(
     )
 
 
-def analyze(app: App, model: str, data: str = "", state: Sequence[StateBinding] = ()) -> Analysis:
+def analyze(
+    app: App, model: str, data: str = "", state: Sequence[StateBinding] = (), *, sensitivity: bool = False
+) -> Analysis:
     """Describe a model, time its nodes on this host and recommend recipes with reasons.
 
     Raises:
@@ -203,4 +205,8 @@ def analyze(app: App, model: str, data: str = "", state: Sequence[StateBinding] 
 
     prepared = prepare(app, model, data, state, 0, SilentListener())
     feeds = {name: array[:1] for name, array in prepared.golden.inputs.items()}
-    return analyze_source(prepared.source, feeds)
+    if sensitivity and not data:
+        raise InvalidInputError(
+            "sensitivity is measured on data, and none was given.", next_step="Give it with --data."
+        )
+    return analyze_source(prepared.source, feeds, prepared.golden if sensitivity else None)

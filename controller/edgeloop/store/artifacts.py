@@ -19,10 +19,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInputError, NotFoundError
+from edgeloop_foundation.packed import expand
 from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
 from edgeloop_protocol.convert import from_json, to_canonical_json
-from edgeloop_protocol.types.artifact import Artifact
+from edgeloop_protocol.types.artifact import Artifact, Expansion
 
 __all__ = ["MANIFEST_NAME", "ArtifactDirectory", "disk_errors"]
 
@@ -110,7 +111,7 @@ class ArtifactDirectory:
         path = self._root / "artifacts" / digest
         if not self._fs.exists(path):
             with disk_errors(f"artifact {manifest.label!r}"):
-                self._materialise(path, content)
+                self._materialise(path, content, manifest.expansions)
         return path
 
     def blob(self, digest: str) -> Path:
@@ -222,12 +223,16 @@ class ArtifactDirectory:
         self._fs.set_read_only(temporary)
         return temporary
 
-    def _materialise(self, path: Path, content: Mapping[str, Path]) -> None:
+    def _materialise(
+        self, path: Path, content: Mapping[str, Path], expansions: tuple[Expansion, ...]
+    ) -> None:
         temporary = _temporary(path)
         self._fs.make_directory(temporary)
         try:
             for name, blob in content.items():
                 self._link(blob, temporary / name)
+            for expansion in expansions:
+                self._expand(expansion, temporary)
             self._fs.rename(temporary, path)
         except OSError:
             # Another process may have been faster: then the directory is there, with the same content.
@@ -249,6 +254,24 @@ class ArtifactDirectory:
         finally:
             file.close()
         self._fs.set_read_only(path)
+
+    def _expand(self, expansion: Expansion, directory: Path) -> None:
+        hasher = hashlib.sha256()
+        pieces = self._fs.read_chunks(directory / expansion.source, 0, _CHUNK_BYTES)
+        file = self._fs.create(directory / expansion.made.name)
+        try:
+            for content in expand(pieces, expansion.made.size_bytes):
+                hasher.update(content)
+                file.write(content)
+        finally:
+            file.close()
+        if hasher.hexdigest() != expansion.made.digest:
+            raise CorruptDataError(
+                f"{expansion.made.name} made from {expansion.source} has the digest {hasher.hexdigest()[:12]}, "
+                f"the manifest says {expansion.made.digest[:12]}.",
+                next_step="Build the artifact again.",
+            )
+        self._fs.set_read_only(directory / expansion.made.name)
 
     def _verify(self, path: Path, digest: str) -> None:
         hasher = hashlib.sha256()

@@ -217,6 +217,7 @@ class _Opened:
     def drop_page_cache(self) -> bool:
         """Push the model's files out of the page cache; True when none of them is in it any more."""
         names = [entry.name for entry in self.artifact.files if entry.name != self.artifact.golden_file]
+        names += [expansion.made.name for expansion in self.artifact.expansions]
         dropped = [_drop(self.directory / name) for name in names]
         return all(dropped)
 

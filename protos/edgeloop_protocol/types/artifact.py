@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Artifact", "FileEntry", "Kernel", "StateBinding", "TensorSpec", "Tolerance"]
+__all__ = ["Artifact", "Expansion", "FileEntry", "Kernel", "StateBinding", "TensorSpec", "Tolerance"]
 
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 """File names inside an artifact: flat, lower case, no path separators, no leading dot."""
@@ -31,6 +31,19 @@ class FileEntry:
             raise ValueError(f"digest of {self.name} is not 64 hexadecimal digits")
         if self.size_bytes < 0:
             raise ValueError(f"size of {self.name} is negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """A file that does not travel: the device makes it from another one of the artifact, and checks its digest.
+
+    How is told in :mod:`edgeloop_foundation.packed`; the packed file's own digest is in its :class:`FileEntry`.
+    """
+
+    #: The file once it is made.
+    made: FileEntry
+    #: Name of the file of the artifact that it is made from.
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +129,11 @@ class Artifact:
     format: str
     #: Name for people.
     label: str
-    #: Every file, sorted by name.
+    #: Every file that travels, sorted by name.
     files: tuple[FileEntry, ...]
-    #: File that the runtime opens.
+    #: Files that the device makes from those; empty for nearly every artifact.
+    expansions: tuple[Expansion, ...] = ()
+    #: File that the runtime opens; may be an expansion.
     model_file: str
     #: File with the golden pack (npz, see runner); empty when there is none.
     golden_file: str = ""
@@ -154,13 +169,29 @@ class Artifact:
     libraries: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        names = [entry.name for entry in self.files]
-        if not names or len(set(names)) != len(names):
+        given = [entry.name for entry in self.files]
+        names = given + [expansion.made.name for expansion in self.expansions]
+        if not given or len(set(names)) != len(names):
             raise ValueError("an artifact has files, each under a name of its own")
+        if not {expansion.source for expansion in self.expansions} <= set(given):
+            raise ValueError("an expansion is made from a file of the artifact")
         if self.model_file not in names or (self.golden_file and self.golden_file not in names):
             raise ValueError("model_file and golden_file are files of the artifact")
 
     @property
     def model_size_bytes(self) -> int:
-        """Bytes that the runtime opens: every file but the golden pack."""
+        """Bytes that the runtime opens: every file but the golden pack, packed ones as they are once expanded."""
+        packed = {expansion.source for expansion in self.expansions}
+        opened = [entry for entry in self.files if entry.name not in {self.golden_file, *packed}]
+        opened += [expansion.made for expansion in self.expansions]
+        return sum(entry.size_bytes for entry in opened)
+
+    @property
+    def model_travel_bytes(self) -> int:
+        """Bytes of the model that are sent and kept: every file but the golden pack, packed ones as they are."""
         return sum(entry.size_bytes for entry in self.files if entry.name != self.golden_file)
+
+    @property
+    def expanded_bytes(self) -> int:
+        """Bytes that all expansions take on a disk."""
+        return sum(expansion.made.size_bytes for expansion in self.expansions)

@@ -140,3 +140,26 @@ def test_refusals_and_wrong_settings_reach_the_caller(source, runner):
         runner().run(source, Recipe(label="a", passes=(STATIC,)))
     with pytest.raises(InvalidInputError, match="no setting"):
         runner().run(source, Recipe(label="a", passes=(OPTIMIZE, PassSpec.of("quantize_static", x=1))))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_recipe_that_was_interrupted_at_a_stage_goes_on_there(source, runner, image_data, place):
+    steps = (OPTIMIZE, PassSpec.of("int4_at_rest", elements_min=64), STATIC)
+    calls = []
+
+    def interrupted(spec):
+        step = counting(calls)(spec)
+        if spec == steps[place]:
+
+            def stop(*arguments):
+                raise KeyboardInterrupt
+
+            step._run = stop
+        return step
+
+    with pytest.raises(KeyboardInterrupt):
+        runner(image_data, make=interrupted).run(source, Recipe(label="a", passes=steps))
+    assert len(calls) == place
+    result = runner(image_data, make=counting(calls)).run(source, Recipe(label="a", passes=steps))
+    assert [s.state for s in result.stages] == ["resumed"] * place + ["applied"] * (3 - place)
+    assert len(calls) == 3

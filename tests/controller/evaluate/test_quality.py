@@ -151,3 +151,26 @@ def test_the_interval_of_the_drop_covers(worse: float, better: float) -> None:
         assert high is not None
         covered += low <= worse - better <= high
     assert covered / 160 >= 0.91
+
+
+def test_retention_is_the_ratio_with_a_bound_no_narrower_than_the_drop_s() -> None:
+    before, after = flipped(LABELS, list(range(10))), flipped(LABELS, list(range(30)))
+    quality = assess(scores(before), scores(after), data(LABELS), seed=0)
+    assert quality is not None
+    assert quality.retention is not None
+    assert quality.retention.value == pytest.approx(170 / 190)
+    assert quality.retention.low is not None
+    assert quality.drop.high is not None
+    assert quality.retention.low <= 1 - quality.drop.high / (190 / 200) + 1e-12
+    assert 0.8 < quality.retention.low < 170 / 190
+    same = assess(scores(before), scores(before), data(LABELS), seed=0)
+    assert same is not None
+    assert same.retention is not None
+    assert same.retention.value == 1.0
+    # Nothing changed on 200 items: that is no proof that nothing ever changes.
+    assert same.retention.low == pytest.approx(1 - same.drop.high / 0.95)
+    # Of 200 items by 20 sources the bound is that of 20.
+    few = assess(scores(before), scores(before), data(LABELS, np.arange(200) // 10), seed=0)
+    assert few is not None
+    assert few.retention is not None
+    assert (few.retention.low or 1) < 0.9 < (same.retention.low or 0)

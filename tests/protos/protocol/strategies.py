@@ -70,8 +70,14 @@ def _artifacts() -> st.SearchStrategy[Any]:
     file = _built(
         artifact.FileEntry, name=st.just("model.onnx"), digest=_DIGEST, size_bytes=st.integers(0, 9)
     )
+    made = _built(artifact.FileEntry, name=st.just("made.onnx"), digest=_DIGEST, size_bytes=st.integers(0, 9))
+    expansion = _built(artifact.Expansion, made=made, source=st.just("model.onnx"))
     return _built(
-        artifact.Artifact, files=st.tuples(file), model_file=st.just("model.onnx"), golden_file=st.just("")
+        artifact.Artifact,
+        files=st.tuples(file),
+        expansions=st.just(()) | st.tuples(expansion),
+        model_file=st.just("model.onnx"),
+        golden_file=st.just(""),
     )
 
 

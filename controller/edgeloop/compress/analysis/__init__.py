@@ -5,6 +5,7 @@ measured is absent with the reason. Advice names the figure it rests on.
 """
 
 from edgeloop.compress.analysis.analyze import Analysis, LayerAnalysis, Recommendation, analyze
+from edgeloop.compress.analysis.sensitivity import LayerSensitivity
 from edgeloop.compress.analysis.weights import WeightStatistics
 
-__all__ = ["Analysis", "LayerAnalysis", "Recommendation", "WeightStatistics", "analyze"]
+__all__ = ["Analysis", "LayerAnalysis", "LayerSensitivity", "Recommendation", "WeightStatistics", "analyze"]

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
 
+from edgeloop.compress.analysis.sensitivity import LayerSensitivity, layer_sensitivity
 from edgeloop.compress.analysis.weights import WeightStatistics, weight_statistics
 from edgeloop.compress.graph import load_model, parameters_in
 from edgeloop.compress.items import synthetic_feed
 from edgeloop.compress.lowering import Lowering, lower, profile
 from edgeloop.compress.lowering.kernels import kernel_of
 from edgeloop.compress.lowering.operators import CONTAINERS
-from edgeloop.compress.propose import propose
+from edgeloop.compress.propose import propose, weight_forms
 from edgeloop.compress.sources.base import SourceModel
+from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.experiment import Skipped
 from edgeloop.domain.model import ModelDescription
 from edgeloop.domain.recipe import PassSpec, Recipe
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Analysis", "LayerAnalysis", "Recommendation", "analyze"]
 
 _REPEATS = 5
+_PRUNED_SHARE = 0.3
+"""Share of exact zeros that training alone does not leave behind."""
 _HEAVY_TAIL = 6.0
 """Excess kurtosis above which a few outliers set the range; twice that of a Laplace distribution."""
 
@@ -80,6 +84,8 @@ class Analysis:
     layers: tuple[LayerAnalysis, ...]
     #: Distribution of each weight, in the order of the file.
     weights: tuple[WeightStatistics, ...]
+    #: What each weight alone does to the answers when it is changed; empty unless asked for.
+    sensitivity: tuple[LayerSensitivity, ...]
     #: What to try, most promising first.
     recommendations: tuple[Recommendation, ...]
     #: What not to try, and why.
@@ -88,12 +94,17 @@ class Analysis:
     notes: tuple[str, ...] = ()
 
 
-def analyze(source: SourceModel, feeds: Mapping[str, NDArray[np.generic]] | None = None) -> Analysis:
+def analyze(
+    source: SourceModel,
+    feeds: Mapping[str, NDArray[np.generic]] | None = None,
+    items: Dataset | None = None,
+) -> Analysis:
     """Analyse a model.
 
     Args:
         source: The model.
         feeds: Every input at batch 1; None for seeded random numbers.
+        items: Items to measure the sensitivity of each weight on; None leaves it out.
 
     Raises:
         InvalidInputError: the model fails on the given feeds, or is no ONNX model.
@@ -116,6 +127,8 @@ def analyze(source: SourceModel, feeds: Mapping[str, NDArray[np.generic]] | None
     proto = load_model(source.path, external=True)
     weights = weight_statistics(proto)
     proposal = propose(source.description, (), True)
+    recipes = (*proposal.recipes, *weight_forms(source.description))
+    notes += _found_compressed(source.description, weights)
     return Analysis(
         model=source.description,
         weight_bytes=sum(parameter.stored_bytes for parameter in parameters_in(proto)),
@@ -123,10 +136,24 @@ def analyze(source: SourceModel, feeds: Mapping[str, NDArray[np.generic]] | None
         activation_peak_bytes=lowering.activation_peak_bytes if lowering else None,
         layers=layers,
         weights=weights,
-        recommendations=tuple(_recommendation(r, lowering, weights) for r in proposal.recipes if r.passes),
+        sensitivity=layer_sensitivity(source.path, source.description, items) if items is not None else (),
+        recommendations=tuple(_recommendation(r, lowering, weights) for r in recipes if r.passes),
         skipped=proposal.skipped,
         notes=tuple(notes),
     )
+
+
+def _found_compressed(model: ModelDescription, weights: tuple[WeightStatistics, ...]) -> list[str]:
+    """Return what was done to the model before it came here, so that nobody does it twice."""
+    found = ["it is quantised already: int8 and int4 passes refuse it"] if model.quantized else []
+    elements = sum(w.element_count for w in weights)
+    zeros = sum(w.zero_fraction * w.element_count for w in weights)
+    if elements and zeros / elements > _PRUNED_SHARE:
+        found.append(
+            f"{100 * zeros / elements:.0f} % of its weights are zero: it is pruned already; a dense runtime "
+            "computes with zeros as with any number"
+        )
+    return found
 
 
 def _layers(source: SourceModel, feeds: Mapping[str, NDArray[np.generic]]) -> tuple[LayerAnalysis, ...]:
@@ -168,6 +195,10 @@ def _reason(step: PassSpec, lowering: Lowering | None, weights: tuple[WeightStat
     settings = dict(step.settings)
     if step.name == "optimize_graph":
         return "Folding and fusing keep the answers; whether they gain anything is measured on the device."
+    if step.name == "int4_at_rest":
+        return _at_rest_reason(weights)
+    if step.name == "convert_fp16":
+        return "Half the bytes at nearly the same answers; faster only where the processor has float16 arithmetic."
     if step.name == "quantize_dynamic":
         share = _mac_share(lowering, ("gemm", "matmul", "recurrent"))
         return (
@@ -189,6 +220,12 @@ def _reason(step: PassSpec, lowering: Lowering | None, weights: tuple[WeightStat
             "measured there."
         )
     return f"{share} of the multiply-accumulates can be in int8; {_channel_gain(weights)}."
+
+
+def _at_rest_reason(weights: tuple[WeightStatistics, ...]) -> str:
+    ratios = [w.int4_block_sqnr_db for w in weights if w.int4_block_sqnr_db is not None]
+    worst = f"; the weight that suffers most stands {min(ratios):.1f} dB above its rounding" if ratios else ""
+    return f"Travels in about a seventh of the bytes and computes as before{worst}."
 
 
 def _mac_share(lowering: Lowering | None, classes: tuple[str, ...]) -> str:

@@ -7,13 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeloop.compress.graph import graphs_in, parameters_in
+from edgeloop.compress.fourbit import on_grid
+from edgeloop.compress.graph import parameters_in
+from edgeloop.compress.packed import BLOCK
+from edgeloop.compress.products import channel_axes
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["WeightStatistics", "weight_statistics"]
+
+_ENERGY = 0.9
+_WEAK = 0.1
+_SVD_ELEMENTS = 1_000_000
 
 _SMALLEST = 64
 """Fewer elements than this say nothing about a distribution."""
@@ -38,6 +45,13 @@ class WeightStatistics:
     int8_tensor_sqnr_db: float | None
     #: The same with one scale an output channel.
     int8_channel_sqnr_db: float | None
+    #: The same with 4 bits and one scale a block of 32 neighbours.
+    int4_block_sqnr_db: float | None
+    #: Share of the singular values (output channels by the rest) that hold 90 % of the energy: small means redundant;
+    #: absent for matrices above a million elements, where it would take long.
+    energy_rank_share: float | None
+    #: Share of the output channels whose norm is below a tenth of the median's.
+    weak_channel_share: float
 
 
 def weight_statistics(model: Any) -> tuple[WeightStatistics, ...]:
@@ -50,25 +64,13 @@ def _weights(model: Any) -> Iterator[tuple[str, NDArray[np.float64], int]]:
     import numpy as np
     import onnx
 
-    axes = {}
-    for graph in graphs_in(model):
-        for node in graph.node:
-            if node.op_type in ("Conv", "Gemm", "MatMul", "ConvTranspose") and len(node.input) > 1:
-                axes[node.input[1]] = _channel_axis(node)
+    axes = channel_axes(model)
     for parameter in parameters_in(model):
         if parameter.dtype not in ("float32", "float16", "float64") or len(parameter.shape) < 2:
             continue
         if parameter.element_count >= _SMALLEST and parameter.tensor.dims == list(parameter.shape):
             values = onnx.numpy_helper.to_array(parameter.tensor).astype(np.float64)
             yield parameter.name, values, axes.get(parameter.name, 0) % values.ndim
-
-
-def _channel_axis(node: Any) -> int:
-    if node.op_type == "Conv":
-        return 0
-    if node.op_type == "Gemm":
-        return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
-    return -1 if node.op_type == "MatMul" else 1
 
 
 def _statistics(name: str, values: NDArray[np.float64], axis: int) -> WeightStatistics:
@@ -78,6 +80,7 @@ def _statistics(name: str, values: NDArray[np.float64], axis: int) -> WeightStat
     variance = float(np.mean(centred**2))
     kurtosis = float(np.mean(centred**4)) / variance**2 - 3.0 if variance > 0 else None
     others = tuple(i for i in range(values.ndim) if i != axis)
+    norms = np.sqrt((values**2).sum(axis=others))
     return WeightStatistics(
         name=name,
         shape=tuple(int(n) for n in values.shape),
@@ -86,13 +89,31 @@ def _statistics(name: str, values: NDArray[np.float64], axis: int) -> WeightStat
         kurtosis=kurtosis,
         int8_tensor_sqnr_db=_sqnr(values, np.max(np.abs(values))),
         int8_channel_sqnr_db=_sqnr(values, np.max(np.abs(values), axis=others, keepdims=True)),
+        int4_block_sqnr_db=_ratio_db(values, on_grid(values.astype(np.float32), BLOCK)),
+        energy_rank_share=_rank_share(np.moveaxis(values, axis, 0).reshape(len(norms), -1)),
+        weak_channel_share=float(np.mean(norms < _WEAK * np.median(norms))),
     )
+
+
+def _rank_share(matrix: NDArray[np.float64]) -> float | None:
+    import numpy as np
+
+    if matrix.size > _SVD_ELEMENTS or not np.isfinite(matrix).all() or not matrix.any():
+        return None
+    energy = np.cumsum(np.linalg.svd(matrix, compute_uv=False) ** 2)
+    return float((np.searchsorted(energy, _ENERGY * energy[-1]) + 1) / len(energy))
 
 
 def _sqnr(values: NDArray[np.float64], largest: Any) -> float | None:
     import numpy as np
 
     scale = np.where(largest > 0, largest, 1.0) / 127.0
-    noise = float(np.sum((values - np.round(values / scale) * scale) ** 2))
+    return _ratio_db(values, np.round(values / scale) * scale)
+
+
+def _ratio_db(values: NDArray[np.float64], made: Any) -> float | None:
+    import numpy as np
+
+    noise = float(np.sum((values - made) ** 2))
     signal = float(np.sum(values**2))
     return 10.0 * math.log10(signal / noise) if noise > 0 and signal > 0 else None

@@ -16,8 +16,14 @@ from edgeloop.domain.recipe import PassSpec
 __all__ = ["BUILTIN", "REGISTRY", "Condition", "Pass", "PassContext", "PassResult", "make_pass"]
 
 BUILTIN = {
+    "convert_fp16": "edgeloop.compress.passes.convert_fp16:ConvertFp16",
+    "drop_identities": "edgeloop.compress.passes.drop_identities:DropIdentities",
+    "fold_batch_norm": "edgeloop.compress.passes.fold_batch_norm:FoldBatchNorm",
+    "int4_at_rest": "edgeloop.compress.passes.int4_at_rest:Int4AtRest",
     "optimize_graph": "edgeloop.compress.passes.optimize_graph:OptimizeGraph",
     "quantize_dynamic": "edgeloop.compress.passes.quantize_dynamic:QuantizeDynamic",
+    "quantize_int4": "edgeloop.compress.passes.quantize_int4:QuantizeInt4",
+    "quantize_mixed": "edgeloop.compress.passes.quantize_mixed:QuantizeMixed",
     "quantize_static": "edgeloop.compress.passes.quantize_static:QuantizeStatic",
 }
 """Drivers by name."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from edgeloop_foundation.errors import EdgeloopError, InternalError, InvalidInputError, UnsupportedError
 
 from edgeloop.compress.describe import MAX_OPSET, describe
-from edgeloop.compress.graph import integer_elements, load_model
+from edgeloop.compress.graph import half_elements, integer_elements, load_model
 from edgeloop.compress.passes.settings import parse_settings
 from edgeloop.compress.quiet import quiet
 from edgeloop.compress.runtime import first_line, open_session
@@ -75,7 +75,8 @@ class Condition:
 class Ensures:
     """What a pass promises of its output; all of it is checked."""
 
-    #: "int8" when integer operators must appear, UNCHANGED when parameters and arithmetic keep their types.
+    #: "int8" when integer operators must appear, "fp16" when parameters must become halves, UNCHANGED when parameters
+    #: and arithmetic keep their types.
     precision: str = UNCHANGED
     #: Highest standard operator set of the output, unless the input's was higher already.
     max_opset: int = MAX_OPSET
@@ -213,6 +214,11 @@ class Pass(ABC, Generic[S]):
                 raise InternalError(
                     f"{self.title} promised to keep the precision {before.precision}, but its output is "
                     f"{'quantised ' if after.quantized else ''}{after.precision}."
+                )
+        elif declared == "fp16":
+            if half_elements(load_model(target)) <= half_elements(load_model(source)):
+                raise InternalError(
+                    f"{self.title} promised fp16, but no parameter of its output became a half."
                 )
         elif not (
             after.quantized and integer_elements(load_model(target)) > integer_elements(load_model(source))

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeloop_foundation.errors import EdgeloopError, InternalError, MissingDependencyError, UnsupportedError
+from edgeloop_foundation.errors import InternalError, MissingDependencyError, UnsupportedError
 
-from edgeloop.compress.compare import answers, inequivalence
-from edgeloop.compress.graph import load_model, nodes_in, opsets_of, prune_opset_imports, save_model
+from edgeloop.compress.equivalence import require_equivalence
+from edgeloop.compress.graph import (
+    external_locations,
+    load_model,
+    nodes_in,
+    opsets_of,
+    prune_opset_imports,
+    save_model,
+)
 from edgeloop.compress.passes.base import Ensures, Pass, PassContext
 from edgeloop.compress.passes.settings import one_of
 from edgeloop.compress.prepare import fix_parameters
@@ -75,7 +82,7 @@ class OptimizeGraph(Pass[Settings]):
             f"graph optimisation ({self.settings.tool}): {before} nodes became "
             f"{sum(1 for _ in nodes_in(proto))}"
         )
-        self._verify(source, target, context, source_model, note)
+        require_equivalence("graph optimisation", source, target, context, source_model, note)
 
     def _by_onnxruntime(self, source: Path, directory: Path) -> Any:
         options = session_options(self.settings.level, portable=True)
@@ -84,32 +91,14 @@ class OptimizeGraph(Pass[Settings]):
         open_session(source, options)
         return load_model(path, external=True)
 
-    def _verify(
-        self,
-        source: Path,
-        target: Path,
-        context: PassContext,
-        model: ModelDescription,
-        note: Callable[[str], None],
-    ) -> None:
-        data = context.calibration
-        try:
-            expected = answers(source, model, data, seed=context.seed, evaluator=context.evaluator)
-        except EdgeloopError as error:
-            if data is not None:
-                raise
-            note(f"the answers were not compared: {error.message}")
-            return
-        actual = answers(target, model, data, seed=context.seed, evaluator=context.evaluator)
-        judge = context.parity
-        difference = judge(expected, actual, model.precision) if judge else inequivalence(actual, expected)
-        if difference:
-            raise InternalError(f"graph optimisation changed the answers of {model.name}: {difference}.")
-
 
 def _constant(source: Path, directory: Path) -> Path:
-    """Return the model with its parameters as constants; the source itself when they are."""
-    if not fix_parameters(load_model(source)):
+    """Return the model with its parameters as constants and in its file; the source itself when they are.
+
+    The runtime writes names of external files as they are, and they do not lie beside what it writes.
+    """
+    plain = load_model(source)
+    if not fix_parameters(plain) and not external_locations(plain, source):
         return source
     proto = load_model(source, external=True)
     fix_parameters(proto)

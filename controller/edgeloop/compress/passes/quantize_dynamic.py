@@ -10,11 +10,12 @@ from typing import Any
 
 from edgeloop_foundation.errors import UnsupportedError
 
-from edgeloop.compress.graph import attribute, load_model, prune_opset_imports, save_model
+from edgeloop.compress.graph import load_model, prune_opset_imports, save_model
 from edgeloop.compress.passes.base import Condition, Ensures, Pass, PassContext
 from edgeloop.compress.passes.conditions import FULL_PRECISION, NOT_A_TREE, NOT_QUANTIZED
 from edgeloop.compress.passes.settings import one_of
-from edgeloop.compress.prepare import copy_of, drop_unused, prepare
+from edgeloop.compress.prepare import prepare
+from edgeloop.compress.products import split_gemms
 from edgeloop.domain.model import ModelDescription
 
 __all__ = ["CONV_REASON", "QUANTIZABLE", "QuantizeDynamic", "Settings"]
@@ -98,7 +99,7 @@ class QuantizeDynamic(Pass[Settings]):
                 f"{self.title} does not apply to {source_model.name}: "
                 f"none of its {', '.join(self.settings.op_types)} nodes carries constant weights."
             )
-        save_model(_as_products(proto, names), prepared)
+        save_model(split_gemms(proto, names), prepared)
         quantized = self._quantized(prepared, names, context.work_directory / "quantized.onnx")
         prune_opset_imports(quantized)
         save_model(quantized, target)
@@ -139,54 +140,3 @@ def _has_weights(node: Any, constants: dict[str, Any]) -> bool:
     # A vector times a matrix is not worth a conversion; the quantiser would leave it, and the pass would
     # have lied.
     return floats and all(len(tensor.dims) >= 2 for tensor in held if tensor is not None)
-
-
-def _as_products(proto: Any, names: list[str]) -> Any:
-    """Split each chosen Gemm into MatMul and Add under the same name; scale factors go into the constants."""
-    import numpy as np
-    import onnx
-
-    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-    nodes: list[Any] = []
-    for node in proto.graph.node:
-        if node.op_type != "Gemm" or node.name not in names:
-            nodes.append(node)
-            continue
-        left, weight = node.input[0], onnx.numpy_helper.to_array(constants[node.input[1]])
-        weight = (weight.T if attribute(node, "transB", 0) else weight) * np.float32(
-            attribute(node, "alpha", 1.0)
-        )
-        held = onnx.numpy_helper.from_array(
-            np.ascontiguousarray(weight, np.float32), f"{node.output[0]}_weight"
-        )
-        proto.graph.initializer.append(held)
-        if attribute(node, "transA", 0):
-            nodes.append(onnx.helper.make_node("Transpose", [left], [f"{node.output[0]}_left"], perm=[1, 0]))
-            left = f"{node.output[0]}_left"
-        nodes += _with_bias(proto, node, left, held.name)
-    copies = [copy_of(node) for node in nodes]
-    del proto.graph.node[:]
-    proto.graph.node.extend(copies)
-    drop_unused(proto)
-    return proto
-
-
-def _with_bias(proto: Any, node: Any, left: str, weight: str) -> list[Any]:
-    import numpy as np
-    import onnx
-
-    output = node.output[0]
-    if len(node.input) < 3 or not node.input[2]:
-        return [onnx.helper.make_node("MatMul", [left, weight], [output], name=node.name)]
-    product = onnx.helper.make_node("MatMul", [left, weight], [f"{output}_product"], name=node.name)
-    bias, beta, extra = node.input[2], float(attribute(node, "beta", 1.0)), []
-    constant = next((tensor for tensor in proto.graph.initializer if tensor.name == bias), None)
-    if beta != 1.0 and constant is not None:
-        scaled = onnx.numpy_helper.to_array(constant) * np.float32(beta)
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(scaled, f"{output}_bias"))
-        bias = f"{output}_bias"
-    elif beta != 1.0:
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(beta), f"{output}_beta"))
-        extra = [onnx.helper.make_node("Mul", [bias, f"{output}_beta"], [f"{output}_bias"])]
-        bias = f"{output}_bias"
-    return [product, *extra, onnx.helper.make_node("Add", [f"{output}_product", bias], [output])]

@@ -3,13 +3,14 @@ pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
 
+from edgeloop.compress.bias_correction import correct_biases, give_biases, input_means
 from edgeloop.compress.calibration import finite_items, reader_of
 from edgeloop.compress.graph import load_model, prune_opset_imports, save_model
 from edgeloop.compress.passes.base import Condition, Ensures, Pass, PassContext
@@ -72,6 +73,8 @@ class Settings:
     op_types: tuple[str, ...] = ()
     #: Signed activations around zero; costs accuracy, some accelerators take nothing else.
     symmetric_activations: bool = False
+    #: Take the mean error of rounded weights out of the biases of Conv and Gemm (Nagel et al., ICCV 2019).
+    bias_correction: bool = False
     #: Most calibration items used.
     items: int = 128
 
@@ -127,10 +130,14 @@ class QuantizeStatic(Pass[Settings]):
         data = finite_items(context.calibration, source_model, self.settings.items)
         prepared = context.work_directory / "prepared.onnx"
         prepare(source, prepared, source_model, data, note, context.seed)
-        folded = load_model(prepared)
+        means = self._means(prepared, data, source_model)
+        folded = load_model(prepared, external=bool(means))
         excluded = self._excluded(folded, source_model.name)
         left = [*excluded, *self._arithmetic(folded)]
         proto = self._quantized(prepared, left, data, source_model, context.work_directory / "quantized.onnx")
+        if self.settings.bias_correction:
+            changed = correct_biases(proto, folded, means)
+            note(f"bias correction: {changed} of {len(means)} Conv and Gemm shifted")
         prune_opset_imports(proto)
         save_model(proto, target)
         note(
@@ -138,6 +145,13 @@ class QuantizeStatic(Pass[Settings]):
             f"{'per channel' if self.settings.per_channel else 'per tensor'}, "
             f"{self.settings.calibration} over {len(data)} items, {len(excluded)} products left in fp32"
         )
+
+    def _means(self, prepared: Path, data: Dataset, model: ModelDescription) -> Mapping[str, Any]:
+        """Return the mean inputs that a bias correction needs; empty without one."""
+        if not self.settings.bias_correction:
+            return {}
+        give_biases(prepared)
+        return input_means(prepared, data, model)
 
     def _excluded(self, proto: Any, model_name: str) -> list[str]:
         products = [node.name for node in proto.graph.node if node.op_type in PRODUCTS]

@@ -18,7 +18,7 @@ from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoun
 from edgeloop.domain.dataset import Dataset
 from edgeloop.evaluate.datasets.base import DataSource, ReadRequest, assemble
 
-__all__ = ["FunctionReader"]
+__all__ = ["FunctionReader", "load_function"]
 
 _FORM = re.compile(r"(?P<module>.+\.py|[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w*)")
 
@@ -41,7 +41,7 @@ class FunctionReader:
         """
         request.source.require_known()
         location = request.source.location
-        function = _function(location)
+        function = load_function(location)
         offered = {"seed": request.seed, "limit": request.limit, "description": request.description}
         taken = inspect.signature(function).parameters
         try:
@@ -61,7 +61,13 @@ class FunctionReader:
         )
 
 
-def _function(location: str) -> Callable[..., Any]:
+def load_function(location: str) -> Callable[..., Any]:
+    """Return the function that ``module:function`` or ``path.py:function`` names.
+
+    Raises:
+        NotFoundError: no such module or function.
+        InvalidInputError: the file cannot be imported.
+    """
     module_text, _, name = location.rpartition(":")
     module = _from_file(Path(module_text)) if module_text.endswith(".py") else _from_name(module_text)
     function = getattr(module, name, None)

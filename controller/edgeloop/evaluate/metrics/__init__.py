@@ -1,4 +1,4 @@
-"""Task metrics, one file each, all of them weighted so that a bootstrap is one matrix of weights.
+"""Task metrics, one file each, all of them weighted so that a bootstrap is one matrix of weights; and a user's own.
 
 Law: a metric is a pure function of scores, decisions, labels and item weights; it never draws random numbers.
 """
@@ -12,7 +12,7 @@ from edgeloop_foundation.registry import Registry
 if TYPE_CHECKING:
     from edgeloop.evaluate.metrics.base import Metric
 
-__all__ = ["BUILTIN", "EVALUATORS"]
+__all__ = ["BUILTIN", "EVALUATORS", "load_metric"]
 
 BUILTIN = {
     name: f"edgeloop.evaluate.metrics.{name}:{cls}"
@@ -27,3 +27,17 @@ BUILTIN = {
     )
 }
 EVALUATORS: Registry[Metric] = Registry("evaluators", BUILTIN)
+
+
+def load_metric(name: str) -> type[Metric]:
+    """Return a registered metric, or a user's own for ``module:function`` or ``path.py:function``.
+
+    Raises:
+        NotFoundError: no such metric, module or function.
+    """
+    if ":" not in name:
+        return EVALUATORS.load(name)
+    from edgeloop.evaluate.custom_metric import custom_metric
+    from edgeloop.evaluate.datasets.function import load_function
+
+    return custom_metric(name, load_function(name))

@@ -32,6 +32,11 @@ _VERBS: dict[str, tuple[str, str]] = {
     "init": ("init:init", "Write an edgeloop.toml to start from."),
     "run": ("run:run", "Compress, measure on every device, prove parity there, choose a strategy."),
     "compress": ("single:compress", "Build candidates on the host and judge them."),
+    "evaluate": (
+        "evaluate:evaluate",
+        "Judge a model on labelled data: per class, beside another, steadiness.",
+    ),
+    "ladder": ("ladder:ladder", "Climb from stage to stage as long as the quality is kept."),
     "bench": ("single:bench", "Benchmark one model or artifact on devices."),
     "parity": ("single:parity", "Check on devices that outputs agree with the host's."),
     "compare": ("compare:compare", "Say whether one model is slower than another on a device."),

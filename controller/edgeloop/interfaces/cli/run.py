@@ -25,7 +25,9 @@ __all__ = ["run"]
 @on_option
 @click.option("--require", multiple=True, metavar="EXPR", help="'latency_p95 < 30ms'; repeatable.")
 @click.option("--prefer", metavar="QUANTITY", help="'size', or weights: 'latency_p50:2,size:1'.")
-@click.option("--recipes", type=click.Path(path_type=Path), help="YAML file; default: proposed.")
+@click.option(
+    "--recipes", type=click.Path(path_type=Path), help="YAML file, or post_training; default: proposed."
+)
 @click.option("--budget", metavar="TIME", help="Time for the whole experiment, for example 10m.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with expected minutes and stop.")
 @click.option("--report", type=click.Path(path_type=Path), help="Directory for the report.")

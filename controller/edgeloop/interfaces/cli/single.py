@@ -54,7 +54,12 @@ def _finish(
 @click.command()
 @click.argument("model")
 @_data_option
-@click.option("--recipes", type=click.Path(path_type=Path), required=True, help="YAML file with the recipes.")
+@click.option(
+    "--recipes",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="YAML file with the recipes, or post_training.",
+)
 @click.option("--recipe", "labels", multiple=True, metavar="LABEL", help="Only these; repeatable.")
 @state_option
 @seed_option
@@ -198,10 +203,17 @@ def parity(
 @click.command()
 @click.argument("model")
 @_data_option
+@click.option(
+    "--sensitivity",
+    is_flag=True,
+    help="Change each weight alone (8, 4, 2 bits, half pruned) and measure the error.",
+)
 @state_option
 @json_option
 @click.pass_context
-def analyze(ctx: click.Context, model: str, data: str, state: tuple[str, ...], as_json: bool) -> None:
+def analyze(
+    ctx: click.Context, model: str, data: str, sensitivity: bool, state: tuple[str, ...], as_json: bool
+) -> None:
     """Describe MODEL, time its nodes on this host and say which recipes are worth trying, and why."""
     from edgeloop.interfaces import present
     from edgeloop.interfaces.options import parse_state
@@ -209,5 +221,5 @@ def analyze(ctx: click.Context, model: str, data: str, state: tuple[str, ...], a
     session: Session = ctx.obj
     bindings = parse_state(state)
     with session.verbs() as verbs:
-        analysis = verbs.analyze(model, data=data, state=bindings)
+        analysis = verbs.analyze(model, data=data, state=bindings, sensitivity=sensitivity)
     present.print_json(analysis) if as_json else present.print_tree(analysis)
