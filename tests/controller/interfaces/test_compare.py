@@ -30,8 +30,8 @@ def test_the_table_has_ratio_gain_verdict_noise_with_its_age_and_says_predicted(
     for said in (
         "1.0000 (0.9900 to 1.0100)",
         "no change shown",
-        "Noise of this device beyond the intervals: 0.80 % (3 comparisons of an artifact with itself, the newest 10 minutes old, "
-        "the oldest 3 days).",
+        "Noise of this device beyond the intervals: 0.80 % (3 comparisons of an artifact with itself, "
+        "the newest 10 minutes old, the oldest 3 days).",
         "n/a",
         "predicted",
         "two modes",

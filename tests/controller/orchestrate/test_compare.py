@@ -91,6 +91,23 @@ async def test_the_noise_is_measured_once_and_every_comparison_with_itself_adds_
     assert all(r.low is not None and r.high is not None and r.low < r.high for r in ratios)
 
 
+async def test_an_open_answer_is_measured_once_more_and_the_second_counts(tmp_path: Path) -> None:
+    a, notes = network(tmp_path / "a.onnx", 2), Notes()
+    with App.open(tmp_path / "home") as app:
+        # Three rounds leave a wide interval: some of these are open, and never more than one further is made.
+        for seed in range(4):
+            before = len(app.records.comparisons())
+            found = await on_board(app, a, a, replace(QUICK, rounds=3, seed=seed), listener=notes)
+            made = app.records.comparisons()[before:]
+            floor = made[0].floor is None
+            again = [note for note in found.notes if "Measured a second time" in note]
+            open_first = made[int(floor)].verdict is ChangeVerdict.UNDECIDED
+            assert len(made) == 1 + floor + open_first
+            assert len(again) == open_first
+            assert found.a_run_id == made[-1].a_run_id
+    assert any("the first was undecided" in note for note in notes.said)
+
+
 async def test_old_noise_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a = network(tmp_path / "a.onnx", 2)
     with App.open(tmp_path / "home") as app:
