@@ -128,7 +128,7 @@ def all_classes() -> list[type]:
     """Return every value class of the protocol."""
     from edgeloop_protocol.types import facts
 
-    modules = (artifact, conditions, facts, job, lease, load, measurement, run, trial)
+    modules = (artifact, conditions, facts, job, lease, load, measurement, run, trial, vitals)
     return [
         cls
         for module in modules
