@@ -10,6 +10,7 @@ from edgeloop.interfaces.cli.board import add, remove, upgrade
 from edgeloop.interfaces.cli.enrol import enrol
 from edgeloop.interfaces.cli.inventory import group, label, list_devices
 from edgeloop.interfaces.cli.session import Session, json_option, on_option
+from edgeloop.interfaces.cli.watch import watch
 
 __all__ = ["device"]
 
@@ -19,7 +20,7 @@ def device() -> None:
     """Add boards, list devices, show their facts, look them over."""
 
 
-for _verb in (add, upgrade, remove, list_devices, label, group):
+for _verb in (add, upgrade, remove, list_devices, label, group, watch):
     device.add_command(_verb)
 
 
@@ -64,7 +65,7 @@ def facts(ctx: click.Context, on: tuple[str, ...], as_json: bool, probing: bool)
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, on: tuple[str, ...], as_json: bool) -> None:
-    """Look devices over, with a next step for each finding; exit 3 when one has an error."""
+    """Look devices over, with a next step for each finding; exit 1 when one prevents measuring."""
     from edgeloop.interfaces import present
 
     session: Session = ctx.obj
@@ -77,7 +78,7 @@ def doctor(ctx: click.Context, on: tuple[str, ...], as_json: bool) -> None:
     else:
         present.print_doctor(found)
     if any(finding.level == "error" for _, findings in found for finding in findings):
-        ctx.exit(3)
+        ctx.exit(1)
 
 
 @device.command()
