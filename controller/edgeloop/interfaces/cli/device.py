@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeloop.interfaces.cli.board import add, remove, upgrade
+from edgeloop.interfaces.cli.discover import discover
 from edgeloop.interfaces.cli.enrol import enrol
 from edgeloop.interfaces.cli.inventory import group, label, list_devices
 from edgeloop.interfaces.cli.session import Session, json_option, on_option
@@ -20,7 +21,7 @@ def device() -> None:
     """Add boards, list devices, show their facts, look them over."""
 
 
-for _verb in (add, upgrade, remove, list_devices, label, group, watch):
+for _verb in (add, upgrade, remove, list_devices, label, group, watch, discover):
     device.add_command(_verb)
 
 
