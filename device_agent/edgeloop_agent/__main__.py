@@ -68,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         "that of a slower processor, single latencies below some periods are bimodal and their percentiles not to be "
         "trusted; caches and memory stay as fast as ever",
     )
+    add(
+        "--advertise",
+        action="store_true",
+        help="tell the local network that an agent is here (DNS-SD); a hint only",
+    )
     add("--reserve-bytes", type=int, default=128 << 20, help="space kept free for results")
     add("--store-bytes", type=int, default=8 << 30, help="most that blobs may take")
     host = commands.add_parser("host", help="serve part of a fleet of simulated boards until SIGTERM")

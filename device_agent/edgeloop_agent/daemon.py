@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -20,6 +21,7 @@ from edgeloop_protocol.types.emulation import Emulation
 from edgeloop_protocol.types.run import Run
 
 from edgeloop_agent import inventory
+from edgeloop_agent.advertise import advertised, require_advertising
 from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.listen import Listener, listener_for
@@ -123,6 +125,15 @@ def _simulated(
     )
 
 
+def _device_id(options: argparse.Namespace, state: Path) -> str:
+    if not options.simulate:
+        return inventory.device_id(OsFileSystem(), Path("/"), state)
+    from edgeloop_profiles import load_profile
+
+    profile = load_profile(options.simulate)
+    return inventory.simulated_device_id(profile.name, options.seed, options.name or profile.name)
+
+
 async def execute_job(context: ExecutionContext) -> tuple[Run, ...]:
     """Run a job; the benchmark's modules are loaded with the first one, an idle daemon does without."""
     from edgeloop_agent.execute import execute
@@ -144,6 +155,8 @@ async def serve(options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, asked_to_stop.set)
     if options.reserve_bytes < 0 or options.store_bytes <= 0:
         raise InvalidInputError("--reserve-bytes is not negative, and --store-bytes is above 0.")
+    if options.advertise:
+        require_advertising()
     state = options.state.absolute()
     identity = DeviceIdentity(OsFileSystem(), SystemClock(), state, SystemProcesses())
     listener = _listener(options, identity)
@@ -154,7 +167,17 @@ async def serve(options: argparse.Namespace) -> None:
     sys.stdout.write(f"ready {address}\n")
     sys.stdout.flush()
     manager = ServiceManager()
-    async with manager.watched():
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(manager.watched())
+        if options.advertise:
+            await stack.enter_async_context(
+                advertised(
+                    SystemProcesses(),
+                    address=address,
+                    name=options.name or options.simulate or socket.gethostname(),
+                    device_id=_device_id(options, state),
+                )
+            )
         await asked_to_stop.wait()
     _log.info("stopping")
     await agent.stop()

@@ -114,6 +114,16 @@ class Jobs:
         """Highest token that a known job was submitted under."""
         return max((record.fencing_token for record in self._records.values()), default=0)
 
+    @property
+    def running(self) -> JobEvent | None:
+        """Latest event of the job that is not over; None when there is none."""
+        active = self._active
+        if active is None:
+            return None
+        if active.events:
+            return active.events[-1]
+        return JobEvent(job_id=active.record.job_id, sequence=0, state=active.record.state)
+
     def _recover(self, record: JobRecord) -> JobRecord:
         trials = record.spec.trials if record.spec else ()
         # Only this job wrote to the spool since the number was noted: the difference is what it had kept.

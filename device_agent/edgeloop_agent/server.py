@@ -43,6 +43,7 @@ from edgeloop_agent.job_journal import JobJournal
 from edgeloop_agent.jobs import Jobs
 from edgeloop_agent.leases import Leases
 from edgeloop_agent.listen import Listener, LoopbackListener
+from edgeloop_agent.looks import Looks
 from edgeloop_agent.services.blobs import ByteStreamService, ContentService
 from edgeloop_agent.services.device import DeviceService
 from edgeloop_agent.services.identity import IdentityService
@@ -168,6 +169,7 @@ class Agent:
             leases=self.leases,
             execute=execute,
         )
+        self.looks = Looks(board=board, leases=self.leases, jobs=self.jobs, spool=self.spool, clock=clock)
         self.store.add_pin_source(self.spool.referenced_blobs)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self.identity = identity or DeviceIdentity(fs, clock, state_directory, SystemProcesses())
@@ -213,7 +215,10 @@ class Agent:
 
     def _add_services(self, device_id: str) -> None:
         registrations: tuple[tuple[Any, object], ...] = (
-            (device_pb2_grpc.add_DeviceServiceServicer_to_server, DeviceService(self._board, device_id)),
+            (
+                device_pb2_grpc.add_DeviceServiceServicer_to_server,
+                DeviceService(self._board, device_id, self.looks),
+            ),
             (lease_pb2_grpc.add_LeaseServiceServicer_to_server, LeaseService(self.leases)),
             (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(self.jobs)),
             (run_pb2_grpc.add_SpoolServiceServicer_to_server, SpoolService(self.spool)),

@@ -161,6 +161,8 @@ class Config(_Table):
     benchmark: BenchmarkConfig = BenchmarkConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     devices: dict[str, str | DeviceConfig] = {}
+    #: File of the inventory, seen from this file; devices.toml in the controller's home when empty.
+    inventory: str = ""
 
     def device(self, name: str) -> DeviceSpec | None:
         """Return a device by its name in the file; None when it has none of that name.

@@ -13,6 +13,7 @@ from edgeloop_foundation.errors import InvalidInputError, NotFoundError
 from edgeloop_protocol.types.artifact import StateBinding
 
 from edgeloop.domain.device import DeviceSpec
+from edgeloop.domain.selector import looks_like_condition
 
 if TYPE_CHECKING:
     from edgeloop.interfaces.config import Config
@@ -143,6 +144,7 @@ def parse_devices(
     config: Config | None,
     fleet: Callable[[str], Sequence[DeviceSpec]] | None = None,
     added: Mapping[str, DeviceSpec] = _NONE_ADDED,
+    choose: Callable[[Sequence[tuple[int, str]]], Sequence[DeviceSpec]] | None = None,
 ) -> tuple[DeviceSpec, ...]:
     """Read comma-separated words: a name from the configuration, that of an added device, or a text form of one.
 
@@ -151,23 +153,32 @@ def parse_devices(
         config: knows devices by name.
         fleet: returns the boards that a word about a simulated fleet stands for.
         added: devices that were added, by name.
+        choose: returns the devices that meet conditions like "ram>=4GB", each with the column where it starts; those
+            of one text must all hold.
 
     Raises:
         InvalidInputError: no device, an unknown form, or one name for two devices.
         NotFoundError: no such fleet.
     """
-    words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
-    if not words:
+    if not any(word.strip() for text in texts for word in text.split(",")):
         raise InvalidInputError(
             "no device is named.", next_step="Say where to measure, for example --on local"
         )
     specs: list[DeviceSpec] = []
-    for word in words:
-        if fleet is not None and word.rpartition("=")[2].startswith("fleet:"):
-            specs += fleet(word)
-        else:
+    for text in texts:
+        conditions: list[tuple[int, str]] = []
+        for column, word in _words(text):
             known = (config.device(word) if config else None) or added.get(word)
-            specs.append(known or DeviceSpec.parse(word))
+            if known is not None:
+                specs.append(known)
+            elif fleet is not None and word.rpartition("=")[2].startswith("fleet:"):
+                specs += fleet(word)
+            elif choose is not None and looks_like_condition(word):
+                conditions.append((column, word))
+            else:
+                specs.append(DeviceSpec.parse(word))
+        if choose is not None and conditions:
+            specs += [spec for spec in choose(conditions) if spec not in specs]
     names = [spec.name for spec in specs]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -176,6 +187,16 @@ def parse_devices(
             next_step="Put names of your own in front, for example a=sim:nuc11,b=sim:nuc11.",
         )
     return tuple(specs)
+
+
+def _words(text: str) -> list[tuple[int, str]]:
+    """Return the words of a comma list, each with the column where it starts, from 1."""
+    found, column = [], 1
+    for part in text.split(","):
+        if part.strip():
+            found.append((column + len(part) - len(part.lstrip()), part.strip()))
+        column += len(part) + 1
+    return found
 
 
 def read_thresholds(path: Path) -> dict[str, Any]:

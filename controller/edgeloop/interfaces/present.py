@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from edgeloop.report.cells import Cell
 
 __all__ = [
+    "figures_of",
     "print_artifacts",
     "print_candidate",
-    "print_device_list",
     "print_doctor",
     "print_facts",
     "print_gates",
@@ -288,13 +288,7 @@ def print_artifacts(artifacts: Sequence[tuple[str, Artifact]]) -> None:
     print_table(["artifact", "label", "precision", "size"], rows)
 
 
-def print_device_list(devices: Sequence[DeviceSpec]) -> None:
-    """Print the devices that can be named."""
-    rows = [(d.name, d.transport, d.address, _figures(d)) for d in devices]
-    print_table(["device", "transport", "address", "figures"], rows)
-
-
-def _figures(device: DeviceSpec) -> str:
+def figures_of(device: DeviceSpec) -> str:
     """Return what kind of figures a device will give."""
     if device.transport == "simulated":
         return "simulated"

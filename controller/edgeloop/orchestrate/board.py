@@ -20,6 +20,7 @@ from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.lease import LeaseState
 
 from edgeloop.domain.device import DeviceSpec
+from edgeloop.orchestrate.inventory import keep_facts_quietly
 from edgeloop.store.devices import DeviceBook
 from edgeloop.transport.base import connect
 from edgeloop.transport.bootstrap import steps
@@ -88,6 +89,8 @@ class AddRequest:
     sudo_allowed: bool = True
     #: Most memory that the agent may take, as systemd writes it; empty for no wish.
     memory_max: str = ""
+    #: File of the inventory; ``devices.toml`` in the home when absent.
+    inventory: Path | None = None
     #: Show the steps and change nothing.
     dry_run: bool = False
 
@@ -163,7 +166,7 @@ def add_device(home: Path, request: AddRequest, dialog: Dialog) -> ReadyDevice:
         EdgeloopError: a step failed; the sentence says which and what to do. Run again, it goes on from there.
     """
     spec = request.spec()
-    known = DeviceBook(home).devices().get(spec.name)
+    known = DeviceBook(home, path=request.inventory).devices().get(spec.name)
     if known is not None and known.address != spec.address:
         raise InvalidInputError(
             f"the name {spec.name} belongs to {known.transport}:{known.address}.",
@@ -178,7 +181,9 @@ def add_device(home: Path, request: AddRequest, dialog: Dialog) -> ReadyDevice:
         connection.close()
 
 
-def upgrade_device(home: Path, name: str, dialog: Dialog, *, dry_run: bool = False) -> ReadyDevice:
+def upgrade_device(
+    home: Path, name: str, dialog: Dialog, *, dry_run: bool = False, inventory: Path | None = None
+) -> ReadyDevice:
     """Bring the agent of an added device to this controller's version, or leave the one that answers.
 
     Raises:
@@ -186,12 +191,13 @@ def upgrade_device(home: Path, name: str, dialog: Dialog, *, dry_run: bool = Fal
         BusyError: somebody holds the device.
         EdgeloopError: the new agent does not answer; the previous one runs again.
     """
-    spec = _ssh_device(home, name)
+    spec = _ssh_device(home, name, inventory)
     options = dict(spec.options)
     request = AddRequest(
         address=spec.address,
         name=name,
         dry_run=dry_run,
+        inventory=inventory,
         sudo_allowed=options.get("service") in ("", None, "system"),
     )
     connection = open_board(spec, home, dialog)
@@ -201,14 +207,16 @@ def upgrade_device(home: Path, name: str, dialog: Dialog, *, dry_run: bool = Fal
         connection.close()
 
 
-def remove_device(home: Path, name: str, dialog: Dialog, *, dry_run: bool = False) -> None:
+def remove_device(
+    home: Path, name: str, dialog: Dialog, *, dry_run: bool = False, inventory: Path | None = None
+) -> None:
     """Remove the agent and all it has from a board, and the board from the inventory.
 
     Raises:
         NotFoundError: no such device was added.
         EdgeloopError: a step failed; the device stays in the inventory.
     """
-    spec = _ssh_device(home, name)
+    spec = _ssh_device(home, name, inventory)
     connection = open_board(spec, home, dialog)
     try:
         layout = choose_layout(_probe(connection), sudo_allowed=dict(spec.options).get("service") != "user")
@@ -224,12 +232,12 @@ def remove_device(home: Path, name: str, dialog: Dialog, *, dry_run: bool = Fals
         board = connection.route[-1]
     finally:
         connection.close()
-    DeviceBook(home).remove(name)
+    DeviceBook(home, path=inventory).remove(name)
     trust.forget(home, trust.known_name(board.host, board.port))
 
 
-def _ssh_device(home: Path, name: str) -> DeviceSpec:
-    spec = DeviceBook(home).get(name)
+def _ssh_device(home: Path, name: str, inventory: Path | None) -> DeviceSpec:
+    spec = DeviceBook(home, path=inventory).get(name)
     if spec.transport != "ssh":
         raise InvalidInputError(f"device {name} is reached by {spec.transport}, not over SSH.")
     return spec
@@ -295,7 +303,7 @@ class _Setup:
         if not self._dialog.confirm_steps():
             raise CancelledByUserError("nothing was changed on the board.")
         if current == bundle.digest and (facts := self._answer()):
-            self._remember()
+            self._remember(facts)
             return ReadyDevice(spec=self._spec, facts=facts, keeper=layout.words, changed=False)
         if current and (holder := self._asked_holder()):
             raise BusyError(
@@ -312,7 +320,7 @@ class _Setup:
         except EdgeloopError as error:
             raise self._returned(error, current) from error
         self._perform([steps.tidy(layout, path)])
-        self._remember()
+        self._remember(facts)
         return ReadyDevice(spec=self._spec, facts=facts, keeper=layout.words, sent_bytes=sent)
 
     def _bundle(self) -> Bundle:
@@ -393,5 +401,6 @@ class _Setup:
         asyncio.run(_greet(self._spec, self._home))
         return StateError(f"{error.message}{said}", next_step="The previous agent runs again and answers.")
 
-    def _remember(self) -> None:
-        DeviceBook(self._home).put(self._spec)
+    def _remember(self, facts: Facts) -> None:
+        DeviceBook(self._home, path=self._request.inventory).put(self._spec)
+        keep_facts_quietly(self._home, self._spec, facts)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import EdgeloopError
+from edgeloop_foundation.errors import EdgeloopError, UnsupportedError
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.lease import LeaseState
 
 from edgeloop.domain.device import DeviceSpec
+from edgeloop.domain.inventory import age_words
+from edgeloop.orchestrate.findings import (
+    DoctorFinding,
+    accelerator_findings,
+    identity_findings,
+    version_findings,
+    vital_findings,
+)
 from edgeloop.orchestrate.fleet import open_fleet
 from edgeloop.orchestrate.measure import OpenDevice
+from edgeloop.store.known_facts import KnownFactsStore
 
 if TYPE_CHECKING:
     from edgeloop.app import App
@@ -24,18 +33,6 @@ _MEMORY_MIN_BYTES = 400 * 1024 * 1024
 _ABSENT = "absent"
 _EXPECTED = ("temperature", "frequency", "events")
 """What a device should tell besides power: without it, a throttled run looks like a slow one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorFinding:
-    """One thing that was looked at."""
-
-    #: "ok", "warning" or "error".
-    level: str
-    #: One sentence.
-    what: str
-    #: What to do about it; empty when nothing is needed.
-    next_step: str = ""
 
 
 async def facts(app: App, specs: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec, Facts | None, str], ...]:
@@ -52,18 +49,44 @@ async def doctor(
 ) -> tuple[tuple[DeviceSpec, tuple[DoctorFinding, ...]], ...]:
     """Look each device over."""
     async with open_fleet(app, specs, seed=0) as fleet:
-        return tuple([(spec, await _examine(device)) for spec, device in fleet])
+        return tuple([(spec, await _examine(app, spec, device)) for spec, device in fleet])
 
 
-async def _examine(device: OpenDevice | EdgeloopError) -> tuple[DoctorFinding, ...]:
+async def _examine(
+    app: App, spec: DeviceSpec, device: OpenDevice | EdgeloopError
+) -> tuple[DoctorFinding, ...]:
     if isinstance(device, EdgeloopError):
-        return (DoctorFinding(level="error", what=device.message, next_step=device.next_step),)
+        step = device.next_step or "Start it, and look whether it is reached from here."
+        gone = DoctorFinding(level="error", what=device.message, next_step=step)
+        return (gone, *_last_seen(app, spec))
     findings = [DoctorFinding(level="ok", what=f"the agent {device.facts.agent_version} answers")]
     try:
         findings += await _questions(device)
     except EdgeloopError as error:
         findings.append(DoctorFinding(level="error", what=error.message, next_step=error.next_step))
+    findings += version_findings(device.facts, spec.name, by_ssh=spec.transport == "ssh")
+    findings += accelerator_findings(device.facts)
     return (*findings, *_runtimes(device.facts), *_room(device.facts), *sensor_findings(device.facts))
+
+
+def _last_seen(app: App, spec: DeviceSpec) -> list[DoctorFinding]:
+    last = KnownFactsStore(app.state_directory).get(spec)
+    if last is None:
+        return []
+    what = f"what is known of it was seen {age_words(last.age_s(time.time()))}"
+    step = f"When it answers again: edgeloop device facts --on {spec.name}"
+    return [DoctorFinding(level="warning", what=what, next_step=step)]
+
+
+async def _how_it_is(device: OpenDevice) -> list[DoctorFinding]:
+    asked_s = time.time()
+    try:
+        vitals = await device.client.vitals()
+    except UnsupportedError:
+        step = f"edgeloop device upgrade {device.spec.name}"
+        what = "its agent is too old to tell how it is now"
+        return [DoctorFinding(level="warning", what=what, next_step=step)]
+    return vital_findings(vitals, asked_s, time.time())
 
 
 async def _questions(device: OpenDevice) -> list[DoctorFinding]:
@@ -76,7 +99,8 @@ async def _questions(device: OpenDevice) -> list[DoctorFinding]:
         if lease.state is LeaseState.GRANTED:
             what = f"held by {lease.holder}, expires in {lease.expires_in_s:.0f} s without a heartbeat"
             findings.append(DoctorFinding(level="warning", what=what, next_step="Wait, or ask the holder."))
-    return findings
+    findings += identity_findings(await device.client.identity_status(), device.spec.name, time.time())
+    return [*findings, *await _how_it_is(device)]
 
 
 def _runtimes(found: Facts) -> list[DoctorFinding]:
@@ -115,7 +139,11 @@ def sensor_findings(found: Facts) -> list[DoctorFinding]:
     A board lacks most of the drivers that an agent knows, so one that is absent is no finding by itself.
     """
     findings = [
-        DoctorFinding(level="warning", what=f"no {s.quantity} from {s.name}: {s.reason}")
+        DoctorFinding(
+            level="warning",
+            what=f"no {s.quantity} from {s.name}: {s.reason}",
+            next_step="Let the agent's user read it, or do without this sensor.",
+        )
         for s in found.sensors
         if s.reason and not s.reason.startswith(_ABSENT)
     ]
@@ -125,7 +153,11 @@ def sensor_findings(found: Facts) -> list[DoctorFinding]:
         what = "no sensor of power or energy can be read, so that no energy is measured"
         findings.append(DoctorFinding(level="warning", what=what, next_step="Attach a meter."))
     findings += [
-        DoctorFinding(level="warning", what=f"no sensor of {quantity} can be read")
+        DoctorFinding(
+            level="warning",
+            what=f"no sensor of {quantity} can be read",
+            next_step="Nothing here can add it: watch for slow rounds in the report.",
+        )
         for quantity in _EXPECTED
         if quantity not in measured
     ]

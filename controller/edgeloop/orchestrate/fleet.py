@@ -20,6 +20,7 @@ from edgeloop_foundation.errors import (
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener
 from edgeloop.orchestrate.identity import keep_own_quietly, keep_quietly
+from edgeloop.orchestrate.inventory import keep_facts_quietly
 from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
 
 if TYPE_CHECKING:
@@ -107,9 +108,9 @@ async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> Asyn
                     stack.push_async_exit(transport)
                 if spec.transport == "grpc":
                     await keep_quietly(client, spec, app.state_directory)
-                return OpenDevice(
-                    spec=spec, transport=transport, client=client, facts=await client.describe()
-                )
+                facts = await client.describe()
+                keep_facts_quietly(app.state_directory, spec, facts)
+                return OpenDevice(spec=spec, transport=transport, client=client, facts=facts)
             except (InvalidInputError, NotFoundError, MissingDependencyError):
                 raise  # the user's mistake, not the device's
             except EdgeloopError as error:

@@ -26,6 +26,7 @@ from edgeloop_protocol.types.job import TERMINAL, Job, JobEvent
 from edgeloop_protocol.types.lease import Lease
 from edgeloop_protocol.types.run import SpooledRun
 from edgeloop_protocol.types.trial import JobSpec
+from edgeloop_protocol.types.vitals import DeviceVitals
 from edgeloop_protocol.v1 import (
     bytestream_pb2,
     bytestream_pb2_grpc,
@@ -162,6 +163,20 @@ class AgentClient:
             deadline_s=_PROBE_S,
         )
         return decoded(answer.facts, Facts, self.device)
+
+    async def vitals(self) -> DeviceVitals:
+        """Return how the device is now; needs no lease and changes nothing.
+
+        Raises:
+            UnsupportedError: the agent is too old to tell.
+        """
+        answer = await self._caller.once(
+            self._devices.GetVitals,
+            device_pb2.GetVitalsRequest(),
+            what="telling how it is",
+            deadline_s=_SHORT_S,
+        )
+        return decoded(answer.vitals, DeviceVitals, self.device)
 
     async def identity_status(self) -> IdentityStatus:
         """Return how the device stands in its fleet."""

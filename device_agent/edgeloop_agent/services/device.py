@@ -15,6 +15,7 @@ from edgeloop_agent.gate import Context
 
 if TYPE_CHECKING:
     from edgeloop_agent.board import Board
+    from edgeloop_agent.looks import Looks
 
 __all__ = ["DeviceService"]
 
@@ -22,8 +23,9 @@ __all__ = ["DeviceService"]
 class DeviceService(device_pb2_grpc.DeviceServiceServicer):
     """Answers before anybody holds a lease."""
 
-    def __init__(self, board: Board, device_id: str) -> None:
+    def __init__(self, board: Board, device_id: str, looks: Looks) -> None:
         self._board = board
+        self._looks = looks
         self._device_id = device_id
 
     async def SayHello(  # noqa: N802 - named by the wire
@@ -51,3 +53,10 @@ class DeviceService(device_pb2_grpc.DeviceServiceServicer):
         """Return the facts as probed for this call."""
         facts = await self._board.facts()
         return device_pb2.DescribeResponse(facts=to_wire(facts, device_pb2.Facts()))
+
+    async def GetVitals(  # noqa: N802 - named by the wire
+        self, request: device_pb2.GetVitalsRequest, context: Context
+    ) -> device_pb2.GetVitalsResponse:
+        """Return how the device is now, from a look that others may have caused."""
+        vitals = await self._looks.look()
+        return device_pb2.GetVitalsResponse(vitals=to_wire(vitals, device_pb2.DeviceVitals()))

@@ -22,37 +22,45 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from edgeloop_protocol.v1 import job_pb2 as edgeloop_dot_v1_dot_job__pb2
+from edgeloop_protocol.v1 import measurement_pb2 as edgeloop_dot_v1_dot_measurement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65\x64geloop/v1/device.proto\x12\x0b\x65\x64geloop.v1\"4\n\x0fSayHelloRequest\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Hello\"5\n\x10SayHelloResponse\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Hello\"\x11\n\x0f\x44\x65scribeRequest\"5\n\x10\x44\x65scribeResponse\x12!\n\x05\x66\x61\x63ts\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Facts\"b\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\x03\x12\x18\n\x10software_version\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12\x0f\n\x07peer_id\x18\x04 \x01(\t\"\xec\x01\n\x08Hardware\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x11\n\tcpu_model\x18\x03 \x01(\t\x12\x11\n\tisa_flags\x18\x04 \x03(\t\x12\x15\n\rlogical_cores\x18\x05 \x01(\x03\x12\x1b\n\x0ephysical_cores\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x1d\n\x10max_frequency_hz\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\x12memory_total_bytes\x18\x08 \x01(\x03\x42\x11\n\x0f_physical_coresB\x13\n\x11_max_frequency_hz\"U\n\x0fOperatingSystem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06kernel\x18\x02 \x01(\t\x12\x0c\n\x04libc\x18\x03 \x01(\t\x12\x16\n\x0epython_version\x18\x04 \x01(\t\"\x87\x01\n\x0cRuntimeFacts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tproviders\x18\x03 \x03(\t\x12\x16\n\tmax_opset\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07\x66ormats\x18\x06 \x03(\tB\x0c\n\n_max_opset\"\xa6\x02\n\x0bSensorFacts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\r\n\x05scope\x18\x04 \x01(\t\x12\x15\n\x08period_s\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nresolution\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08\x63hannels\x18\x07 \x03(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x1b\n\x0e\x65rror_fraction\x18\t \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05lag_s\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x13\n\x06\x63ost_s\x18\x0b \x01(\x01H\x04\x88\x01\x01\x42\x0b\n\t_period_sB\r\n\x0b_resolutionB\x11\n\x0f_error_fractionB\x08\n\x06_lag_sB\t\n\x07_cost_s\"\xa3\x03\n\x05\x46\x61\x63ts\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tsimulated\x18\x03 \x01(\x08\x12\x0f\n\x07profile\x18\x04 \x01(\t\x12\x16\n\x0eprofile_digest\x18\x05 \x01(\t\x12\'\n\x08hardware\x18\x06 \x01(\x0b\x32\x15.edgeloop.v1.Hardware\x12\x36\n\x10operating_system\x18\x07 \x01(\x0b\x32\x1c.edgeloop.v1.OperatingSystem\x12+\n\x08runtimes\x18\x08 \x03(\x0b\x32\x19.edgeloop.v1.RuntimeFacts\x12)\n\x07sensors\x18\t \x03(\x0b\x32\x18.edgeloop.v1.SensorFacts\x12\x18\n\x10\x64isk_total_bytes\x18\n \x01(\x03\x12\x17\n\x0f\x64isk_free_bytes\x18\x0b \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x0c \x01(\t\x12\x15\n\ragent_version\x18\r \x01(\t\x12)\n\temulation\x18\x0e \x01(\x0b\x32\x16.edgeloop.v1.Emulation\"\x9d\x01\n\tEmulation\x12\x19\n\x0cmemory_bytes\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0fprocessor_count\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1d\n\x10\x63ompute_fraction\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0f\n\r_memory_bytesB\x12\n\x10_processor_countB\x13\n\x11_compute_fraction2\xa1\x01\n\rDeviceService\x12G\n\x08SayHello\x12\x1c.edgeloop.v1.SayHelloRequest\x1a\x1d.edgeloop.v1.SayHelloResponse\x12G\n\x08\x44\x65scribe\x12\x1c.edgeloop.v1.DescribeRequest\x1a\x1d.edgeloop.v1.DescribeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65\x64geloop/v1/device.proto\x12\x0b\x65\x64geloop.v1\x1a\x15\x65\x64geloop/v1/job.proto\x1a\x1d\x65\x64geloop/v1/measurement.proto\"4\n\x0fSayHelloRequest\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Hello\"5\n\x10SayHelloResponse\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Hello\"\x11\n\x0f\x44\x65scribeRequest\"5\n\x10\x44\x65scribeResponse\x12!\n\x05\x66\x61\x63ts\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Facts\"\x12\n\x10GetVitalsRequest\">\n\x11GetVitalsResponse\x12)\n\x06vitals\x18\x01 \x01(\x0b\x32\x19.edgeloop.v1.DeviceVitals\"\xc8\x04\n\x0c\x44\x65viceVitals\x12\x0e\n\x06wall_s\x18\x01 \x01(\x01\x12\r\n\x05\x61ge_s\x18\x02 \x01(\x01\x12\x0e\n\x06look_s\x18\x03 \x01(\x01\x12\x12\n\nlook_cpu_s\x18\x04 \x01(\x01\x12\x1e\n\x11load_average_1min\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12 \n\x13temperature_celsius\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x0c\x66requency_hz\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x08governor\x18\x08 \x01(\t\x12\x11\n\tthrottled\x18\t \x03(\t\x12#\n\x16\x61vailable_memory_bytes\x18\n \x01(\x03H\x03\x88\x01\x01\x12\x1c\n\x0f\x64isk_free_bytes\x18\x0b \x01(\x03H\x04\x88\x01\x01\x12\x1f\n\x12\x63lock_synchronised\x18\x0c \x01(\x08H\x05\x88\x01\x01\x12\x14\n\x0clease_holder\x18\r \x01(\t\x12\'\n\x03job\x18\x0e \x01(\x0b\x32\x15.edgeloop.v1.JobEventH\x06\x88\x01\x01\x12\x1b\n\x13spool_waiting_count\x18\x0f \x01(\x03\x12&\n\x08readings\x18\x10 \x03(\x0b\x32\x14.edgeloop.v1.ReadingB\x14\n\x12_load_average_1minB\x16\n\x14_temperature_celsiusB\x0f\n\r_frequency_hzB\x19\n\x17_available_memory_bytesB\x12\n\x10_disk_free_bytesB\x15\n\x13_clock_synchronisedB\x06\n\x04_job\"b\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\x03\x12\x18\n\x10software_version\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12\x0f\n\x07peer_id\x18\x04 \x01(\t\"\xec\x01\n\x08Hardware\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x11\n\tcpu_model\x18\x03 \x01(\t\x12\x11\n\tisa_flags\x18\x04 \x03(\t\x12\x15\n\rlogical_cores\x18\x05 \x01(\x03\x12\x1b\n\x0ephysical_cores\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x1d\n\x10max_frequency_hz\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\x12memory_total_bytes\x18\x08 \x01(\x03\x42\x11\n\x0f_physical_coresB\x13\n\x11_max_frequency_hz\"U\n\x0fOperatingSystem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06kernel\x18\x02 \x01(\t\x12\x0c\n\x04libc\x18\x03 \x01(\t\x12\x16\n\x0epython_version\x18\x04 \x01(\t\"\x87\x01\n\x0cRuntimeFacts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tproviders\x18\x03 \x03(\t\x12\x16\n\tmax_opset\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07\x66ormats\x18\x06 \x03(\tB\x0c\n\n_max_opset\"\xa6\x02\n\x0bSensorFacts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\r\n\x05scope\x18\x04 \x01(\t\x12\x15\n\x08period_s\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nresolution\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08\x63hannels\x18\x07 \x03(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x1b\n\x0e\x65rror_fraction\x18\t \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05lag_s\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x13\n\x06\x63ost_s\x18\x0b \x01(\x01H\x04\x88\x01\x01\x42\x0b\n\t_period_sB\r\n\x0b_resolutionB\x11\n\x0f_error_fractionB\x08\n\x06_lag_sB\t\n\x07_cost_s\"\xa3\x03\n\x05\x46\x61\x63ts\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tsimulated\x18\x03 \x01(\x08\x12\x0f\n\x07profile\x18\x04 \x01(\t\x12\x16\n\x0eprofile_digest\x18\x05 \x01(\t\x12\'\n\x08hardware\x18\x06 \x01(\x0b\x32\x15.edgeloop.v1.Hardware\x12\x36\n\x10operating_system\x18\x07 \x01(\x0b\x32\x1c.edgeloop.v1.OperatingSystem\x12+\n\x08runtimes\x18\x08 \x03(\x0b\x32\x19.edgeloop.v1.RuntimeFacts\x12)\n\x07sensors\x18\t \x03(\x0b\x32\x18.edgeloop.v1.SensorFacts\x12\x18\n\x10\x64isk_total_bytes\x18\n \x01(\x03\x12\x17\n\x0f\x64isk_free_bytes\x18\x0b \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x0c \x01(\t\x12\x15\n\ragent_version\x18\r \x01(\t\x12)\n\temulation\x18\x0e \x01(\x0b\x32\x16.edgeloop.v1.Emulation\"\x9d\x01\n\tEmulation\x12\x19\n\x0cmemory_bytes\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0fprocessor_count\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1d\n\x10\x63ompute_fraction\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0f\n\r_memory_bytesB\x12\n\x10_processor_countB\x13\n\x11_compute_fraction2\xed\x01\n\rDeviceService\x12G\n\x08SayHello\x12\x1c.edgeloop.v1.SayHelloRequest\x1a\x1d.edgeloop.v1.SayHelloResponse\x12G\n\x08\x44\x65scribe\x12\x1c.edgeloop.v1.DescribeRequest\x1a\x1d.edgeloop.v1.DescribeResponse\x12J\n\tGetVitals\x12\x1d.edgeloop.v1.GetVitalsRequest\x1a\x1e.edgeloop.v1.GetVitalsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgeloop.v1.device_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SAYHELLOREQUEST']._serialized_start=41
-  _globals['_SAYHELLOREQUEST']._serialized_end=93
-  _globals['_SAYHELLORESPONSE']._serialized_start=95
-  _globals['_SAYHELLORESPONSE']._serialized_end=148
-  _globals['_DESCRIBEREQUEST']._serialized_start=150
-  _globals['_DESCRIBEREQUEST']._serialized_end=167
-  _globals['_DESCRIBERESPONSE']._serialized_start=169
-  _globals['_DESCRIBERESPONSE']._serialized_end=222
-  _globals['_HELLO']._serialized_start=224
-  _globals['_HELLO']._serialized_end=322
-  _globals['_HARDWARE']._serialized_start=325
-  _globals['_HARDWARE']._serialized_end=561
-  _globals['_OPERATINGSYSTEM']._serialized_start=563
-  _globals['_OPERATINGSYSTEM']._serialized_end=648
-  _globals['_RUNTIMEFACTS']._serialized_start=651
-  _globals['_RUNTIMEFACTS']._serialized_end=786
-  _globals['_SENSORFACTS']._serialized_start=789
-  _globals['_SENSORFACTS']._serialized_end=1083
-  _globals['_FACTS']._serialized_start=1086
-  _globals['_FACTS']._serialized_end=1505
-  _globals['_EMULATION']._serialized_start=1508
-  _globals['_EMULATION']._serialized_end=1665
-  _globals['_DEVICESERVICE']._serialized_start=1668
-  _globals['_DEVICESERVICE']._serialized_end=1829
+  _globals['_SAYHELLOREQUEST']._serialized_start=95
+  _globals['_SAYHELLOREQUEST']._serialized_end=147
+  _globals['_SAYHELLORESPONSE']._serialized_start=149
+  _globals['_SAYHELLORESPONSE']._serialized_end=202
+  _globals['_DESCRIBEREQUEST']._serialized_start=204
+  _globals['_DESCRIBEREQUEST']._serialized_end=221
+  _globals['_DESCRIBERESPONSE']._serialized_start=223
+  _globals['_DESCRIBERESPONSE']._serialized_end=276
+  _globals['_GETVITALSREQUEST']._serialized_start=278
+  _globals['_GETVITALSREQUEST']._serialized_end=296
+  _globals['_GETVITALSRESPONSE']._serialized_start=298
+  _globals['_GETVITALSRESPONSE']._serialized_end=360
+  _globals['_DEVICEVITALS']._serialized_start=363
+  _globals['_DEVICEVITALS']._serialized_end=947
+  _globals['_HELLO']._serialized_start=949
+  _globals['_HELLO']._serialized_end=1047
+  _globals['_HARDWARE']._serialized_start=1050
+  _globals['_HARDWARE']._serialized_end=1286
+  _globals['_OPERATINGSYSTEM']._serialized_start=1288
+  _globals['_OPERATINGSYSTEM']._serialized_end=1373
+  _globals['_RUNTIMEFACTS']._serialized_start=1376
+  _globals['_RUNTIMEFACTS']._serialized_end=1511
+  _globals['_SENSORFACTS']._serialized_start=1514
+  _globals['_SENSORFACTS']._serialized_end=1808
+  _globals['_FACTS']._serialized_start=1811
+  _globals['_FACTS']._serialized_end=2230
+  _globals['_EMULATION']._serialized_start=2233
+  _globals['_EMULATION']._serialized_end=2390
+  _globals['_DEVICESERVICE']._serialized_start=2393
+  _globals['_DEVICESERVICE']._serialized_end=2630
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,8 @@ Who the device is and what it found about itself."""
 
 import builtins
 import collections.abc
+from edgeloop_protocol.v1 import job_pb2
+from edgeloop_protocol.v1 import measurement_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
@@ -86,6 +88,138 @@ class DescribeResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["facts", b"facts"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
+
+@typing.final
+class GetVitalsRequest(google.protobuf.message.Message):
+    """Asks how the device is now."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___GetVitalsRequest = GetVitalsRequest
+
+@typing.final
+class GetVitalsResponse(google.protobuf.message.Message):
+    """How it is."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VITALS_FIELD_NUMBER: builtins.int
+    @property
+    def vitals(self) -> global___DeviceVitals:
+        """As seen in one look."""
+
+    def __init__(
+        self,
+        *,
+        vitals: global___DeviceVitals | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["vitals", b"vitals"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["vitals", b"vitals"]) -> None: ...
+
+global___GetVitalsResponse = GetVitalsResponse
+
+@typing.final
+class DeviceVitals(google.protobuf.message.Message):
+    """One look at a device; whatever it does not tell is absent."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WALL_S_FIELD_NUMBER: builtins.int
+    AGE_S_FIELD_NUMBER: builtins.int
+    LOOK_S_FIELD_NUMBER: builtins.int
+    LOOK_CPU_S_FIELD_NUMBER: builtins.int
+    LOAD_AVERAGE_1MIN_FIELD_NUMBER: builtins.int
+    TEMPERATURE_CELSIUS_FIELD_NUMBER: builtins.int
+    FREQUENCY_HZ_FIELD_NUMBER: builtins.int
+    GOVERNOR_FIELD_NUMBER: builtins.int
+    THROTTLED_FIELD_NUMBER: builtins.int
+    AVAILABLE_MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    DISK_FREE_BYTES_FIELD_NUMBER: builtins.int
+    CLOCK_SYNCHRONISED_FIELD_NUMBER: builtins.int
+    LEASE_HOLDER_FIELD_NUMBER: builtins.int
+    JOB_FIELD_NUMBER: builtins.int
+    SPOOL_WAITING_COUNT_FIELD_NUMBER: builtins.int
+    READINGS_FIELD_NUMBER: builtins.int
+    wall_s: builtins.float
+    """Wall clock of the device at the answer, seconds since 1970."""
+    age_s: builtins.float
+    """How old the look is: 0 for one of its own, more when an earlier one was returned."""
+    look_s: builtins.float
+    """How long the look took."""
+    look_cpu_s: builtins.float
+    """Processor time of the agent meanwhile, all threads together: an upper bound of the look's cost."""
+    load_average_1min: builtins.float
+    """Load average over one minute."""
+    temperature_celsius: builtins.float
+    """Hottest thermal zone."""
+    frequency_hz: builtins.float
+    """Highest clock that a group of processors runs at."""
+    governor: builtins.str
+    """Frequency governors in force, joined by a comma where they differ; empty where the device does not tell."""
+    available_memory_bytes: builtins.int
+    """Memory for a new process."""
+    disk_free_bytes: builtins.int
+    """Free space of the file system that holds the agent's state."""
+    clock_synchronised: builtins.bool
+    """Whether the wall clock is disciplined."""
+    lease_holder: builtins.str
+    """Who holds the device; empty when nobody does."""
+    spool_waiting_count: builtins.int
+    """Results that nobody has acknowledged yet."""
+    @property
+    def throttled(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Throttle states that hold now, for example "throttled"."""
+
+    @property
+    def job(self) -> job_pb2.JobEvent:
+        """Latest event of the job that runs; absent when none does."""
+
+    @property
+    def readings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[measurement_pb2.Reading]:
+        """Every sensor, read in the same look."""
+
+    def __init__(
+        self,
+        *,
+        wall_s: builtins.float = ...,
+        age_s: builtins.float = ...,
+        look_s: builtins.float = ...,
+        look_cpu_s: builtins.float = ...,
+        load_average_1min: builtins.float | None = ...,
+        temperature_celsius: builtins.float | None = ...,
+        frequency_hz: builtins.float | None = ...,
+        governor: builtins.str = ...,
+        throttled: collections.abc.Iterable[builtins.str] | None = ...,
+        available_memory_bytes: builtins.int | None = ...,
+        disk_free_bytes: builtins.int | None = ...,
+        clock_synchronised: builtins.bool | None = ...,
+        lease_holder: builtins.str = ...,
+        job: job_pb2.JobEvent | None = ...,
+        spool_waiting_count: builtins.int = ...,
+        readings: collections.abc.Iterable[measurement_pb2.Reading] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_available_memory_bytes", b"_available_memory_bytes", "_clock_synchronised", b"_clock_synchronised", "_disk_free_bytes", b"_disk_free_bytes", "_frequency_hz", b"_frequency_hz", "_job", b"_job", "_load_average_1min", b"_load_average_1min", "_temperature_celsius", b"_temperature_celsius", "available_memory_bytes", b"available_memory_bytes", "clock_synchronised", b"clock_synchronised", "disk_free_bytes", b"disk_free_bytes", "frequency_hz", b"frequency_hz", "job", b"job", "load_average_1min", b"load_average_1min", "temperature_celsius", b"temperature_celsius"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_available_memory_bytes", b"_available_memory_bytes", "_clock_synchronised", b"_clock_synchronised", "_disk_free_bytes", b"_disk_free_bytes", "_frequency_hz", b"_frequency_hz", "_job", b"_job", "_load_average_1min", b"_load_average_1min", "_temperature_celsius", b"_temperature_celsius", "age_s", b"age_s", "available_memory_bytes", b"available_memory_bytes", "clock_synchronised", b"clock_synchronised", "disk_free_bytes", b"disk_free_bytes", "frequency_hz", b"frequency_hz", "governor", b"governor", "job", b"job", "lease_holder", b"lease_holder", "load_average_1min", b"load_average_1min", "look_cpu_s", b"look_cpu_s", "look_s", b"look_s", "readings", b"readings", "spool_waiting_count", b"spool_waiting_count", "temperature_celsius", b"temperature_celsius", "throttled", b"throttled", "wall_s", b"wall_s"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_available_memory_bytes", b"_available_memory_bytes"]) -> typing.Literal["available_memory_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_clock_synchronised", b"_clock_synchronised"]) -> typing.Literal["clock_synchronised"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_disk_free_bytes", b"_disk_free_bytes"]) -> typing.Literal["disk_free_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_frequency_hz", b"_frequency_hz"]) -> typing.Literal["frequency_hz"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_job", b"_job"]) -> typing.Literal["job"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_load_average_1min", b"_load_average_1min"]) -> typing.Literal["load_average_1min"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_temperature_celsius", b"_temperature_celsius"]) -> typing.Literal["temperature_celsius"] | None: ...
+
+global___DeviceVitals = DeviceVitals
 
 @typing.final
 class Hello(google.protobuf.message.Message):

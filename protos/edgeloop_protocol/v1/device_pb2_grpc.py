@@ -45,6 +45,11 @@ class DeviceServiceStub(object):
                 request_serializer=edgeloop_dot_v1_dot_device__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=edgeloop_dot_v1_dot_device__pb2.DescribeResponse.FromString,
                 _registered_method=True)
+        self.GetVitals = channel.unary_unary(
+                '/edgeloop.v1.DeviceService/GetVitals',
+                request_serializer=edgeloop_dot_v1_dot_device__pb2.GetVitalsRequest.SerializeToString,
+                response_deserializer=edgeloop_dot_v1_dot_device__pb2.GetVitalsResponse.FromString,
+                _registered_method=True)
 
 
 class DeviceServiceServicer(object):
@@ -65,6 +70,14 @@ class DeviceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetVitals(self, request, context):
+        """Returns what the device does and how it is now. Reads only; while a job runs an earlier look is returned, with its
+        age, unless it is too old.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeviceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +90,11 @@ def add_DeviceServiceServicer_to_server(servicer, server):
                     servicer.Describe,
                     request_deserializer=edgeloop_dot_v1_dot_device__pb2.DescribeRequest.FromString,
                     response_serializer=edgeloop_dot_v1_dot_device__pb2.DescribeResponse.SerializeToString,
+            ),
+            'GetVitals': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVitals,
+                    request_deserializer=edgeloop_dot_v1_dot_device__pb2.GetVitalsRequest.FromString,
+                    response_serializer=edgeloop_dot_v1_dot_device__pb2.GetVitalsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +152,33 @@ class DeviceService(object):
             '/edgeloop.v1.DeviceService/Describe',
             edgeloop_dot_v1_dot_device__pb2.DescribeRequest.SerializeToString,
             edgeloop_dot_v1_dot_device__pb2.DescribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVitals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeloop.v1.DeviceService/GetVitals',
+            edgeloop_dot_v1_dot_device__pb2.GetVitalsRequest.SerializeToString,
+            edgeloop_dot_v1_dot_device__pb2.GetVitalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,6 @@ def test_added_devices_are_listed_and_the_configuration_wins(call: Call) -> None
         'apiVersion = "edgeloop/v1"\nkind = "Config"\n[devices]\nnano = "sim:raspberry_pi_5"\n'
     )
     result = call("device", "list")
-    rows = [line.split() for line in result.output.splitlines()]
+    rows = [line.split()[:4] for line in result.output.splitlines()]
     assert ["pi", "ssh", "pi@192.0.2.7", "measured"] in rows
     assert ["nano", "simulated", "raspberry_pi_5", "simulated"] in rows

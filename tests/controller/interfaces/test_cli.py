@@ -241,7 +241,7 @@ def test_the_doctor_is_content_with_warnings_but_not_with_errors(call: Call) -> 
     assert "a warning" in result.stdout
     assert "Act." in result.stdout
     result = call("device", "doctor", "--on", "local,sim:nuc11", "--json", api=Recorder())
-    assert result.exit_code == 3
+    assert result.exit_code == 1
     assert json.loads(result.stdout)["devices"][1]["findings"][0]["level"] == "error"
 
 

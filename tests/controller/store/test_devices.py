@@ -49,3 +49,47 @@ def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
     DeviceBook(tmp_path).put(PI)
     with pytest.raises(NotFoundError, match="'nano' was added; there are pi"):
         DeviceBook(tmp_path).get("nano")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[device.x]\naddress = "local"\n', "device: found a key of that name, allowed is devices"),
+        (
+            '[devices.x]\naddress = "local"\nlabel = {}\n',
+            r"devices.x.label: .*address, options, labels, groups \(nearest is labels\)",
+        ),
+        (
+            '[devices.x]\naddress = "local"\nlabels = { rack = 3 }\n',
+            r"devices.x.labels: found \{'rack': 3\}, allowed",
+        ),
+        (
+            '[devices.x]\naddress = "local"\ngroups = "lab"\n',
+            "devices.x.groups: found 'lab', allowed is a list",
+        ),
+        ('[devices.x]\naddress = "local"\ngroups = ["a b"]\n', "a group is 'a b'; allowed are"),
+        ('[devices.x]\naddress = "telnet:y"\n', "devices.toml: unknown device"),
+    ],
+)
+def test_the_field_what_was_found_and_what_is_allowed_are_said(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "devices.toml").write_text(text)
+    with pytest.raises(InvalidInputError, match=said):
+        DeviceBook(tmp_path).entries()
+
+
+def test_a_board_that_is_added_again_keeps_its_labels_and_the_file_its_comments(tmp_path: Path) -> None:
+    path = tmp_path / "lab.toml"
+    path.write_text('# Mine.\n[devices."pi"]\naddress = "ssh:pi@a"\nlabels = { rack = "3" } # left\n')
+    book = DeviceBook(tmp_path, path=path)
+    book.put(DeviceSpec(name="pi", transport="ssh", address="pi@b"))
+    assert path.read_text() == (
+        '# Mine.\n[devices."pi"]\naddress = "ssh:pi@b"\nlabels = { rack = "3" } # left\n'
+    )
+    assert book.entry("pi").labels == (("rack", "3"),)
+
+
+@pytest.mark.parametrize("form", ["local", "sim:nuc11", "unix:/run/a.sock", "grpc://h:1", "ssh:pi@h"])
+def test_every_form_reads_back(form: str, tmp_path: Path) -> None:
+    spec = DeviceSpec.parse(f"x={form}")
+    DeviceBook(tmp_path).put(spec)
+    assert DeviceBook(tmp_path).get("x") == spec

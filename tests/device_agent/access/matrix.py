@@ -30,6 +30,7 @@ OBSERVER_MAY = frozenset(
     {
         "/edgeloop.v1.DeviceService/SayHello",
         "/edgeloop.v1.DeviceService/Describe",
+        "/edgeloop.v1.DeviceService/GetVitals",
         "/edgeloop.v1.LeaseService/ListLeases",
         "/edgeloop.v1.JobService/Watch",
         "/edgeloop.v1.JobService/GetJob",

@@ -132,9 +132,9 @@ def values(cls: type) -> st.SearchStrategy[Any]:
 
 def all_classes() -> list[type]:
     """Return every value class of the protocol."""
-    from edgeloop_protocol.types import facts
+    from edgeloop_protocol.types import facts, vitals
 
-    modules = (artifact, conditions, facts, job, lease, load, measurement, run, trial)
+    modules = (artifact, conditions, facts, job, lease, load, measurement, run, trial, vitals)
     return [
         cls
         for module in modules

@@ -107,6 +107,7 @@ def add(
         sudo_allowed=not no_sudo,
         memory_max=memory_max,
         dry_run=dry_run,
+        inventory=session.inventory_path(),
     )
     ready = add_device(session.state_directory(), request, _Terminal(yes, session.quiet))
     _report(ready)
@@ -138,7 +139,11 @@ def upgrade(ctx: click.Context, name: str, yes: bool, dry_run: bool) -> None:
 
     session: Session = ctx.obj
     terminal = _Terminal(yes, session.quiet)
-    _report(upgrade_device(session.state_directory(), name, terminal, dry_run=dry_run))
+    _report(
+        upgrade_device(
+            session.state_directory(), name, terminal, dry_run=dry_run, inventory=session.inventory_path()
+        )
+    )
 
 
 @click.command()
@@ -151,7 +156,13 @@ def remove(ctx: click.Context, name: str, yes: bool, dry_run: bool) -> None:
     from edgeloop.orchestrate.board import remove_device
 
     session: Session = ctx.obj
-    remove_device(session.state_directory(), name, _Terminal(yes, session.quiet), dry_run=dry_run)
+    remove_device(
+        session.state_directory(),
+        name,
+        _Terminal(yes, session.quiet),
+        dry_run=dry_run,
+        inventory=session.inventory_path(),
+    )
     click.echo(
         f"{name}: nothing was changed (dry run)"
         if dry_run

@@ -1,4 +1,4 @@
-"""``edgeloop device list|facts|doctor|calibrate|enrol``, and the verbs for boards."""
+"""``edgeloop device facts|doctor|calibrate|enrol``, and the verbs for boards and the inventory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 import click
 
 from edgeloop.interfaces.cli.board import add, remove, upgrade
+from edgeloop.interfaces.cli.discover import discover
 from edgeloop.interfaces.cli.enrol import enrol
+from edgeloop.interfaces.cli.inventory import group, label, list_devices
 from edgeloop.interfaces.cli.session import Session, json_option, on_option
+from edgeloop.interfaces.cli.watch import watch
 
 __all__ = ["device"]
 
@@ -18,33 +21,11 @@ def device() -> None:
     """Add boards, list devices, show their facts, look them over."""
 
 
-for _verb in (add, upgrade, remove):
+for _verb in (add, upgrade, remove, list_devices, label, group, watch, discover):
     device.add_command(_verb)
 
 
 device.add_command(enrol)
-
-
-@device.command("list")
-@json_option
-@click.pass_context
-def list_devices(ctx: click.Context, as_json: bool) -> None:
-    """List this machine, devices configured and added, and the boards to simulate, without asking them."""
-    from edgeloop_profiles import list_profiles
-
-    from edgeloop.domain.device import DeviceSpec
-    from edgeloop.interfaces import present
-
-    session: Session = ctx.obj
-    config = session.config()
-    named = [config.device(name) for name in config.devices] if config else []
-    configured = {spec.name: spec for spec in named if spec is not None}
-    specs = [DeviceSpec.parse("local"), *{**session.added(), **configured}.values()]
-    if as_json:
-        present.print_json({"devices": specs, "profiles": list_profiles()})
-        return
-    present.print_device_list(specs)
-    present.print_text(f"To simulate: {', '.join(f'sim:{name}' for name in list_profiles())}")
 
 
 @device.command()
@@ -85,7 +66,7 @@ def facts(ctx: click.Context, on: tuple[str, ...], as_json: bool, probing: bool)
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, on: tuple[str, ...], as_json: bool) -> None:
-    """Look devices over, with a next step for each finding; exit 3 when one has an error."""
+    """Look devices over, with a next step for each finding; exit 1 when one prevents measuring."""
     from edgeloop.interfaces import present
 
     session: Session = ctx.obj
@@ -98,7 +79,7 @@ def doctor(ctx: click.Context, on: tuple[str, ...], as_json: bool) -> None:
     else:
         present.print_doctor(found)
     if any(finding.level == "error" for _, findings in found for finding in findings):
-        ctx.exit(3)
+        ctx.exit(1)
 
 
 @device.command()

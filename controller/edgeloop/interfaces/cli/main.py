@@ -175,13 +175,20 @@ class _Verbs(click.Group):
     type=click.Path(path_type=Path),
     help="Records and artifacts; default: $EDGELOOP_HOME or ./.edgeloop.",
 )
+@click.option(
+    "--inventory",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File of the named devices; default: devices.toml in the home.",
+)
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @click.pass_context
-def cli(ctx: click.Context, config: Path | None, home: Path | None, quiet: bool) -> None:
+def cli(
+    ctx: click.Context, config: Path | None, home: Path | None, inventory: Path | None, quiet: bool
+) -> None:
     """Find, prove and ship the best compressed form of a model for each device, by measuring there."""
     from edgeloop.interfaces.cli.session import Session
 
-    ctx.obj = Session(config_file=config, home=home, quiet=quiet, given=ctx.obj)
+    ctx.obj = Session(config_file=config, home=home, quiet=quiet, inventory_file=inventory, given=ctx.obj)
 
 
 def main() -> None:

@@ -12,9 +12,11 @@ import click
 
 if TYPE_CHECKING:
     from edgeloop.domain.device import DeviceSpec
+    from edgeloop.domain.inventory import InventoryEntry
     from edgeloop.interfaces.api import Edgeloop
     from edgeloop.interfaces.config import Config
     from edgeloop.interfaces.settings import Measurement
+    from edgeloop.store.devices import DeviceBook
 
 __all__ = ["Session", "json_option", "on_option", "seed_option", "state_option", "threads_option"]
 
@@ -28,6 +30,8 @@ class Session:
     config_file: Path | None
     home: Path | None
     quiet: bool
+    #: The inventory's file, when ``--inventory`` names one.
+    inventory_file: Path | None = None
     #: The API to use instead of one of our own, for programs that embed the command line.
     given: Edgeloop | None = None
 
@@ -61,6 +65,7 @@ class Session:
             config,
             self.plain().fleet_devices,
             self.added(),
+            self._choose,
         )
 
     def state_directory(self) -> Path:
@@ -71,9 +76,46 @@ class Session:
 
     def added(self) -> dict[str, DeviceSpec]:
         """Return the devices that were added, by name."""
+        return self.book().devices()
+
+    def book(self) -> DeviceBook:
+        """Return the inventory: the file of ``--inventory``, that of the configuration, or ``devices.toml`` at home."""
         from edgeloop.store.devices import DeviceBook
 
-        return DeviceBook(self.state_directory()).devices()
+        return DeviceBook(self.state_directory(), path=self.inventory_path())
+
+    def inventory_path(self) -> Path | None:
+        """Return the file that is named as the inventory; None when none is."""
+        if self.inventory_file is not None:
+            return self.inventory_file.absolute()
+        config = self.config()
+        if config is None or not config.inventory:
+            return None
+        # As written in the file, so seen from where the file is.
+        return (self.config_file or Path("edgeloop.toml")).absolute().parent / config.inventory
+
+    def entries(self) -> tuple[InventoryEntry, ...]:
+        """Return the named devices: those of the inventory, and those of the configuration, which win."""
+        from edgeloop.domain.inventory import InventoryEntry
+
+        config = self.config()
+        found = dict(self.book().entries())
+        for name in config.devices if config else ():
+            spec = config.device(name) if config else None
+            if spec is not None:
+                known = found.get(name)
+                found[name] = InventoryEntry(
+                    spec=spec, labels=known.labels if known else (), groups=known.groups if known else ()
+                )
+        return tuple(found.values())
+
+    def _choose(self, conditions: Sequence[tuple[int, str]]) -> tuple[DeviceSpec, ...]:
+        from edgeloop.orchestrate.inventory import choose_devices
+
+        selection = choose_devices(self.state_directory(), self.entries(), conditions)
+        for note in selection.notes:
+            click.echo(note, err=True)
+        return tuple(entry.spec for entry in selection.chosen)
 
     def measurement(self, words: Mapping[str, Any]) -> Measurement:
         """Return how to measure, from the options of a measuring verb and the configuration.
@@ -114,7 +156,8 @@ on_option = click.option(
     multiple=True,
     metavar="DEVICES",
     help="local, sim:PROFILE, fleet:NAME[/BOARD], unix:PATH, grpc://HOST:PORT, ssh:USER@HOST, or the name of an added "
-    "or configured device; comma list, repeatable.",
+    "or configured device; or conditions that must all hold, like arch=aarch64,ram>=4GB, group=lab; comma list, "
+    "repeatable.",
 )
 state_option = click.option(
     "--state",
