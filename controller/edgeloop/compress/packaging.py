@@ -68,6 +68,7 @@ def package(
     decision: Decision,
     tolerances_for: ToleranceTable,
     write_golden: GoldenWriter,
+    approximate: bool = False,
 ) -> tuple[Artifact, dict[str, Path]]:
     """Write the artifact's files into ``directory`` and return its manifest and the path of each file by
     name.
@@ -85,6 +86,7 @@ def package(
         decision: How decisions are read.
         tolerances_for: Tolerance policy.
         write_golden: Writes the golden pack.
+        approximate: Whether a pass moved the answers on purpose: decisions are then held against the original.
 
     Raises:
         InvalidInputError: the golden inputs do not fit the model, or it fails on them.
@@ -116,13 +118,24 @@ def package(
         decision_output=decision.output,
         decision_rule=decision.rule,
         decision_threshold=decision.threshold,
-        tolerances=tolerances_for(precision),
+        tolerances=_tolerances(precision, approximate, tolerances_for),
         kernels=lowering.kernels,
         activation_peak_bytes=lowering.activation_peak_bytes,
         weight_bytes=lowering.weight_bytes,
         libraries=library_versions(),
     )
     return artifact, files
+
+
+def _tolerances(
+    precision: str, approximate: bool, tolerances_for: ToleranceTable
+) -> tuple[tuple[str, Tolerance], ...]:
+    """Return the policy of the precision; against the original that of "mixed" where answers were moved on
+    purpose."""
+    original = dict(tolerances_for("mixed" if approximate else precision))["original"]
+    return tuple(
+        (name, original if name == "original" else tolerance) for name, tolerance in tolerances_for(precision)
+    )
 
 
 def file_entry(name: str, path: Path) -> FileEntry:

@@ -126,14 +126,18 @@ def _joined(pipeline: Any, name: str) -> Any:
     if len(pipeline.steps) == 1:
         return last
     first = _by_converter(pipeline[:-1], name)
-    last = compose.add_prefix(last, "last_", rename_inputs=True, rename_outputs=False)
+    # Passes find the constants of the last step by name, so the first ones change theirs.
+    first = compose.add_prefix(first, "first_", rename_inputs=False)
+    first_output = first.graph.output[0].name
     last.ir_version = first.ir_version = 8
     opsets = {(o.domain, o.version) for m in (first, last) for o in m.opset_import}
     for model in (first, last):
         del model.opset_import[:]
         model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in sorted(opsets))
-    pairs = [(first.graph.output[0].name, f"last_{INPUT}")]
-    joined = compose.merge_models(first, last, io_map=pairs)
+    last.graph.input[0].name = joint = f"{INPUT}_prepared"
+    for node in last.graph.node:
+        node.input[:] = [joint if entry == INPUT else entry for entry in node.input]
+    joined = compose.merge_models(first, last, io_map=[(first_output, joint)])
     onnx.checker.check_model(joined)
     return joined
 

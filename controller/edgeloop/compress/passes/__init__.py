@@ -16,9 +16,14 @@ from edgeloop.domain.recipe import PassSpec
 __all__ = ["BUILTIN", "REGISTRY", "Condition", "Pass", "PassContext", "PassResult", "make_pass"]
 
 BUILTIN = {
+    "drop_features": "edgeloop.compress.passes.drop_features:DropFeatures",
+    "limit_depth": "edgeloop.compress.passes.limit_depth:LimitDepth",
+    "narrow_table": "edgeloop.compress.passes.narrow_table:NarrowTable",
     "optimize_graph": "edgeloop.compress.passes.optimize_graph:OptimizeGraph",
+    "prune_forest": "edgeloop.compress.passes.prune_forest:PruneForest",
     "quantize_dynamic": "edgeloop.compress.passes.quantize_dynamic:QuantizeDynamic",
     "quantize_static": "edgeloop.compress.passes.quantize_static:QuantizeStatic",
+    "reduce_neighbours": "edgeloop.compress.passes.reduce_neighbours:ReduceNeighbours",
 }
 """Drivers by name."""
 
