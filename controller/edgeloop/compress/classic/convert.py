@@ -61,6 +61,12 @@ def estimator_to_onnx(estimator: Any, name: str) -> Any:
             model = _written(estimator, name)
         except EdgeloopError as error:
             raise type(error)(f"{name}: {error.message}", next_step=error.next_step) from error
+        except Exception as error:  # estimators hold anything, and each library raises a family of its own
+            raise UnsupportedError(
+                f"{name}: a {type(estimator).__name__} cannot be written as ONNX: "
+                f"{type(error).__name__}: {' '.join(str(error).split())[:160]}.",
+                next_step="Return the plain fitted estimator, fitted on numeric columns.",
+            ) from error
         _verify(model, estimator, name)
     return model
 
@@ -130,10 +136,11 @@ def _joined(pipeline: Any, name: str) -> Any:
     first = compose.add_prefix(first, "first_", rename_inputs=False)
     first_output = first.graph.output[0].name
     last.ir_version = first.ir_version = 8
-    opsets = {(o.domain, o.version) for m in (first, last) for o in m.opset_import}
+    versions = sorted((o.domain, o.version) for m in (first, last) for o in m.opset_import)
+    opsets = dict(versions)
     for model in (first, last):
         del model.opset_import[:]
-        model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in sorted(opsets))
+        model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items())
     last.graph.input[0].name = joint = f"{INPUT}_prepared"
     for node in last.graph.node:
         node.input[:] = [joint if entry == INPUT else entry for entry in node.input]
