@@ -27,5 +27,7 @@ def write_data(path: str) -> None:
     iris = load_iris()
     with Path(path).open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*(name.removesuffix(" (cm)").replace(" ", "_") for name in iris.feature_names), "species"])
+        writer.writerow(
+            [*(name.removesuffix(" (cm)").replace(" ", "_") for name in iris.feature_names), "species"]
+        )
         writer.writerows([*row, label] for row, label in zip(iris.data[1::2], iris.target[1::2], strict=True))

@@ -1,8 +1,8 @@
 """Label parity of every library's estimators on held rows, and what compressed forms keep; printed as two tables.
 
-Digits (1,797 real images of 64 pixels, scikit-learn): the first half trains, the second is held. "missing" means that a
-tenth of all cells, seeded, is NaN in both halves. The native model is asked the same float32 rows. Latency is the median
-of 200 single rows on ONNX Runtime with one thread on this machine.
+Digits (1,797 real images of 64 pixels, scikit-learn): the first half trains, the second is held. "missing" means that
+a tenth of all cells, seeded, is NaN in both halves. The native model is asked the same float32 rows. Latency is the
+median of 200 single rows on ONNX Runtime with one thread on this machine.
 """
 
 from __future__ import annotations

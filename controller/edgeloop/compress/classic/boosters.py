@@ -39,7 +39,9 @@ def read_xgboost(model: Any) -> tuple[Forest, Head, int]:
     for place in range(_last_tree(model, inner)):
         _add_xgboost(builder, inner["trees"][place], int(inner["tree_info"][place]), float(weights[place]))
     base = np.asarray(json.loads(learner["learner_model_param"]["base_score"]), np.float64)
-    head, margin = _xgboost_head(learner["objective"]["name"], base, getattr(model, "classes_", None), targets)
+    head, margin = _xgboost_head(
+        learner["objective"]["name"], base, getattr(model, "classes_", None), targets
+    )
     return builder.build(margin), head, int(learner["learner_model_param"]["num_feature"])
 
 
@@ -119,7 +121,9 @@ def read_lightgbm(model: Any) -> tuple[Forest, Head, int]:
 def _add_lightgbm(builder: ForestBuilder, node: dict[str, Any], target: int) -> int:
     if "split_feature" not in node:
         if node.get("leaf_coeff"):
-            raise UnsupportedError("the LightGBM trees have linear leaves.", next_step="Fit without linear_tree.")
+            raise UnsupportedError(
+                "the LightGBM trees have linear leaves.", next_step="Fit without linear_tree."
+            )
         return builder.leaf(node["leaf_value"], target)
     if node["decision_type"] != "<=":
         raise UnsupportedError("the LightGBM model splits by categories.", next_step=_CATEGORIES)
@@ -128,7 +132,7 @@ def _add_lightgbm(builder: ForestBuilder, node: dict[str, Any], target: int) -> 
             "the LightGBM model reads zeros as missing.", next_step="Fit with zero_as_missing=False."
         )
     # Without missing values in training LightGBM reads NaN as 0.
-    zero_goes_left = 0.0 <= node["threshold"]
+    zero_goes_left = node["threshold"] >= 0.0
     missing = node["default_left"] if node["missing_type"] == "NaN" else zero_goes_left
     row = builder.split(int(node["split_feature"]), round_down(node["threshold"]), bool(missing))
     left = _add_lightgbm(builder, node["left_child"], target)
@@ -167,9 +171,7 @@ def read_catboost(model: Any) -> tuple[Forest, Head, int]:
         raise UnsupportedError("the CatBoost model takes categories or text.", next_step=_CATEGORIES)
     if "oblivious_trees" not in tree_model:
         raise UnsupportedError("the CatBoost trees are not symmetric.", next_step="Fit with SymmetricTree.")
-    missing_high = {
-        f["feature_index"]: f["nan_value_treatment"] == "AsTrue" for f in info["float_features"]
-    }
+    missing_high = {f["feature_index"]: f["nan_value_treatment"] == "AsTrue" for f in info["float_features"]}
     columns = {f["feature_index"]: f["flat_feature_index"] for f in info["float_features"]}
     scale, bias = tree_model["scale_and_bias"]
     builder = ForestBuilder(max(1, len(np.atleast_1d(bias))))

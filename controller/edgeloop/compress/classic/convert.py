@@ -6,7 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, MissingDependencyError, UnsupportedError
+from edgeloop_foundation.errors import (
+    EdgeloopError,
+    InvalidInputError,
+    MissingDependencyError,
+    UnsupportedError,
+)
 
 from edgeloop.compress.classic.boosters import read_catboost, read_lightgbm, read_xgboost
 from edgeloop.compress.classic.heads import INPUT, class_numbers, forest_model
@@ -140,7 +145,9 @@ def _joined(pipeline: Any, name: str) -> Any:
     opsets = dict(versions)
     for model in (first, last):
         del model.opset_import[:]
-        model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items())
+        model.opset_import.extend(
+            onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()
+        )
     last.graph.input[0].name = joint = f"{INPUT}_prepared"
     for node in last.graph.node:
         node.input[:] = [joint if entry == INPUT else entry for entry in node.input]
@@ -192,6 +199,11 @@ def _with_numbers(model: Any, classes: Any) -> Any:
         keys_strings=keys, values_int64s=list(class_numbers(classes)), default_int64=-1,
     )  # fmt: skip
     model.graph.node.append(node)
+    for entry in model.opset_import:
+        # The converter writes the oldest version that does; numbers for words came with the second.
+        entry.version = _ML_OPSET if entry.domain == "ai.onnx.ml" else entry.version
+    if not any(entry.domain == "ai.onnx.ml" for entry in model.opset_import):
+        model.opset_import.add(domain="ai.onnx.ml", version=_ML_OPSET)
     output.type.tensor_type.elem_type = onnx.TensorProto.INT64
     return model
 
@@ -216,7 +228,9 @@ def _verify(model: Any, estimator: Any, name: str) -> None:
             expected = np.asarray([table.get(value, -1) for value in expected.tolist()])
         wrong = found != expected
     else:
-        wrong = ~np.isclose(found, expected, rtol=1e-3, atol=1e-4 * float(np.abs(expected).max(initial=1e-30)))
+        wrong = ~np.isclose(
+            found, expected, rtol=1e-3, atol=1e-4 * float(np.abs(expected).max(initial=1e-30))
+        )
     if wrong.mean() > _MISMATCH:
         raise UnsupportedError(
             f"{name}: the ONNX form of a {type(estimator).__name__} answers otherwise on {int(wrong.sum())} of "

@@ -27,7 +27,10 @@ def round_down(threshold: float) -> float:
     """Return the largest float32 that is not above ``threshold``."""
     with np.errstate(over="ignore"):
         nearest = np.float32(threshold)
-    return float(nearest if nearest <= threshold else np.nextafter(nearest, np.float32(-np.inf)))
+    # As Python floats: beside a float32 NumPy would round the threshold first and call them equal.
+    return float(
+        nearest if float(nearest) <= float(threshold) else np.nextafter(nearest, np.float32(-np.inf))
+    )
 
 
 def below(threshold: float) -> float:

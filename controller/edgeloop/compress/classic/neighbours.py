@@ -50,7 +50,8 @@ def _power(estimator: Any) -> int:
         power = {1: 1, 2: 2}.get(estimator.effective_metric_params_.get("p", 2))
     if power is None:
         raise UnsupportedError(
-            f"neighbours by the metric {metric!r} have no exact form.", next_step="Use euclidean or manhattan."
+            f"neighbours by the metric {metric!r} have no exact form.",
+            next_step="Use euclidean or manhattan.",
         )
     if estimator.weights not in ("uniform", "distance", None):
         raise UnsupportedError("neighbours are weighed by a function.", next_step="Use uniform or distance.")

@@ -58,7 +58,8 @@ def read_boosted(estimator: Any) -> tuple[Forest, Head]:
     initial = estimator.init_
     if type(initial).__name__ not in ("DummyClassifier", "DummyRegressor") and not isinstance(initial, str):
         raise UnsupportedError(
-            f"the boosting starts from a {type(initial).__name__}.", next_step="Fit it with init=None or 'zero'."
+            f"the boosting starts from a {type(initial).__name__}.",
+            next_step="Fit it with init=None or 'zero'.",
         )
     base = estimator._raw_predict_init(np.zeros((1, estimator.n_features_in_), np.float32))[0]
     stages = estimator.estimators_

@@ -7,7 +7,16 @@ from typing import Any
 from edgeloop.compress.passes.base import Condition, PassContext
 from edgeloop.domain.model import ModelDescription
 
-__all__ = ["CALIBRATED", "FULL_PRECISION", "HAS_FOREST", "HAS_NEIGHBOURS", "NOT_A_TREE", "NOT_QUANTIZED", "has_neighbours", "has_tree_operators"]
+__all__ = [
+    "CALIBRATED",
+    "FULL_PRECISION",
+    "HAS_FOREST",
+    "HAS_NEIGHBOURS",
+    "NOT_A_TREE",
+    "NOT_QUANTIZED",
+    "has_neighbours",
+    "has_tree_operators",
+]
 
 _CLASSIC_DOMAIN = "ai.onnx.ml"
 _CLASSIC_OPERATORS = (

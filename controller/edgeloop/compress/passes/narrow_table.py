@@ -93,7 +93,11 @@ def _put_bytes(model: Any, table: NDArray[np.floating]) -> None:
         node.input[:] = ["table_float" if name == TABLE else name for name in node.input]
     widen = [
         onnx.helper.make_node(
-            "DequantizeLinear", [TABLE, "table_scale", "table_zero"], ["table_scaled"], name="table_scaled", axis=1
+            "DequantizeLinear",
+            [TABLE, "table_scale", "table_zero"],
+            ["table_scaled"],
+            name="table_scaled",
+            axis=1,
         ),
         onnx.helper.make_node("Add", ["table_scaled", "table_middle"], ["table_float"], name="table_float"),
     ]

@@ -33,7 +33,8 @@ def load_source(spec: str, work_directory: Path, state: tuple[StateBinding, ...]
     """Return the model that ``spec`` names.
 
     Args:
-        spec: Path of an ``.onnx``, ``.tflite``, ``.json``, ``.ubj``, ``.txt`` or ``.cbm`` file, ``module:function`` or ``path/to/file.py:function``.
+        spec: Path of an ``.onnx``, ``.tflite``, ``.json``, ``.ubj``, ``.txt`` or ``.cbm`` file,
+            ``module:function`` or ``path/to/file.py:function``.
         work_directory: Where a driver may write; created when missing.
         state: Outputs that are fed back as inputs.
 

@@ -84,7 +84,9 @@ def _fit_input(
     if cast.dtype.kind == "f" and not np.isfinite(cast).all():
         bad = np.isinf(cast) if missing else ~np.isfinite(cast)
         if not bad.any():
-            notes.append(f"{spec.name}: {int(np.isnan(cast).sum())} missing values, which the model's trees take")
+            notes.append(
+                f"{spec.name}: {int(np.isnan(cast).sum())} missing values, which the model's trees take"
+            )
             return cast
         items = int(bad.reshape(len(cast), -1).any(axis=1).sum())
         raise InvalidInputError(

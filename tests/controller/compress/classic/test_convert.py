@@ -111,9 +111,7 @@ def test_classes_that_are_words_become_their_places(kind):
     names = np.asarray(["setosa", "versicolor", "virginica"])
     fitted = make(kind).fit(x[:300], names[y[:300]])
     held = x[300:600].astype(np.float32)
-    assert np.array_equal(
-        names[answers(estimator_to_onnx(fitted, kind), held)[0]], fitted.predict(held)
-    )
+    assert np.array_equal(names[answers(estimator_to_onnx(fitted, kind), held)[0]], fitted.predict(held))
 
 
 def test_classes_that_are_other_numbers_stay():
@@ -125,7 +123,8 @@ def test_classes_that_are_other_numbers_stay():
 
 
 @pytest.mark.parametrize(
-    "kind", ["RandomForest", "HistGradientBoosting", "GradientBoosting", "xgboost", "lightgbm", "catboost", "near"]
+    "kind",
+    ["RandomForest", "HistGradientBoosting", "GradientBoosting", "xgboost", "lightgbm", "catboost", "near"],
 )
 def test_regressions(kind):
     from sklearn import ensemble, neighbors
@@ -155,7 +154,9 @@ def test_regressions(kind):
 def test_what_is_not_fitted_is_refused():
     from sklearn.ensemble import RandomForestClassifier
 
-    with pytest.raises(InvalidInputError, match=r"m.py:make returned a RandomForestClassifier that is not fitted"):
+    with pytest.raises(
+        InvalidInputError, match=r"m.py:make returned a RandomForestClassifier that is not fitted"
+    ):
         estimator_to_onnx(RandomForestClassifier(), "m.py:make")
 
 
@@ -165,7 +166,9 @@ def test_what_has_no_exact_form_is_refused():
     x, y = data()
     grouped = x.copy()
     grouped[:, 0] = np.abs(np.rint(grouped[:, 0]))
-    by_category = ensemble.HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]).fit(grouped, y)
+    by_category = ensemble.HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]).fit(
+        grouped, y
+    )
     with pytest.raises(UnsupportedError, match="splits by categories") as raised:
         estimator_to_onnx(by_category, "m")
     assert "OneHotEncoder" in raised.value.next_step

@@ -30,9 +30,9 @@ def digits():
 
 @pytest.fixture(scope="module")
 def models(digits, tmp_path_factory):
+    import threadpoolctl
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
     from sklearn.neighbors import KNeighborsClassifier
-    import threadpoolctl
 
     x, y = digits
     # Threads that wait by spinning take minutes on a loaded machine.
