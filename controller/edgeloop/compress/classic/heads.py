@@ -61,12 +61,14 @@ class Nodes:
         self.constants: list[Any] = []
 
     def add(self, op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Add a node and return the name of its output."""
         import onnx
 
         self.nodes.append(onnx.helper.make_node(op_type, list(inputs), [output], name=output, **attributes))
         return output
 
     def constant(self, name: str, value: Any) -> str:
+        """Add a constant and return its name."""
         import onnx
 
         self.constants.append(onnx.numpy_helper.from_array(np.asarray(value), name))
