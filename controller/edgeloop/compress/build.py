@@ -26,6 +26,7 @@ from edgeloop_protocol.types.artifact import Artifact
 from edgeloop.compress.items import read_arrays, read_items
 from edgeloop.compress.libraries import library_versions
 from edgeloop.compress.packaging import NO_DECISION, Decision, package
+from edgeloop.compress.passes import make_pass
 from edgeloop.compress.passes.base import PassContext
 from edgeloop.compress.recipe_runner import RecipeResult, RecipeRunner
 from edgeloop.compress.sources.base import SourceModel
@@ -259,6 +260,7 @@ def _package(request: BuildRequest, made: RecipeResult, golden: Dataset, directo
         decision=request.decision,
         tolerances_for=resolve(request.tolerances),
         write_golden=resolve(request.golden_writer),
+        approximate=any(make_pass(spec).ensures.approximate for spec in made.applied),
     )
     (directory / _MANIFEST).write_bytes(to_canonical_json(artifact))
 

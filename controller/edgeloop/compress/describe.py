@@ -67,7 +67,16 @@ def describe(path: Path, name: str = "", state: tuple[StateBinding, ...] = ()) -
         precision=precision_of(parameters),
         quantized=any(is_quantized_operator(op_type) for op_type in counts),
         state=state,
+        takes_missing_values=_takes_missing_values(model),
     )
+
+
+def _takes_missing_values(model: Any) -> bool:
+    """Return whether everything that reads the inputs knows what to do with NaN: trees and imputers do."""
+    inputs = {value.name for value in model.graph.input}
+    readers = [node for node in model.graph.node if inputs & set(node.input)]
+    knowing = ("TreeEnsembleRegressor", "TreeEnsembleClassifier", "TreeEnsemble", "Imputer")
+    return bool(readers) and all(node.op_type in knowing for node in readers)
 
 
 def is_quantized_operator(op_type: str) -> bool:

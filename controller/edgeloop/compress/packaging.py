@@ -75,6 +75,7 @@ def package(
     decision: Decision,
     tolerances_for: ToleranceTable,
     write_golden: GoldenWriter,
+    approximate: bool = False,
 ) -> tuple[Artifact, dict[str, Path]]:
     """Write the artifact's files into ``directory`` and return its manifest and the path of each file by
     name.
@@ -92,6 +93,7 @@ def package(
         decision: How decisions are read.
         tolerances_for: Tolerance policy.
         write_golden: Writes the golden pack.
+        approximate: Whether a pass moved the answers on purpose: decisions are then held against the original.
 
     Raises:
         InvalidInputError: the golden inputs do not fit the model, or it fails on them.
@@ -125,7 +127,7 @@ def package(
         decision_output=decision.output,
         decision_rule=decision.rule,
         decision_threshold=decision.threshold,
-        tolerances=_tolerances(precision, recipe, tolerances_for),
+        tolerances=_tolerances(precision, recipe, approximate, tolerances_for),
         kernels=lowering.kernels,
         activation_peak_bytes=lowering.activation_peak_bytes,
         weight_bytes=lowering.weight_bytes,
@@ -134,16 +136,21 @@ def package(
     return artifact, files
 
 
-def _tolerances(precision: str, recipe: Recipe, table: ToleranceTable) -> tuple[tuple[str, Tolerance], ...]:
+def _tolerances(
+    precision: str, recipe: Recipe, approximate: bool, table: ToleranceTable
+) -> tuple[tuple[str, Tolerance], ...]:
     """Return the policy of a precision; against the original, that of int8 where weights were rounded to four bits.
 
     Such a model computes as exactly as any other of its precision, but its weights are no longer the original's. Halves
-    that this host computes in float32 may be halves on a device.
+    that this host computes in float32 may be halves on a device. Where answers were moved on purpose it is that of
+    "mixed".
     """
     halved = precision == "fp32" and any(step.name == _HALVED for step in recipe.passes)
     policy = dict(table("fp16" if halved else precision))
     if precision in _EXACT and any(step.name == _AT_REST for step in recipe.passes):
         policy["original"] = dict(table("int8"))["original"]
+    if approximate:
+        policy["original"] = dict(table("mixed"))["original"]
     return tuple(policy.items())
 
 

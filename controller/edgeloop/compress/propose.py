@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgeloop_protocol.types.facts import Facts
 
 from edgeloop.compress.describe import MAX_OPSET
-from edgeloop.compress.passes.conditions import has_tree_operators
+from edgeloop.compress.passes.conditions import has_neighbours, has_tree_operators
 from edgeloop.compress.passes.quantize_dynamic import CONV_REASON, QUANTIZABLE
 from edgeloop.compress.passes.quantize_static import PRODUCTS
 from edgeloop.domain.experiment import Skipped
@@ -28,6 +28,21 @@ _STATIC: tuple[tuple[str, dict[str, str | bool | int]], ...] = (
     ("static int8 U8U8 per channel", {"encoding": "U8U8", "per_channel": True}),
 )
 """Histograms are taken over fewer items: their time and memory grow with every inner tensor."""
+
+_FOREST: tuple[tuple[str, str, dict[str, str | bool | float]], ...] = (
+    ("half of the trees", "prune_forest", {"keep": 0.5}),
+    ("a quarter of the trees", "prune_forest", {"keep": 0.25}),
+    ("depth 6", "limit_depth", {"depth": 6}),
+    ("depth 4", "limit_depth", {"depth": 4}),
+    ("half of the features", "drop_features", {"keep": 0.5}),
+)
+_NEIGHBOURS: tuple[tuple[str, str, dict[str, str | bool | float]], ...] = (
+    ("float32 table", "narrow_table", {"table": "float32"}),
+    ("float16 table", "narrow_table", {"table": "float16"}),
+    ("int8 table", "narrow_table", {"table": "int8"}),
+    ("a quarter as prototypes", "reduce_neighbours", {"keep": 0.25}),
+    ("a tenth as prototypes", "reduce_neighbours", {"keep": 0.1}),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +68,7 @@ def propose(description: ModelDescription, facts: Sequence[Facts], has_calibrati
         *_graph_recipes(description, facts),
         *_dynamic_recipes(description, facts),
         *_static_recipes(description, facts, has_calibration),
+        *_classic_recipes(description, has_calibration),
     ):
         if reason:
             skipped.append(Skipped(label=recipe.label, reason=reason))
@@ -64,7 +80,17 @@ def propose(description: ModelDescription, facts: Sequence[Facts], has_calibrati
 _Choice = tuple[Recipe, str]
 
 
-def _recipe(label: str, name: str, **settings: str | bool | int) -> Recipe:
+def _classic_recipes(model: ModelDescription, has_calibration: bool) -> list[_Choice]:
+    """Return forms of forests and of neighbours; none, not even skipped ones, for other models."""
+    if model.operator_count("TreeEnsembleRegressor") == 1:
+        reason = "" if has_calibration else "there is no calibration data"
+        return [(_recipe(label, name, **settings), reason) for label, name, settings in _FOREST]
+    if has_neighbours(model):
+        return [(_recipe(label, name, **settings), "") for label, name, settings in _NEIGHBOURS]
+    return []
+
+
+def _recipe(label: str, name: str, **settings: str | bool | float) -> Recipe:
     return Recipe(label=label, passes=(PassSpec.of(name, **settings),))
 
 

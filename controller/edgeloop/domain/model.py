@@ -39,6 +39,8 @@ class ModelDescription:
     quantized: bool
     #: State carried from step to step, declared by the user or by the data.
     state: tuple[StateBinding, ...] = ()
+    #: Whether NaN in its inputs means a missing value.
+    takes_missing_values: bool = False
 
     def operator_count(self, *op_types: str) -> int:
         """Return how many nodes are of one of these operator types."""

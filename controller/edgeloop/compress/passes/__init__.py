@@ -17,14 +17,19 @@ __all__ = ["BUILTIN", "REGISTRY", "Condition", "Pass", "PassContext", "PassResul
 
 BUILTIN = {
     "convert_fp16": "edgeloop.compress.passes.convert_fp16:ConvertFp16",
+    "drop_features": "edgeloop.compress.passes.drop_features:DropFeatures",
     "drop_identities": "edgeloop.compress.passes.drop_identities:DropIdentities",
     "fold_batch_norm": "edgeloop.compress.passes.fold_batch_norm:FoldBatchNorm",
     "int4_at_rest": "edgeloop.compress.passes.int4_at_rest:Int4AtRest",
+    "limit_depth": "edgeloop.compress.passes.limit_depth:LimitDepth",
+    "narrow_table": "edgeloop.compress.passes.narrow_table:NarrowTable",
     "optimize_graph": "edgeloop.compress.passes.optimize_graph:OptimizeGraph",
+    "prune_forest": "edgeloop.compress.passes.prune_forest:PruneForest",
     "quantize_dynamic": "edgeloop.compress.passes.quantize_dynamic:QuantizeDynamic",
     "quantize_int4": "edgeloop.compress.passes.quantize_int4:QuantizeInt4",
     "quantize_mixed": "edgeloop.compress.passes.quantize_mixed:QuantizeMixed",
     "quantize_static": "edgeloop.compress.passes.quantize_static:QuantizeStatic",
+    "reduce_neighbours": "edgeloop.compress.passes.reduce_neighbours:ReduceNeighbours",
 }
 """Drivers by name."""
 

@@ -19,12 +19,15 @@ from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.model import ModelDescription
 from edgeloop.domain.ports import Evaluator, ParityCheck
 
-__all__ = ["UNCHANGED", "Condition", "Ensures", "Pass", "PassContext", "PassResult"]
+__all__ = ["SMALLER", "UNCHANGED", "Condition", "Ensures", "Pass", "PassContext", "PassResult"]
 
 S = TypeVar("S")
 
 UNCHANGED = "unchanged"
 """Declared precision of a pass that keeps the arithmetic as it is."""
+
+SMALLER = "smaller"
+"""Declared precision of a pass that stores parameters in fewer bits and computes as before: the file must shrink."""
 
 
 def _silent(text: str) -> None:
@@ -76,8 +79,11 @@ class Ensures:
     """What a pass promises of its output; all of it is checked."""
 
     #: "int8" when integer operators must appear, "fp16" when parameters must become halves, UNCHANGED when parameters
-    #: and arithmetic keep their types.
+    #: and arithmetic keep their types, SMALLER when parameters are stored in fewer bits.
     precision: str = UNCHANGED
+    #: Whether answers are expected to move although the arithmetic is as precise as before: decisions are then
+    #: what is held against the original, not values.
+    approximate: bool = False
     #: Highest standard operator set of the output, unless the input's was higher already.
     max_opset: int = MAX_OPSET
     #: Operator domains the output may use beyond the input's.
@@ -219,6 +225,12 @@ class Pass(ABC, Generic[S]):
             if half_elements(load_model(target)) <= half_elements(load_model(source)):
                 raise InternalError(
                     f"{self.title} promised fp16, but no parameter of its output became a half."
+                )
+        elif declared == SMALLER:
+            if after.size_bytes >= before.size_bytes:
+                raise InternalError(
+                    f"{self.title} promised a smaller file, but it went from {before.size_bytes} to "
+                    f"{after.size_bytes} bytes."
                 )
         elif not (
             after.quantized and integer_elements(load_model(target)) > integer_elements(load_model(source))

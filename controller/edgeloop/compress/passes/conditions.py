@@ -7,7 +7,16 @@ from typing import Any
 from edgeloop.compress.passes.base import Condition, PassContext
 from edgeloop.domain.model import ModelDescription
 
-__all__ = ["FULL_PRECISION", "NOT_A_TREE", "NOT_QUANTIZED", "has_tree_operators"]
+__all__ = [
+    "CALIBRATED",
+    "FULL_PRECISION",
+    "HAS_FOREST",
+    "HAS_NEIGHBOURS",
+    "NOT_A_TREE",
+    "NOT_QUANTIZED",
+    "has_neighbours",
+    "has_tree_operators",
+]
 
 _CLASSIC_DOMAIN = "ai.onnx.ml"
 _CLASSIC_OPERATORS = (
@@ -27,6 +36,11 @@ def has_tree_operators(model: ModelDescription) -> bool:
     return _CLASSIC_DOMAIN in dict(model.opsets) and model.operator_count(*_CLASSIC_OPERATORS) > 0
 
 
+def has_neighbours(model: ModelDescription) -> bool:
+    """Return whether a model looks like nearest neighbours: distances to a table, and the nearest of them."""
+    return model.operator_count("TopK") == 1 and model.operator_count("ReduceSum") >= 2
+
+
 def _quantized(model: ModelDescription, settings: Any, context: PassContext) -> str:
     return "it is quantised already" if model.quantized else ""
 
@@ -41,6 +55,21 @@ def _not_full(model: ModelDescription, settings: Any, context: PassContext) -> s
     return f"its parameters are {model.precision}; quantisation starts from fp32"
 
 
+def _no_forest(model: ModelDescription, settings: Any, context: PassContext) -> str:
+    return "" if model.operator_count("TreeEnsembleRegressor") == 1 else "it has no summed trees"
+
+
+def _no_neighbours(model: ModelDescription, settings: Any, context: PassContext) -> str:
+    return "" if has_neighbours(model) else "it is no nearest-neighbour model"
+
+
+def _no_calibration(model: ModelDescription, settings: Any, context: PassContext) -> str:
+    return "" if context.calibration is not None else "there is no calibration data"
+
+
+HAS_FOREST = Condition(text="the model holds one sum of trees", broken_because=_no_forest)
+HAS_NEIGHBOURS = Condition(text="the model is a table of neighbours", broken_because=_no_neighbours)
+CALIBRATED = Condition(text="there is calibration data", broken_because=_no_calibration)
 NOT_QUANTIZED = Condition(text="the model holds no quantised operators", broken_because=_quantized)
 NOT_A_TREE = Condition(text="the model is not a tree or another ai.onnx.ml model", broken_because=_classic)
 FULL_PRECISION = Condition(text="the parameters are fp32", broken_because=_not_full)

@@ -20,6 +20,7 @@ __all__ = ["BUILTIN", "REGISTRY", "Source", "SourceModel", "load_source"]
 BUILTIN = {
     "python_object": "edgeloop.compress.sources.python_object:PythonObject",
     "tflite_file": "edgeloop.compress.sources.tflite_file:TfLiteFile",
+    "booster_file": "edgeloop.compress.sources.booster_file:BoosterFile",
     "onnx_file": "edgeloop.compress.sources.onnx_file:OnnxFile",
 }
 """Drivers by name, in the order in which they are asked."""
@@ -32,7 +33,8 @@ def load_source(spec: str, work_directory: Path, state: tuple[StateBinding, ...]
     """Return the model that ``spec`` names.
 
     Args:
-        spec: Path of an ``.onnx`` or ``.tflite`` file, ``module:function`` or ``path/to/file.py:function``.
+        spec: Path of an ``.onnx``, ``.tflite``, ``.json``, ``.ubj``, ``.txt`` or ``.cbm`` file,
+            ``module:function`` or ``path/to/file.py:function``.
         work_directory: Where a driver may write; created when missing.
         state: Outputs that are fed back as inputs.
 

@@ -18,6 +18,8 @@ _OTHER_FORMATS = {
     ".keras": "a Keras file",
     ".pkl": "a pickle",
     ".joblib": "a pickle",
+    ".pickle": "a pickle",
+    ".skops": "a skops file",
     ".ort": "an ONNX Runtime file, which cannot be compressed any more",
 }
 
@@ -46,8 +48,15 @@ class OnnxFile(Source):
         if not path.exists():
             raise NotFoundError(f"model {spec} does not exist.", next_step="Check the path.")
         if path.suffix.lower() in _OTHER_FORMATS:
+            pickled = _OTHER_FORMATS[path.suffix.lower()] == "a pickle"
+            hint = "Export it as ONNX, or name a Python function that returns it (file.py:function)."
+            if pickled:
+                hint = (
+                    "A pickle runs code when it is opened, so it is not opened here; name a function of yours that "
+                    "loads and returns it (file.py:function)."
+                )
             raise InvalidInputError(
                 f"{path.name} is not an ONNX model: it looks like {_OTHER_FORMATS[path.suffix.lower()]}.",
-                next_step="Export it as ONNX, or name a Python function that returns it (file.py:function).",
+                next_step=hint,
             )
         return path.absolute()

@@ -1,4 +1,5 @@
-"""A model that a Python function returns: a path, an ONNX model, or a torch module with example inputs."""
+"""A model that a Python function returns: a path, an ONNX model, a fitted estimator, or a torch module with
+example inputs."""
 
 from __future__ import annotations
 
@@ -111,6 +112,7 @@ def _install(package: str | None) -> str:
 def _written(value: Any, spec: str, target: Path) -> Path:
     import onnx
 
+    from edgeloop.compress.classic import estimator_to_onnx, is_estimator
     from edgeloop.compress.graph import save_model
 
     if isinstance(value, str | Path):
@@ -121,11 +123,14 @@ def _written(value: Any, spec: str, target: Path) -> Path:
     if isinstance(value, onnx.ModelProto):
         save_model(value, target)
         return target
+    if is_estimator(value):
+        save_model(estimator_to_onnx(value, spec), target)
+        return target
     if isinstance(value, tuple) and len(value) == 2:
         return _exported(value[0], value[1], spec, target)
     raise InvalidInputError(
-        f"{spec} returned {type(value).__name__}; expected a path, an onnx ModelProto, or (torch "
-        f"module, example inputs)."
+        f"{spec} returned {type(value).__name__}; expected a path, an onnx ModelProto, a fitted "
+        f"estimator, or (torch module, example inputs)."
     )
 
 

@@ -35,7 +35,9 @@ def fit(data: Dataset, description: ModelDescription) -> Dataset:
     specs = [spec for spec in description.inputs if spec.name not in {binding.input for binding in state}]
     arrays, notes = {}, list(data.notes)
     for spec, array in _named(data, specs):
-        arrays[spec.name] = _fit_input(data.name, spec, array, bool(state), notes)
+        arrays[spec.name] = _fit_input(
+            data.name, spec, array, bool(state), notes, description.takes_missing_values
+        )
     fitted = replace(data, inputs=arrays, state=state)
     labels = _fit_labels(fitted, description, notes)
     _check_calibration(data)
@@ -70,7 +72,9 @@ def _list(names: Mapping[str, object] | set[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _fit_input(name: str, spec: TensorSpec, array: Array, stepped: bool, notes: list[str]) -> Array:
+def _fit_input(
+    name: str, spec: TensorSpec, array: Array, stepped: bool, notes: list[str], missing: bool
+) -> Array:
     _check_shape(name, spec, array, stepped)
     if spec.dtype in ("object", "str", "string") or array.dtype.kind in "OUS":
         return _text(name, spec, array)
@@ -78,7 +82,12 @@ def _fit_input(name: str, spec: TensorSpec, array: Array, stepped: bool, notes: 
     if cast.dtype != array.dtype:
         notes.append(f"{spec.name}: cast from {array.dtype} to {cast.dtype}")
     if cast.dtype.kind == "f" and not np.isfinite(cast).all():
-        bad = ~np.isfinite(cast)
+        bad = np.isinf(cast) if missing else ~np.isfinite(cast)
+        if not bad.any():
+            notes.append(
+                f"{spec.name}: {int(np.isnan(cast).sum())} missing values, which the model's trees take"
+            )
+            return cast
         items = int(bad.reshape(len(cast), -1).any(axis=1).sum())
         raise InvalidInputError(
             f"data {name!r}: input {spec.name!r} holds {int(bad.sum())} NaN or infinite values "
