@@ -17,6 +17,7 @@ import enum
 
 from edgeloop_foundation.errors import StateError
 from edgeloop_protocol.types.deployment import DeploymentState as S
+import itertools
 
 __all__ = ["DEADLINE_S", "TRANSITIONS", "DeploymentEvent", "next_state"]
 
@@ -36,7 +37,7 @@ _UNSEEN = (S.RECEIVING, S.VERIFIED, S.STAGED, S.PROBED)
 TRANSITIONS: dict[tuple[S, DeploymentEvent], S] = {
     **{
         (state, DeploymentEvent.ADVANCE): following
-        for state, following in zip(_FORWARD, _FORWARD[1:], strict=False)
+        for state, following in itertools.pairwise(_FORWARD)
     },
     **{
         (state, event): S.FAILED

@@ -98,10 +98,13 @@ class Deployments:
     def open(self) -> None:
         """Bring what an earlier process left to where it can go on; blocks."""
         for name in self._slots.names():
-            try:
-                self._recover(name)
-            except (EdgeloopError, OSError) as error:
-                _log.error("deployment %s cannot be recovered: %s", name, error)
+            self._recover_logged(name)
+
+    def _recover_logged(self, name: str) -> None:
+        try:
+            self._recover(name)
+        except (EdgeloopError, OSError) as error:
+            _log.error("deployment %s cannot be recovered: %s", name, error)
 
     def _recover(self, name: str) -> None:
         record = self._slots.record(name)
@@ -152,6 +155,11 @@ class Deployments:
         self._task, self._active = None, ""
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a deployment broke off: %s", error)
+
+    @property
+    def active(self) -> str:
+        """Name of the installation under way; empty when there is none."""
+        return self._active
 
     def list(self) -> tuple[DeploymentStatus, ...]:
         """Return every deployment by name; blocks."""

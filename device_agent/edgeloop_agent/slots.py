@@ -135,7 +135,8 @@ class Slots:
             raise NotFoundError(
                 f"there is no deployment {name!r} on this device.", next_step="Deploy it first."
             )
-        return self._unsealed(path, SlotRecord)
+        record: SlotRecord = self._unsealed(path, SlotRecord)
+        return record
 
     def pointer(self, name: str) -> Pointer:
         """Return which slots serve; an empty pointer before the first activation.

@@ -117,7 +117,7 @@ def verify(state: TrustState, bundle: ReleaseBundle, name: str, now_s: float) ->
 
 def _clock(now_s: float, floor_s: float) -> StateError:
     return StateError(
-        f"CLOCK_UNTRUSTED: the device's clock shows {_said(now_s)}, but a signature proves that it was {_said(floor_s)}.",
+        f"CLOCK_UNTRUSTED: the device's clock shows {_said(now_s)}, but a signature proves {_said(floor_s)}.",
         next_step="Set its clock; until then it serves what is committed and accepts nothing new.",
     )
 

@@ -57,7 +57,7 @@ OVER = frozenset({DeploymentState.COMMITTED, DeploymentState.ROLLED_BACK, Deploy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseTerms:
-    """What the release key signs beside the manifest's digest; whole numbers only, as TUF's canonical JSON has no others.
+    """What the release key signs beside the manifest's digest; TUF's canonical JSON has whole numbers only.
 
     Empty selectors admit every device.
     """

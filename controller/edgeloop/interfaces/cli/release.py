@@ -72,7 +72,7 @@ def init(ctx: click.Context, keys: Path | None, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def sign(
-    ctx: click.Context, artifact: str, name: str, keys: Path | None, as_json: bool, **words: Any
+    ctx: click.Context, /, artifact: str, name: str, keys: Path | None, as_json: bool, **words: Any
 ) -> None:
     """Let NAME stand for the kept ARTIFACT from now on; signing an older one again goes back on purpose."""
     from edgeloop.app import App
