@@ -14,10 +14,10 @@ left before ACTIVATING is discarded; from there on the pointer decides.
 from __future__ import annotations
 
 import enum
+import itertools
 
 from edgeloop_foundation.errors import StateError
 from edgeloop_protocol.types.deployment import DeploymentState as S
-import itertools
 
 __all__ = ["DEADLINE_S", "TRANSITIONS", "DeploymentEvent", "next_state"]
 
@@ -35,10 +35,7 @@ _FORWARD = (S.RECEIVING, S.VERIFIED, S.STAGED, S.PROBED, S.ACTIVATING, S.TRIAL, 
 _UNSEEN = (S.RECEIVING, S.VERIFIED, S.STAGED, S.PROBED)
 
 TRANSITIONS: dict[tuple[S, DeploymentEvent], S] = {
-    **{
-        (state, DeploymentEvent.ADVANCE): following
-        for state, following in itertools.pairwise(_FORWARD)
-    },
+    **{(state, DeploymentEvent.ADVANCE): following for state, following in itertools.pairwise(_FORWARD)},
     **{
         (state, event): S.FAILED
         for state in _UNSEEN
