@@ -10,7 +10,13 @@ from edgeloop_foundation.errors import NotFoundError, StateError
 from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
 from edgeloop_protocol.types.deployment import DeploymentState
 
-from scripts.heavy.install_scenario import Device, install_crashes, trust_crashes
+from scripts.heavy.install_scenario import BUNDLE, Device, install_crashes, trust_crashes
+
+
+async def on_trial(device: Device) -> None:
+    async with asyncio.timeout(30):
+        while device.deployments.status("demo").state is not DeploymentState.TRIAL:  # noqa: ASYNC110 - as a client asks
+            await asyncio.sleep(0.001)
 
 
 def test_no_crash_state_is_half_installed() -> None:
@@ -53,12 +59,8 @@ async def test_an_unhealthy_version_goes_back_by_itself() -> None:
 async def test_a_cancelled_trial_goes_back_and_a_cancelled_end_stays() -> None:
     device = Device(SimulatedFileSystem())
     device.release(1, b"old")
-    from scripts.heavy.install_scenario import BUNDLE
-
     await device.deployments.deploy("demo", BUNDLE, 600.0)
-    async with asyncio.timeout(30):
-        while device.deployments.status("demo").state is not DeploymentState.TRIAL:
-            await asyncio.sleep(0.001)
+    await on_trial(device)
     assert (await device.deployments.cancel("demo")).state is DeploymentState.ROLLED_BACK
     assert device.slots.pointer("demo").current == ""
     assert (await device.deployments.cancel("demo")).state is DeploymentState.ROLLED_BACK
@@ -83,12 +85,8 @@ async def test_a_trial_that_the_agent_does_not_survive_is_rolled_back() -> None:
     fs = SimulatedFileSystem()
     device = Device(fs)
     device.release(1, b"old")
-    from scripts.heavy.install_scenario import BUNDLE
-
     await device.deployments.deploy("demo", BUNDLE, 600.0)
-    async with asyncio.timeout(30):
-        while device.deployments.status("demo").state is not DeploymentState.TRIAL:
-            await asyncio.sleep(0.001)
+    await on_trial(device)
     await device.deployments.stop()
     states = []
     for _ in range(4):
