@@ -226,7 +226,7 @@ class Repository:
 
     def _load(self, name: str, kind: type[T]) -> T:
         try:
-            metadata = Metadata[kind].from_bytes(self._read(name).encode())  # type: ignore[valid-type]
+            metadata = Metadata[kind].from_bytes(self._read(name).encode())
         except (RepositoryError, json.JSONDecodeError, ValueError) as error:
             raise CorruptDataError(f"{self._directory / name} cannot be read: {error}.") from error
         signed: T = metadata.signed

@@ -48,7 +48,7 @@ class Verified:
     terms: ReleaseTerms
 
 
-class _BundleFetcher(FetcherInterface):
+class _BundleFetcher(FetcherInterface):  # type: ignore[misc] - tuf's types are not followed
     """Serves the files of a bundle; there is no network."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:

@@ -78,9 +78,9 @@ def test_what_is_signed_is_accepted_again_and_again(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_an_older_file_of_one_role_is_refused(fleet: Fleet, role: str) -> None:
+    # The old timestamp with old files would be the state that a device behind has already.
+    state = fleet.state if role == "timestamp" else fleet.behind
     with pytest.raises(AccessDeniedError):
-        # The old timestamp with old files would be the state that a device behind has already.
-        state = fleet.state if role == "timestamp" else fleet.behind
         verify(state, replace(fleet.second, **{role: getattr(fleet.first, role)}), "demo", fleet.now_s)
 
 
