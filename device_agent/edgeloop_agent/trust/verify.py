@@ -48,7 +48,7 @@ class Verified:
     terms: ReleaseTerms
 
 
-class _BundleFetcher(FetcherInterface):  # type: ignore[misc] - tuf's types are not followed
+class _BundleFetcher(FetcherInterface):  # type: ignore[misc]
     """Serves the files of a bundle; there is no network."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
@@ -69,13 +69,13 @@ def pin(root: str) -> TrustState:
     """Return the state of a device that trusts ``root`` and has accepted nothing yet.
 
     Raises:
-        AccessDeniedError: it is no root that its own keys signed.
+        InvalidInputError: it is no root that its own keys signed.
     """
     try:
         loaded = Metadata[Root].from_bytes(root.encode())
         loaded.verify_delegate(Root.type, loaded)
     except (RepositoryError, ValueError) as error:
-        raise _refusal(error) from error
+        raise InvalidInputError(f"the root cannot be pinned: {str(error).rstrip('.')}.") from error
     return TrustState(
         floor=TrustFloor(root_version=loaded.signed.version), metadata=TrustedMetadata(root=root)
     )
