@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +11,15 @@ from typing import Any
 from edgeloop_foundation import errors as e
 from edgeloop_foundation.ports.clock import Clock
 from edgeloop_foundation.ports.fs import FileSystem
-from edgeloop_foundation.ports.process import ChildProcess, ProcessPort
+from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_protocol.convert.json import to_json
 from edgeloop_protocol.types.identity import IdentityStatus, SignedTrust
 
-from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
+from edgeloop_agent.helper_program import ask_program
 from edgeloop_agent.identity_files import DIRECTORY, Credentials, IdentityFiles
 from edgeloop_agent.tls_material import TlsMaterial
 
 __all__ = ["DeviceIdentity"]
-
-# It starts Python and loads a library; slow boards take seconds.
-_ANSWER_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -127,36 +122,10 @@ class DeviceIdentity:
         return reply
 
     async def _ask(self, header: dict[str, Any]) -> dict[str, Any]:
-        """Start the program, hand it one request, and return its answer or raise its error."""
-        argv = (sys.executable, "-I", "-m", "edgeloop_agent.enrol", "answer", "--state", str(self._state))
-        # Paths alone: what the daemon was started with is none of its business.
-        child = await self._processes.spawn(argv, {"PATH": os.environ.get("PATH", os.defpath)})
-        try:
-            reply = await asyncio.wait_for(_exchange(child, encode_frame(header)), _ANSWER_S)
-        except (EOFError, ConnectionError, asyncio.TimeoutError, e.CorruptDataError) as error:
-            child.kill()
-            await child.wait()
-            raise e.InternalError(
-                f"the program that enrols failed with {type(error).__name__}: {child.log_tail()[-500:].strip()}"
-            ) from error
-        await child.wait()
-        if reply.get("ok") is not True:
-            raise _error_of(reply)
-        return reply
+        return await ask_program(
+            self._processes, "edgeloop_agent.enrol", ("answer", "--state", str(self._state)), header
+        )
 
 
 def _not_enrolled() -> e.StateError:
     return e.StateError("this device is not enrolled.", next_step="Enrol it: edgeloop device enrol NAME.")
-
-
-async def _exchange(child: ChildProcess, frame: bytes) -> dict[str, Any]:
-    await child.write(frame)
-    header_bytes, _ = decode_prefix(await child.read_exactly(PREFIX.size))
-    return decode_header(await child.read_exactly(header_bytes))
-
-
-def _error_of(reply: dict[str, Any]) -> e.EdgeloopError:
-    kind = str(reply.get("kind", ""))
-    cls = getattr(e, kind) if kind in e.__all__ else e.InternalError
-    error: e.EdgeloopError = cls(str(reply.get("message", "")), next_step=str(reply.get("next_step", "")))
-    return error

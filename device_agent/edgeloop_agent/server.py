@@ -15,9 +15,12 @@ from edgeloop_foundation.errors import BusyError, EdgeloopError
 from edgeloop_foundation.ports.clock import Clock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
 from edgeloop_foundation.ports.process import SystemProcesses
+from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.v1 import (
     bytestream_pb2,
     bytestream_pb2_grpc,
+    deployment_pb2,
+    deployment_pb2_grpc,
     device_pb2,
     device_pb2_grpc,
     identity_pb2,
@@ -34,6 +37,7 @@ from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from edgeloop_agent.access.admission import Access
+from edgeloop_agent.deployments import Deployments
 from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.directories import SCRATCH, make_durable_directory
 from edgeloop_agent.execution import Execute
@@ -44,13 +48,16 @@ from edgeloop_agent.jobs import Jobs
 from edgeloop_agent.leases import Leases
 from edgeloop_agent.listen import Listener, LoopbackListener
 from edgeloop_agent.looks import Looks
+from edgeloop_agent.release_trust import ReleaseTrust
 from edgeloop_agent.services.blobs import ByteStreamService, ContentService
+from edgeloop_agent.services.deployments import DeploymentService
 from edgeloop_agent.services.device import DeviceService
 from edgeloop_agent.services.identity import IdentityService
 from edgeloop_agent.services.jobs import JobService
 from edgeloop_agent.services.leases import LeaseService
 from edgeloop_agent.services.reflection import LazyReflection
 from edgeloop_agent.services.spool import SpoolService
+from edgeloop_agent.slots import SlotRecord, Slots
 from edgeloop_agent.spool import Spool
 from edgeloop_agent.store import ContentStore
 from edgeloop_agent.workspace import Workspace
@@ -88,6 +95,7 @@ SERVICES: tuple[str, ...] = tuple(
         (job_pb2.DESCRIPTOR, "JobService"),
         (run_pb2.DESCRIPTOR, "SpoolService"),
         (identity_pb2.DESCRIPTOR, "IdentityService"),
+        (deployment_pb2.DESCRIPTOR, "DeploymentService"),
         (bytestream_pb2.DESCRIPTOR, "ByteStream"),
         (cas_pb2.DESCRIPTOR, "ContentAddressableStorage"),
     )
@@ -171,6 +179,14 @@ class Agent:
         )
         self.looks = Looks(board=board, leases=self.leases, jobs=self.jobs, spool=self.spool, clock=clock)
         self.store.add_pin_source(self.spool.referenced_blobs)
+        self._release_trust = ReleaseTrust(state_directory, SystemProcesses())
+        self.deployments = Deployments(
+            Slots(fs, state_directory / "deployments", self.store),
+            self._release_trust.accept,
+            self.workspace.read_manifest,
+            board.facts,
+            self._probe,
+        )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self.identity = identity or DeviceIdentity(fs, clock, state_directory, SystemProcesses())
         self.identity.on_change = self._trust
@@ -181,6 +197,12 @@ class Agent:
             maximum_concurrent_rpcs=ordinary_calls_max + RESERVED_CALLS_MAX,
         )
         self._watchdog: asyncio.Task[None] | None = None
+
+    async def _probe(self, record: SlotRecord, directory: Path, artifact: Artifact) -> str:
+        # Loaded with the first deployment, an idle daemon does without.
+        from edgeloop_agent.deployment_probe import probe_slot
+
+        return await probe_slot(self._board, record, directory, artifact)
 
     def _trust(self, credentials: Credentials) -> None:
         trust = credentials.trust
@@ -193,6 +215,7 @@ class Agent:
         self.spool.open()
         self.workspace.open()
         self.jobs.open()
+        self.deployments.open()
         self.leases.open(token_floor=self.jobs.highest_fencing_token)
 
     async def start(self, listener: Listener) -> str:
@@ -208,6 +231,7 @@ class Agent:
         self._access.trusts_loopback = isinstance(listener, LoopbackListener)
         address = listener.bind(self._server)
         await self._server.start()
+        self.deployments.resume()
         self._watchdog = asyncio.create_task(self.leases.run(), name="leases")
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -223,6 +247,10 @@ class Agent:
             (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(self.jobs)),
             (run_pb2_grpc.add_SpoolServiceServicer_to_server, SpoolService(self.spool)),
             (identity_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityService(self.identity)),
+            (
+                deployment_pb2_grpc.add_DeploymentServiceServicer_to_server,
+                DeploymentService(self.deployments, self._release_trust, self.leases),
+            ),
             (bytestream_pb2_grpc.add_ByteStreamServicer_to_server, ByteStreamService(self.store)),
             (cas_pb2_grpc.add_ContentAddressableStorageServicer_to_server, ContentService(self.store)),
             (health_pb2_grpc.add_HealthServicer_to_server, self._health),
@@ -235,6 +263,7 @@ class Agent:
         """Say so, interrupt the job, let calls end within ``grace_s``, keep what is worth keeping."""
         await self._health.enter_graceful_shutdown()
         await self.jobs.stop()
+        await self.deployments.stop()
         await self._server.stop(grace_s)
         if self._watchdog is not None:
             self._watchdog.cancel()

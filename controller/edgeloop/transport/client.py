@@ -32,6 +32,7 @@ from edgeloop_protocol.v1 import (
     bytestream_pb2_grpc,
     content_addressable_storage_pb2,
     content_addressable_storage_pb2_grpc,
+    deployment_pb2_grpc,
     device_pb2,
     device_pb2_grpc,
     identity_pb2,
@@ -46,6 +47,7 @@ from edgeloop_protocol.v1 import (
 
 from edgeloop import __version__
 from edgeloop.transport.rpc.call import Caller, RetryPolicy, decoded
+from edgeloop.transport.rpc.deployment import DeploymentCalls
 from edgeloop.transport.rpc.lease import LeaseHandle, hold_lease, new_request
 from edgeloop.transport.rpc.upload import CHUNK_BYTES, blob_name, raw_writer, send_blob
 
@@ -117,6 +119,10 @@ class AgentClient:
         self._leases = _stub(lease_pb2_grpc.LeaseServiceStub, channel)
         self._jobs = _stub(job_pb2_grpc.JobServiceStub, channel)
         self._spool = _stub(run_pb2_grpc.SpoolServiceStub, channel)
+        #: Releases on the device.
+        self.deployments = DeploymentCalls(
+            self._caller, _stub(deployment_pb2_grpc.DeploymentServiceStub, channel)
+        )
         #: What both sides can do; known after ``hello``.
         self.capabilities: tuple[str, ...] = ()
 

@@ -41,6 +41,13 @@ _BY_SERVICE: Mapping[str, Mapping[str, frozenset[Caller]]] = {
         "InstallCertificate": _ACT,
         "UpdateTrust": _ACT,
     },
+    "edgeloop.v1.DeploymentService": {
+        "PinRoot": _ACT,
+        "Deploy": _ACT,
+        "Rollback": _ACT,
+        "CancelDeployment": _ACT,
+        "ListDeployments": _LOOK,
+    },
     # Blobs are models and raw samples.
     "google.bytestream.ByteStream": {"Read": _ACT, "Write": _ACT, "QueryWriteStatus": _ACT},
     "build.bazel.remote.execution.v2.ContentAddressableStorage": {"FindMissingBlobs": _ACT},

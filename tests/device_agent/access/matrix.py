@@ -35,6 +35,7 @@ OBSERVER_MAY = frozenset(
         "/edgeloop.v1.JobService/Watch",
         "/edgeloop.v1.JobService/GetJob",
         "/edgeloop.v1.IdentityService/GetIdentity",
+        "/edgeloop.v1.DeploymentService/ListDeployments",
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/List",
         "/grpc.health.v1.Health/Watch",

@@ -1,0 +1,245 @@
+"""Releases: keys, signing, and bringing a signed artifact to devices and back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeloop_foundation.errors import (
+    EdgeloopError,
+    InvalidInputError,
+    MissingDependencyError,
+    NotFoundError,
+    StateError,
+    UnavailableError,
+)
+from edgeloop_protocol.types.deployment import (
+    OVER,
+    DeploymentState,
+    DeploymentStatus,
+    ReleaseBundle,
+    ReleaseTerms,
+)
+
+from edgeloop.domain.device import DeviceSpec
+from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.measure import OpenDevice, holder_name
+
+if TYPE_CHECKING:
+    from edgeloop.app import App
+    from edgeloop.release.repository import Repository
+    from edgeloop.store.audit import AuditLog
+
+__all__ = [
+    "Deployed",
+    "Selectors",
+    "audit_log",
+    "cancel",
+    "deploy",
+    "repository",
+    "roll_back",
+    "sign",
+    "statuses",
+]
+
+_PASSPHRASE = "EDGELOOP_RELEASE_PASSPHRASE"  # noqa: S105 - the name of a variable
+_ASK_EVERY_S = 0.2
+# What the steps before and after the trial may take on a slow board, by the device's own deadlines.
+_BESIDE_TRIAL_S = 1000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selectors:
+    """What a release is signed for, beside the artifact itself; empty admits every device."""
+
+    #: Identifiers or names of devices.
+    devices: tuple[str, ...] = ()
+    #: Processor architectures.
+    architectures: tuple[str, ...] = ()
+    #: Runtime that opens it.
+    runtime: str = "onnxruntime"
+    #: Lowest version of the runtime.
+    runtime_version_min: str = ""
+    #: First version of the runtime that is too new.
+    runtime_version_below: str = ""
+    #: Most resident memory in bytes; 0 sets no limit.
+    memory_bytes_max: int = 0
+    #: Longest median latency in microseconds; 0 sets no limit.
+    latency_us_max: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """How one device stands after a verb."""
+
+    #: The device.
+    device: DeviceSpec
+    #: Its deployments; empty when it could not be asked.
+    statuses: tuple[DeploymentStatus, ...] = ()
+    #: Why it could not be done; empty when it was.
+    error: str = ""
+    #: Whether the release root was pinned on first use.
+    pinned_now: bool = False
+
+
+def repository(home: Path, keys: Path | None = None) -> Repository:
+    """Return the releases of this controller.
+
+    Raises:
+        MissingDependencyError: tuf is not installed.
+    """
+    try:
+        from edgeloop.release.repository import Repository
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"releases are signed with the packages tuf and cryptography ({error}).",
+            next_step="Install edgeloop[trust].",
+        ) from error
+    directory = home / "release"
+    return Repository(directory, keys or directory / "keys", os.environ.get(_PASSPHRASE, ""), time.time)
+
+
+def audit_log(home: Path) -> AuditLog:
+    """Return the log of what was done to which device."""
+    from edgeloop.store.audit import AuditLog
+
+    return AuditLog(home / "audit.jsonl", time.time)
+
+
+def sign(app: App, artifact: str, name: str, selectors: Selectors, keys: Path | None = None) -> ReleaseTerms:
+    """Let a name stand for a kept artifact from now on, and return what was signed.
+
+    Raises:
+        NotFoundError: no such artifact, no releases or no key.
+        InvalidInputError: the artifact has no golden pack, or the name is not possible.
+    """
+    digest = app.artifacts.find(artifact)
+    manifest = app.artifacts.manifest(digest)
+    golden = next((entry.digest for entry in manifest.files if entry.name == manifest.golden_file), "")
+    if not golden:
+        raise InvalidInputError(
+            f"artifact {digest[:12]} has no golden pack, so that no device could prove it.",
+            next_step="Build it with --data.",
+        )
+    releases = repository(app.state_directory, keys)
+    terms = ReleaseTerms(
+        counter=releases.next_counter(name),
+        devices=selectors.devices,
+        architectures=selectors.architectures,
+        runtime=selectors.runtime,
+        runtime_version_min=selectors.runtime_version_min,
+        runtime_version_below=selectors.runtime_version_below,
+        format=manifest.format,
+        files=manifest.files,
+        inputs=manifest.inputs,
+        outputs=manifest.outputs,
+        golden_digest=golden,
+        memory_bytes_max=selectors.memory_bytes_max,
+        latency_us_max=selectors.latency_us_max,
+    )
+    releases.sign(name, digest, app.artifacts.blob(digest).stat().st_size, terms)
+    audit_log(app.state_directory).append("sign", name, "signed", artifact=digest, counter=terms.counter)
+    return terms
+
+
+async def deploy(
+    app: App, name: str, devices: Sequence[DeviceSpec], *, trial_s: float
+) -> tuple[Deployed, ...]:
+    """Bring the signed release of a name to every device and wait until it is committed or not.
+
+    Raises:
+        NotFoundError: nothing was signed under that name.
+    """
+    releases = repository(app.state_directory)
+    digest = next((known for signed, known, _ in releases.releases() if signed == name), "")
+    if not digest:
+        raise NotFoundError(
+            f"no release is named {name!r}.",
+            next_step=f"Sign one: edgeloop release sign ARTIFACT --name {name}.",
+        )
+    bundle = await asyncio.to_thread(releases.bundle)
+
+    async def one(device: OpenDevice) -> Deployed:
+        status, pinned = await _bring(app, device, name, digest, bundle, trial_s)
+        error = status.reason if status.state is not DeploymentState.COMMITTED else ""
+        return Deployed(device=device.spec, statuses=(status,), error=error, pinned_now=pinned)
+
+    return await _on_each(app, devices, f"deploy {name}", one)
+
+
+async def _bring(
+    app: App, device: OpenDevice, name: str, digest: str, bundle: ReleaseBundle, trial_s: float
+) -> tuple[DeploymentStatus, bool]:
+    client = device.client
+    pinned = await client.deployments.pin_root(bundle.roots[0])
+    await client.push_artifact(digest, app.artifacts)
+    async with client.lease(holder_name(), wait_timeout_s=30.0) as lease:
+        status = await client.deployments.deploy(name, bundle, lease, trial_s)
+        ends = time.monotonic() + trial_s + _BESIDE_TRIAL_S
+        while status.state not in OVER:
+            if lease.lost.is_set():
+                status = await client.deployments.cancel(name)
+                raise StateError(
+                    f"the lease was lost; the deployment was cancelled and is {status.state.value}."
+                )
+            if time.monotonic() > ends:
+                raise UnavailableError(f"{device.spec.name}: {name} is {status.state.value} for too long.")
+            await asyncio.sleep(_ASK_EVERY_S)
+            status = next(one for one in await client.deployments.listing() if one.name == name)
+    return status, pinned
+
+
+async def _on_each(
+    app: App,
+    devices: Sequence[DeviceSpec],
+    action: str,
+    work: Callable[[OpenDevice], Awaitable[Deployed]],
+) -> tuple[Deployed, ...]:
+    """Do the same on every device, one after the other, and write down how it went."""
+    log, results = audit_log(app.state_directory), []
+    async with open_fleet(app, devices, seed=0) as fleet:
+        for spec, device in fleet:
+            try:
+                if isinstance(device, EdgeloopError):
+                    raise device
+                done = await work(device)
+            except EdgeloopError as error:
+                done = Deployed(device=spec, error=str(error))
+            results.append(done)
+            if action:
+                outcome = done.error or (done.statuses[0].state.value if done.statuses else "done")
+                counter = done.statuses[0].counter if done.statuses else 0
+                log.append(action, spec.name, outcome, counter=counter, pinned_now=done.pinned_now)
+    return tuple(results)
+
+
+async def statuses(app: App, devices: Sequence[DeviceSpec]) -> tuple[Deployed, ...]:
+    """Ask every device how its deployments stand."""
+
+    async def one(device: OpenDevice) -> Deployed:
+        return Deployed(device=device.spec, statuses=await device.client.deployments.listing())
+
+    return await _on_each(app, devices, "", one)
+
+
+async def roll_back(app: App, name: str, devices: Sequence[DeviceSpec]) -> tuple[Deployed, ...]:
+    """Go back to the version before the committed one on every device."""
+
+    async def one(device: OpenDevice) -> Deployed:
+        return Deployed(device=device.spec, statuses=(await device.client.deployments.rollback(name),))
+
+    return await _on_each(app, devices, f"rollback {name}", one)
+
+
+async def cancel(app: App, name: str, devices: Sequence[DeviceSpec]) -> tuple[Deployed, ...]:
+    """End an installation under way on every device."""
+
+    async def one(device: OpenDevice) -> Deployed:
+        return Deployed(device=device.spec, statuses=(await device.client.deployments.cancel(name),))
+
+    return await _on_each(app, devices, f"cancel {name}", one)

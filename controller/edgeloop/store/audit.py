@@ -1,0 +1,90 @@
+"""Who did what to which device: an append-only file in which every line names the digest of the one before it."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgeloop_foundation.errors import CorruptDataError
+
+__all__ = ["AuditLog"]
+
+_START = "0" * 64
+
+
+class AuditLog:
+    """One file of JSON lines.
+
+    A chain shows that a line was changed, moved or taken out of the middle. Lines cut off at the end it shows only to
+    somebody who wrote down an earlier head.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        self._path, self._clock = path, clock
+
+    def append(self, action: str, subject: str, outcome: str, **details: Any) -> str:
+        """Add a line durably and return its digest, the new head.
+
+        Raises:
+            CorruptDataError: the last line is not whole.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "rb+", buffering=0) as file:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            count, head = self._verified(file.read())
+            entry = {
+                "number": count + 1,
+                "before": head,
+                "time_s": self._clock(),
+                "who": _user(),
+                "action": action,
+                "subject": subject,
+                "outcome": outcome,
+                "details": details,
+            }
+            line = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+            file.write(line + b"\n")
+            os.fsync(descriptor)
+        return hashlib.sha256(line).hexdigest()
+
+    def verify(self) -> tuple[int, str]:
+        """Return how many lines there are and the digest of the last one.
+
+        Raises:
+            CorruptDataError: a line was changed, moved or taken out.
+        """
+        return self._verified(self._path.read_bytes() if self._path.exists() else b"")
+
+    def _verified(self, data: bytes) -> tuple[int, str]:
+        head, count = _START, 0
+        if data and not data.endswith(b"\n"):
+            raise self._broken(data.count(b"\n") + 1, "it is not whole")
+        for count, line in enumerate(data.splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                raise self._broken(count, "it is no JSON") from None
+            if not isinstance(entry, dict) or entry.get("number") != count or entry.get("before") != head:
+                raise self._broken(count, "it does not follow from the line before it")
+            head = hashlib.sha256(line).hexdigest()
+        return count, head
+
+    def _broken(self, number: int, why: str) -> CorruptDataError:
+        return CorruptDataError(
+            f"{self._path}, line {number}: {why}.",
+            next_step="Keep the file; it is evidence of what happened.",
+        )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"

@@ -1,0 +1,276 @@
+"""What a device accepts, and everything that it must not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from edgeloop.release.repository import Repository
+from edgeloop_agent.release_rules import check_device
+from edgeloop_agent.trust.verify import pin, verify
+from edgeloop_agent.trust_files import TrustFiles, TrustState
+from edgeloop_foundation.errors import AccessDeniedError, CorruptDataError, EdgeloopError, StateError
+from edgeloop_foundation.ports.fs import OsFileSystem
+from edgeloop_protocol.types.artifact import FileEntry
+from edgeloop_protocol.types.deployment import ReleaseBundle, ReleaseTerms
+
+from scripts.heavy.install_scenario import FACTS
+
+GOLDEN = FileEntry(name="golden.npz", digest="1" * 64, size_bytes=3)
+YEAR_S = 365 * 86_400
+ROLES = ("timestamp", "snapshot", "targets")
+
+
+def terms(counter: int) -> ReleaseTerms:
+    return ReleaseTerms(counter=counter, format="onnx", files=(GOLDEN,), golden_digest=GOLDEN.digest)
+
+
+@dataclass
+class Fleet:
+    """A repository, and a device that has accepted its second release."""
+
+    repository: Repository
+    first: ReleaseBundle
+    second: ReleaseBundle
+    state: TrustState
+    now_s: float
+    #: The device before the second release: what is new is read from the bundle, not from what it keeps.
+    behind: TrustState
+
+    def accept(self, bundle: ReleaseBundle, now_s: float | None = None) -> TrustState:
+        return verify(self.state, bundle, "demo", self.now_s if now_s is None else now_s).state
+
+
+def make_fleet(directory: Path) -> Fleet:
+    now_s = time.time()
+    repository = Repository(directory, directory / "keys", "", lambda: now_s)
+    repository.create()
+    repository.sign("demo", "a" * 64, 10, terms(1))
+    first = repository.bundle()
+    repository.sign("demo", "b" * 64, 10, terms(2))
+    second = repository.bundle()
+    behind = verify(pin(first.roots[0]), first, "demo", now_s).state
+    state = verify(behind, second, "demo", now_s).state
+    return Fleet(repository, first, second, state, now_s, behind)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    return make_fleet(tmp_path)
+
+
+def other_fleet(fleet: Fleet, tmp_path: Path) -> ReleaseBundle:
+    return make_fleet(tmp_path / "other").second
+
+
+def test_what_is_signed_is_accepted_again_and_again(fleet: Fleet) -> None:
+    verified = verify(fleet.state, fleet.second, "demo", fleet.now_s)
+    assert (verified.digest, verified.terms, verified.size_bytes) == ("b" * 64, terms(2), 10)
+    assert verified.state.floor == fleet.state.floor
+    assert fleet.accept(fleet.repository.bundle()).floor.roles[0].version > fleet.state.floor.roles[0].version
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_older_file_of_one_role_is_refused(fleet: Fleet, role: str) -> None:
+    # The old timestamp with old files would be the state that a device behind has already.
+    state = fleet.state if role == "timestamp" else fleet.behind
+    with pytest.raises(AccessDeniedError):
+        verify(state, replace(fleet.second, **{role: getattr(fleet.first, role)}), "demo", fleet.now_s)
+
+
+def test_the_whole_older_bundle_is_refused(fleet: Fleet) -> None:
+    with pytest.raises(AccessDeniedError):
+        fleet.accept(fleet.first)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_zeroed_cache_does_not_bring_the_old_back(fleet: Fleet, role: str) -> None:
+    """python-tuf alone would take it for a first use; the floor does not."""
+    lost = replace(fleet.state.metadata, timestamp="", snapshot="", targets="")
+    lost = replace(lost, **{role: getattr(fleet.state.metadata, role)}) if role == "targets" else lost
+    with pytest.raises(AccessDeniedError, match="below"):
+        verify(replace(fleet.state, metadata=lost), fleet.first, "demo", fleet.now_s)
+
+
+@pytest.mark.parametrize("name", ["floor.json", "metadata.json"])
+@pytest.mark.parametrize("damage", ["zeroed", "removed", "cut", "changed"])
+def test_a_lost_trust_state_is_told_and_never_a_first_use(
+    fleet: Fleet, tmp_path: Path, name: str, damage: str
+) -> None:
+    files = TrustFiles(OsFileSystem(), tmp_path / "state")
+    files.write(fleet.state)
+    path = tmp_path / "state" / name
+    data = path.read_bytes()
+    if damage == "removed":
+        path.unlink()
+    else:
+        path.write_bytes({"zeroed": b"", "cut": data[:-9], "changed": data.replace(b"1", b"2", 1)}[damage])
+    with pytest.raises(CorruptDataError, match="TRUST_STATE_LOST"):
+        files.read()
+
+
+@pytest.mark.parametrize("years", [-10, -1, 1, 10])
+def test_a_wrong_clock_accepts_nothing(fleet: Fleet, years: int) -> None:
+    expected = "CLOCK_UNTRUSTED" if years < 0 else "expired"
+    with pytest.raises(EdgeloopError, match=expected):
+        fleet.accept(fleet.repository.bundle(), fleet.now_s + years * YEAR_S)
+
+
+def test_a_clock_that_was_never_set_is_found_out_by_the_first_bundle(fleet: Fleet) -> None:
+    with pytest.raises(StateError, match="CLOCK_UNTRUSTED"):
+        verify(pin(fleet.first.roots[0]), fleet.first, "demo", 0.0)
+
+
+def test_a_frozen_bundle_expires(fleet: Fleet) -> None:
+    fleet.accept(fleet.second, fleet.now_s + 6 * 86_400)
+    with pytest.raises(AccessDeniedError, match="expired"):
+        fleet.accept(fleet.second, fleet.now_s + 8 * 86_400)
+
+
+@pytest.mark.parametrize("role", [*ROLES, "all"])
+def test_what_another_fleet_signed_is_refused(fleet: Fleet, tmp_path: Path, role: str) -> None:
+    other = other_fleet(fleet, tmp_path)
+    mixed = other if role == "all" else replace(fleet.second, **{role: getattr(other, role)})
+    with pytest.raises(AccessDeniedError):
+        verify(fleet.behind, mixed, "demo", fleet.now_s)
+
+
+@pytest.mark.parametrize("role", [*ROLES, "root"])
+def test_new_keys_are_followed_and_old_ones_refused(fleet: Fleet, role: str) -> None:
+    fleet.repository.rotate(role)
+    fleet.state = fleet.accept(fleet.repository.bundle())
+    assert fleet.state.floor.root_version == 2
+    with pytest.raises(AccessDeniedError):
+        fleet.accept(fleet.second)
+    fleet.repository.sign("demo", "c" * 64, 10, terms(3))
+    assert verify(fleet.state, fleet.repository.bundle(), "demo", fleet.now_s).digest == "c" * 64
+
+
+def test_a_root_that_only_the_new_keys_signed_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+    other = make_fleet(tmp_path / "other")
+    other.repository.rotate("root")
+    forged = other.repository.bundle()
+    with pytest.raises(AccessDeniedError):
+        fleet.accept(replace(forged, roots=(fleet.first.roots[0], forged.roots[1])))
+
+
+def test_high_numbers_of_a_stolen_key_end_with_the_key(fleet: Fleet) -> None:
+    """Fast-forward: versions far ahead hold nobody up once the keys are replaced."""
+    for _ in range(20):
+        ahead = fleet.repository.bundle()
+    fleet.state = fleet.accept(ahead)
+    fleet.repository.rotate("snapshot")
+    fleet.repository.rotate("timestamp")
+    floors = {entry.role: entry for entry in fleet.state.floor.roles}
+    after = fleet.accept(fleet.repository.bundle())
+    assert all(
+        entry.keys != floors[entry.role].keys for entry in after.floor.roles if entry.role != "targets"
+    )
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("size", [1 << 20, 1 << 22])
+def test_an_oversized_file_is_refused(fleet: Fleet, role: str, size: int) -> None:
+    with pytest.raises(AccessDeniedError, match="at most"):
+        fleet.accept(replace(fleet.second, **{role: getattr(fleet.second, role) + " " * size}))
+
+
+def test_too_many_roots_and_none_are_refused(fleet: Fleet) -> None:
+    for roots in ((), fleet.second.roots * 65):
+        with pytest.raises(AccessDeniedError, match="roots"):
+            fleet.accept(replace(fleet.second, roots=roots))
+
+
+def test_an_older_artifact_comes_back_only_under_a_new_counter(fleet: Fleet) -> None:
+    fleet.repository.sign("demo", "a" * 64, 10, terms(3))
+    verified = verify(fleet.state, fleet.repository.bundle(), "demo", fleet.now_s)
+    assert (verified.digest, verified.terms.counter) == ("a" * 64, 3)
+
+
+def _signed_by_the_release_key(fleet: Fleet, tmp_path: Path, counter: int) -> ReleaseBundle:
+    """Let the release key itself sign a counter that does not rise, under a newer version of its metadata."""
+    forger = Repository(tmp_path, tmp_path / "keys", "", lambda: fleet.now_s)
+    path = tmp_path / "targets.json"
+    tree = json.loads(path.read_text())
+    tree["signed"]["targets"]["demo"]["custom"]["counter"] = 0 if counter > 1 else counter
+    del tree["signed"]["targets"]["demo"]
+    path.write_text(json.dumps(tree))
+    forger.sign("demo", "c" * 64, 10, terms(counter))
+    return forger.bundle()
+
+
+@pytest.mark.parametrize("counter", [1, 2])
+def test_a_counter_that_does_not_rise_is_refused(fleet: Fleet, tmp_path: Path, counter: int) -> None:
+    with pytest.raises(AccessDeniedError, match="counter"):
+        fleet.accept(_signed_by_the_release_key(fleet, tmp_path, counter))
+
+
+@pytest.mark.parametrize("name", ["other", "Demo", "demo2", ""])
+def test_an_unsigned_name_is_refused(fleet: Fleet, name: str) -> None:
+    with pytest.raises(AccessDeniedError):
+        verify(fleet.state, fleet.second, name, fleet.now_s)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"devices": ("other",)}, "for the devices"),
+        ({"architectures": ("aarch64",)}, "for the architectures"),
+        ({"runtime": "openvino"}, "needs openvino"),
+        ({"format": "tflite"}, "for tflite"),
+        ({"runtime_version_min": "1.21"}, "from 1.21"),
+        ({"runtime_version_below": "1.20"}, "below 1.20"),
+    ],
+)
+def test_a_release_for_another_device_is_refused(change: dict[str, object], match: str) -> None:
+    check_device(terms(1), FACTS)
+    with pytest.raises(EdgeloopError, match=match):
+        check_device(dataclasses.replace(terms(1), **change), FACTS)  # type: ignore[arg-type]
+
+
+def mutations(text: str) -> list[Callable[[random.Random], str]]:
+    def flip(draw: random.Random) -> str:
+        at = draw.randrange(len(text))
+        return text[:at] + chr(33 + (ord(text[at]) - 32) % 90) + text[at + 1 :]
+
+    def cut(draw: random.Random) -> str:
+        return text[: draw.randrange(len(text))]
+
+    def number(draw: random.Random) -> str:
+        tree = json.loads(text)
+        tree["signed"]["version"] = draw.choice([0, -1, 1, 10**9, "2", None, 2.5])
+        return json.dumps(tree)
+
+    def unsigned(draw: random.Random) -> str:
+        tree = json.loads(text)
+        tree["signatures"] = []
+        return json.dumps(tree)
+
+    return [flip, cut, number, unsigned]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("seed", range(10))
+def test_a_changed_bundle_is_refused(fleet: Fleet, role: str, seed: int) -> None:
+    draw = random.Random(f"{role}/{seed}")
+    text = getattr(fleet.second, role)
+    for mutate in mutations(text):
+        changed = mutate(draw)
+        if json_equal(changed, text):
+            continue
+        with pytest.raises(EdgeloopError):
+            verify(fleet.behind, replace(fleet.second, **{role: changed}), "demo", fleet.now_s)
+
+
+def json_equal(one: str, other: str) -> bool:
+    """Whether two texts are the same metadata: what is signed is the value, not its spelling."""
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return False
