@@ -58,6 +58,7 @@ from edgeloop_agent.services.leases import LeaseService
 from edgeloop_agent.services.reflection import LazyReflection
 from edgeloop_agent.services.spool import SpoolService
 from edgeloop_agent.slots import SlotRecord, Slots
+from edgeloop_agent.splice import Splicer
 from edgeloop_agent.spool import Spool
 from edgeloop_agent.store import ContentStore
 from edgeloop_agent.workspace import Workspace
@@ -164,6 +165,7 @@ class Agent:
         self.store = ContentStore(
             fs, state_directory / "store", store_bytes=limits.store_bytes, reserve_bytes=reserve_bytes
         )
+        self.splicer = Splicer(self.store)
         self.spool = Spool(fs, state_directory / "spool", reserve_bytes=reserve_bytes)
         self.leases = Leases(fs=fs, clock=clock, root=state_directory / "leases", boot_id=boot_id)
         self.workspace = Workspace(fs, state_directory / "work", self.store, reserve_bytes=reserve_bytes)
@@ -252,7 +254,10 @@ class Agent:
                 DeploymentService(self.deployments, self._release_trust, self.leases),
             ),
             (bytestream_pb2_grpc.add_ByteStreamServicer_to_server, ByteStreamService(self.store)),
-            (cas_pb2_grpc.add_ContentAddressableStorageServicer_to_server, ContentService(self.store)),
+            (
+                cas_pb2_grpc.add_ContentAddressableStorageServicer_to_server,
+                ContentService(self.store, self.splicer),
+            ),
             (health_pb2_grpc.add_HealthServicer_to_server, self._health),
         )
         for add, servicer in registrations:
@@ -264,6 +269,7 @@ class Agent:
         await self._health.enter_graceful_shutdown()
         await self.jobs.stop()
         await self.deployments.stop()
+        self.splicer.stop()
         await self._server.stop(grace_s)
         if self._watchdog is not None:
             self._watchdog.cancel()

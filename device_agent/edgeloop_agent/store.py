@@ -19,6 +19,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeloop_foundation.errors import (
@@ -31,6 +32,7 @@ from edgeloop_foundation.errors import (
 )
 from edgeloop_foundation.ports.fs import FileSystem
 
+from edgeloop_agent.chunks import ChunkHome, Place
 from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.upload import (
     DIGEST,
@@ -44,13 +46,22 @@ from edgeloop_agent.upload import (
     read_journal,
 )
 
-__all__ = ["ContentStore"]
+__all__ = ["ContentStore", "Growth"]
 
 _PARTIAL_UPLOADS_MAX = 32
 # Raw samples of results that were fetched long ago: nobody asks for them, and each costs memory and a card's blocks.
 _OWN_KEPT = 200
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Growth:
+    """A blob that is being spliced: what is reserved for it, and from which blobs it is made."""
+
+    size_bytes: int
+    written_bytes: int = 0
+    sources: frozenset[str]
 
 
 class ContentStore:
@@ -69,20 +80,24 @@ class ContentStore:
         # Blobs that were made here, oldest first; the values mean nothing.
         self._own: dict[str, None] = {}
         self._open_uploads: dict[str, Upload] = {}
-        self._pin_sources: list[Callable[[], Collection[str]]] = []
+        self._splices: dict[str, Growth] = {}
+        self._pin_sources: list[Callable[[], Collection[str]]] = [self._spliced_from]
         self._lock = threading.RLock()
+        #: Content inside of blobs, and packs of it.
+        self.chunks = ChunkHome(fs, root)
 
     def open(self) -> None:
         """Create the directories, sweep what an earlier process left half done, and list the blobs."""
         make_durable_directory(self.fs, self.blobs)
         make_durable_directory(self.fs, self.uploads)
-        for directory in (self.root, self.blobs, self.uploads):
+        for directory in (self.root, self.blobs, self.uploads, self.chunks.lists):
             for name, _ in self.fs.entries(directory):
                 if name.endswith(".tmp"):
                     self.fs.remove(directory / name)
         sizes = {n: size for n, size in self.fs.entries(self.blobs) if DIGEST.fullmatch(n) and size >= 0}
         known = [name for name in self._read_recency() if name in sizes]
         self._sizes = {name: sizes[name] for name in [*known, *(n for n in sizes if n not in set(known))]}
+        self.chunks.open(sizes)
         self._sweep_uploads()
 
     def _read_recency(self) -> list[str]:
@@ -233,7 +248,7 @@ class ContentStore:
             self._remove_blob(digest)
 
     def begin(self, name: UploadName) -> Upload | None:
-        """Open or resume an upload after reserving its declared size; None when the blob is here already.
+        """Open or resume an upload after reserving its declared size; None when it is here already.
 
         Raises:
             BusyError: no room.
@@ -241,14 +256,15 @@ class ContentStore:
             AlreadyExistsError: the UUID was used for another blob.
         """
         with self._lock:
-            if self._sizes.get(name.digest) == name.size_bytes:
-                self._touch(name.digest)
+            if self._is_complete(name):
+                self.touch({name.digest})
                 return None
             self._check_uuid(name)
             upload = Upload(self, name)
             self._forget_partials(keep=_PARTIAL_UPLOADS_MAX - 1, sparing=name.uuid)
-            wanted = name.size_bytes - self.committed_on_disk(name)
-            self._make_room(wanted, keeps_reserve=True, sparing=name.uuid)
+            # A pack is of use only if there is room for the blob as well: said now, not after it was sent.
+            wanted = name.size_bytes - self.committed_on_disk(name) + name.spliced_bytes
+            self._make_room(wanted, keeps_reserve=True, sparing=name.uuid, packs_of=name.chunks_of)
             self._open_uploads[name.uuid] = upload
         try:
             upload.open()
@@ -257,6 +273,11 @@ class ContentStore:
             raise disk_error(error, self.root) from error
         return upload
 
+    def _is_complete(self, name: UploadName) -> bool:
+        if name.chunks_of:
+            return self.chunks.has_pack(name.chunks_of, name.digest)
+        return self._sizes.get(name.digest) == name.size_bytes
+
     def _check_uuid(self, name: UploadName) -> None:
         if name.uuid in self._open_uploads:
             # Not BusyError: that says "no room", and a client is right not to try again then.
@@ -264,7 +285,7 @@ class ContentStore:
                 f"upload {name.uuid} has a writer already.", next_step="Wait for it to end, then resume."
             )
         for known in self._partial_names():
-            if known.uuid == name.uuid and known != name:
+            if known.uuid == name.uuid and not known.is_same_upload(name):
                 raise AlreadyExistsError(
                     f"upload {name.uuid} is for blob {known.digest} of {known.size_bytes} bytes.",
                     next_step="Use a new UUID for another blob.",
@@ -277,10 +298,10 @@ class ContentStore:
             NotFoundError: neither the upload nor the blob is known.
         """
         with self._lock:
-            if self._sizes.get(name.digest) == name.size_bytes:
+            if self._is_complete(name):
                 return name.size_bytes, True
             upload = self._open_uploads.get(name.uuid)
-            if upload is not None and upload.name == name:
+            if upload is not None and upload.name.is_same_upload(name):
                 return upload.committed_bytes, False
             if not self.fs.exists(self.uploads / f"{name.stem}.part"):
                 raise NotFoundError(f"upload {name.uuid} is unknown.", next_step="Begin it at offset 0.")
@@ -294,10 +315,68 @@ class ContentStore:
         return min(read_journal(self.fs.read(journal)), self.fs.size(data))
 
     def adopt(self, path: Path, name: UploadName) -> None:
-        """Make a verified and synced file a blob."""
+        """Make a verified and synced file a blob, or a pack.
+
+        Raises:
+            InvalidInputError: it was to be a pack and is none.
+        """
         with self._lock:
-            self._publish(path, name.digest, name.size_bytes)
+            if name.chunks_of:
+                self.chunks.adopt_pack(path, name.chunks_of, name.digest, name.size_bytes)
+            else:
+                self._publish(path, name.digest, name.size_bytes)
             self.fs.sync_directory(self.uploads)
+
+    @contextlib.contextmanager
+    def growing(self, digest: str, size_bytes: int, sources: Collection[str]) -> Iterator[Growth]:
+        """Reserve room for a blob that is spliced from others, which stay meanwhile.
+
+        Raises:
+            BusyError: no room.
+            StateError: it is being spliced already.
+        """
+        growth = Growth(size_bytes=size_bytes, sources=frozenset(sources))
+        with self._lock:
+            if digest in self._splices:
+                raise StateError(
+                    f"blob {digest} is being spliced already.", next_step="Wait for it, then ask again."
+                )
+            self._splices[digest] = Growth(size_bytes=0, sources=growth.sources)
+            try:
+                self._make_room(size_bytes, keeps_reserve=True, packs_of=digest)
+            except BaseException:
+                del self._splices[digest]
+                raise
+            self._splices[digest] = growth
+        try:
+            yield growth
+        finally:
+            with self._lock:
+                del self._splices[digest]
+
+    def adopt_spliced(self, path: Path, digest: str, size_bytes: int) -> None:
+        """Make a verified and synced file a blob; the packs for it go."""
+        with self._lock:
+            self._publish(path, digest, size_bytes)
+            self.fs.sync_directory(self.uploads)
+
+    def forget_source(self, place: Place) -> None:
+        """Forget the list, or the pack, that named a chunk where there was other content."""
+        with self._lock:
+            if place.blob:
+                self.chunks.drop_list(place.blob)
+            else:
+                self.chunks.forget_packs_of(place.path.name.partition(".")[0])
+
+    def _spliced_from(self) -> set[str]:
+        return {digest for growth in self._splices.values() for digest in growth.sources}
+
+    def touch(self, digests: Collection[str]) -> None:
+        """Mark those of these blobs that are here as used."""
+        with self._lock:
+            for digest in digests:
+                if digest in self._sizes:
+                    self._touch(digest)
 
     def let_go(self, name: UploadName) -> None:
         """Take back the reservation of an upload that is no longer open."""
@@ -318,6 +397,7 @@ class ContentStore:
         self.fs.sync_directory(self.blobs)
         self._sizes.pop(digest, None)
         self._sizes[digest] = size
+        self.chunks.forget_packs_of(digest)
 
     def _touch(self, digest: str) -> None:
         self._sizes[digest] = self._sizes.pop(digest)
@@ -328,6 +408,7 @@ class ContentStore:
 
     def _remove_blob(self, digest: str) -> None:
         self.fs.remove(self.blobs / digest)
+        self.chunks.drop_list(digest)
         self._sizes.pop(digest, None)
         self._own.pop(digest, None)
 
@@ -347,10 +428,17 @@ class ContentStore:
             self.fs.remove(self.uploads / f"{name.stem}.committed")
 
     def _outstanding_bytes(self) -> int:
-        """Return what open uploads have reserved and not written yet."""
-        return sum(upload.name.size_bytes - upload.written_bytes for upload in self._open_uploads.values())
+        """Return what open uploads and splices have reserved and not written yet."""
+        uploads = sum(up.name.size_bytes - up.written_bytes for up in self._open_uploads.values())
+        return uploads + sum(growth.size_bytes - growth.written_bytes for growth in self._splices.values())
 
-    def _make_room(self, size: int, *, keeps_reserve: bool, sparing: str = "") -> None:
+    def _taken_bytes(self) -> int:
+        """Return what counts against the store's limit: what is here and what has been declared."""
+        declared = sum(upload.name.size_bytes for upload in self._open_uploads.values())
+        spliced = sum(growth.size_bytes for growth in self._splices.values())
+        return sum(self._sizes.values()) + self.chunks.pack_bytes + declared + spliced
+
+    def _make_room(self, size: int, *, keeps_reserve: bool, sparing: str = "", packs_of: str = "") -> None:
         """Evict until ``size`` more bytes fit under both limits.
 
         Raises:
@@ -360,15 +448,14 @@ class ContentStore:
 
         def lacking() -> int:
             free = self.fs.free_bytes(self.root) - reserve - self._outstanding_bytes()
-            declared = sum(upload.name.size_bytes for upload in self._open_uploads.values())
-            quota = self._store_bytes - sum(self._sizes.values()) - declared
-            return size - min(free, quota)
+            return size - min(free, self._store_bytes - self._taken_bytes())
 
         short = lacking()
         if short <= 0:
             return
         evictable = self._evictable()
-        partial = self._partial_bytes(sparing)
+        spared = {packs_of, *self._splices}
+        partial = self._partial_bytes(sparing) + self.chunks.removable_bytes(spared)
         if short > partial + sum(self._sizes[digest] for digest in evictable):
             raise BusyError(
                 f"the device has no room for {size} bytes: {short} are lacking, and what may be removed does "
@@ -376,6 +463,7 @@ class ContentStore:
                 next_step="Free space on the device, or let its agent use more of it.",
             )
         self._forget_partials(keep=0, sparing=sparing)
+        self.chunks.forget_packs(spared)
         for digest in evictable:
             if lacking() <= 0:
                 return

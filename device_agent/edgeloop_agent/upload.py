@@ -65,9 +65,17 @@ class UploadName:
     digest: str
     #: Size that the content must have.
     size_bytes: int
+    #: Of a pack of chunks, the SHA-256 of the blob that is spliced from it; empty for a blob.
+    chunks_of: str = ""
+    #: Size of that blob.
+    spliced_bytes: int = 0
 
     def __post_init__(self) -> None:
         check_digest(self.digest)
+        if self.chunks_of:
+            check_digest(self.chunks_of)
+        if self.spliced_bytes < 0 or (self.spliced_bytes and not self.chunks_of):
+            raise InvalidInputError(f"a pack is for a blob of 0 or more bytes, not of {self.spliced_bytes}.")
         if not UUID.fullmatch(self.uuid):
             raise InvalidInputError(f"an upload is named by a UUID, not by {self.uuid[:80]!r}.")
         if self.size_bytes < 0:
@@ -77,6 +85,10 @@ class UploadName:
     def stem(self) -> str:
         """File name of the upload without its ending."""
         return f"{self.uuid}.{self.digest}.{self.size_bytes}"
+
+    def is_same_upload(self, other: UploadName) -> bool:
+        """Return whether both name the same content; the name of a file does not tell what a pack is for."""
+        return self.stem == other.stem
 
 
 def _journal_line(size: int) -> bytes:
@@ -118,7 +130,7 @@ class UploadHome(Protocol):
         ...
 
     def adopt(self, path: Path, name: UploadName) -> None:
-        """Make a verified file a blob."""
+        """Make a verified file a blob, or a pack."""
         ...
 
     def let_go(self, name: UploadName) -> None:
@@ -236,11 +248,11 @@ class Upload:
         return self._committed
 
     def finish(self) -> int:
-        """Verify the whole, make it a blob and return its size.
+        """Verify the whole, make it a blob or a pack and return its size.
 
         Raises:
-            InvalidInputError: bytes are missing (what came stays), or the digest is another one (all is
-            dropped).
+            InvalidInputError: bytes are missing (what came stays), the digest is another one, or it is no pack (all
+            is dropped).
             BusyError: the disk is full.
             CorruptDataError: the disk failed.
         """
@@ -263,6 +275,9 @@ class Upload:
         try:
             self._store.adopt(self._data_path, self.name)
             self._fs.remove(self._journal_path)
+        except InvalidInputError:
+            self.discard()
+            raise
         except OSError as error:
             raise disk_error(error, self._store.root) from error
         finally:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    from edgeloop_protocol.chunk_list import Chunk
     from edgeloop_protocol.types.artifact import Artifact
     from numpy.typing import NDArray
 
@@ -70,6 +71,10 @@ class ArtifactStore(Protocol):
 
     def blob(self, digest: str) -> Path:
         """Return the path of one file's content, the manifest's included, by its SHA-256."""
+        ...
+
+    def chunks(self, digest: str) -> Sequence[Chunk]:
+        """Return the chunks that one file's content is cut into, in order; equal content has equal chunks."""
         ...
 
     def digests(self) -> Iterable[str]:

@@ -3,6 +3,7 @@
 Layout below the root::
 
     blobs/SHA256            content of a file or of a manifest, read-only
+    chunks-1/SHA256         the list of that content's chunks, made when somebody first asks
     index/SHA256            written last: from then on the artifact exists; holds the time it came
     artifacts/SHA256/NAME   the files under their names and manifest.json, made when somebody first asks
 """
@@ -22,6 +23,7 @@ from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInput
 from edgeloop_foundation.packed import expand
 from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
+from edgeloop_protocol.chunk_list import Chunk, decode_chunks, encode_chunks
 from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact, Expansion
 
@@ -30,6 +32,8 @@ __all__ = ["MANIFEST_NAME", "ArtifactDirectory", "disk_errors"]
 MANIFEST_NAME = "manifest.json"
 """Name of the manifest among an artifact's files."""
 
+# The number stands for the way of cutting: with another one, old lists would match nothing.
+_CHUNKS = "chunks-1"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHUNK_BYTES = 1 << 20
 
@@ -128,6 +132,27 @@ class ArtifactDirectory:
             self._verify(path, digest)
         return path
 
+    def chunks(self, digest: str) -> tuple[Chunk, ...]:
+        """Return the chunks that one file's content is cut into, in order; they are kept from the first time on.
+
+        Raises:
+            NotFoundError: no such content.
+            CorruptDataError: what is stored does not match the digest.
+        """
+        blob, path = self.blob(digest), self._root / _CHUNKS / digest
+        if self._fs.exists(path):
+            with contextlib.suppress(CorruptDataError):
+                return decode_chunks(self._fs.read(path))
+        # It brings numpy along.
+        from edgeloop.store.chunking import chunk_file
+
+        found = chunk_file(blob)
+        with contextlib.suppress(OSError):
+            # A list that is not kept is made again the next time.
+            self._fs.make_directory(path.parent)
+            write_durably(self._fs, path, encode_chunks(found))
+        return found
+
     def digests(self) -> tuple[str, ...]:
         """Return the digests of all artifacts, oldest first."""
         index = self._root / "index"
@@ -191,6 +216,7 @@ class ArtifactDirectory:
                     staged[entry.digest] = self._stage(files[entry.name], entry.digest, entry.name)
             for name, temporary in staged.items():
                 self._fs.rename(temporary, self._blob(name))
+                self._verified.add(name)
             if not self._fs.exists(self._blob(digest)):
                 write_durably(self._fs, self._blob(digest), content)
             self._fs.sync_directory(self._root / "blobs")

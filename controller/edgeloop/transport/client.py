@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -30,7 +28,6 @@ from edgeloop_protocol.types.vitals import DeviceVitals
 from edgeloop_protocol.v1 import (
     bytestream_pb2,
     bytestream_pb2_grpc,
-    content_addressable_storage_pb2,
     content_addressable_storage_pb2_grpc,
     deployment_pb2_grpc,
     device_pb2,
@@ -49,33 +46,20 @@ from edgeloop import __version__
 from edgeloop.transport.rpc.call import Caller, RetryPolicy, decoded
 from edgeloop.transport.rpc.deployment import DeploymentCalls
 from edgeloop.transport.rpc.lease import LeaseHandle, hold_lease, new_request
-from edgeloop.transport.rpc.upload import CHUNK_BYTES, blob_name, raw_writer, send_blob
+from edgeloop.transport.rpc.pace import PushLimits
+from edgeloop.transport.rpc.push import Pusher, PushResult, find_missing
+from edgeloop.transport.rpc.upload import CHUNK_BYTES, blob_name, raw_writer
 
 if TYPE_CHECKING:
     from edgeloop.domain.ports import ArtifactStore
 
-__all__ = ["AgentClient", "LeaseHandle", "PushResult", "RetryPolicy"]
+__all__ = ["AgentClient", "LeaseHandle", "PushLimits", "PushResult", "RetryPolicy"]
 
 _SHORT_S = 15.0
 # Probing starts a program or two on a slow board.
 _PROBE_S = 60.0
 # A watch is renewed from where it stands after this, so that a call is never without a deadline.
 _WATCH_S = 600.0
-_DIGESTS_PER_CALL = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushResult:
-    """What it took to bring an artifact to a device."""
-
-    #: Bytes handed to the network, those sent again after a break included.
-    sent_bytes: int
-    #: Bytes that the device had already.
-    present_bytes: int
-    #: Time from the first question to the last answer.
-    duration_s: float
-    #: Breaks after which it went on.
-    retries: int
 
 
 class AgentClient:
@@ -241,63 +225,44 @@ class AgentClient:
 
     async def find_missing(self, entries: Sequence[FileEntry]) -> set[str]:
         """Return the digests of those blobs that the device does not have."""
-        sizes = {entry.digest: entry.size_bytes for entry in entries}
-        digests = sorted(sizes)
-        missing: set[str] = set()
-        for start in range(0, len(digests), _DIGESTS_PER_CALL):
-            request = content_addressable_storage_pb2.FindMissingBlobsRequest()
-            for digest in digests[start : start + _DIGESTS_PER_CALL]:
-                request.blob_digests.add(hash=digest, size_bytes=sizes[digest])
-            answer = await self._caller.again(
-                self._store.FindMissingBlobs, request, what="looking for blobs", deadline_s=_PROBE_S
-            )
-            missing |= {digest.hash for digest in answer.missing_blob_digests}
-        return missing & set(sizes)
+        return await find_missing(self._caller, self._store, entries)
 
     async def push_artifact(
-        self, digest: str, store: ArtifactStore, progress: Callable[[int, int], None] | None = None
+        self,
+        digest: str,
+        store: ArtifactStore,
+        progress: Callable[[int, int], None] | None = None,
+        limits: PushLimits | None = None,
     ) -> PushResult:
         """Send every blob of an artifact, its manifest last, that the device does not have.
+
+        After ``hello`` with an agent that can splice, only those chunks of a large blob are sent that the device does
+        not have inside of others.
 
         Args:
             digest: the artifact.
             store: has it.
             progress: gets bytes that are there or handed over and bytes in all; the former goes back when a
                 connection breaks before the device has written them.
+            limits: what it may cost.
 
         Raises:
             NotFoundError: the store has no such artifact.
+            OverBudgetError: it would send more than the limits allow.
             CorruptDataError: a file of the store does not match the manifest.
             BusyError: the device has no room.
             UnavailableError: attempt after attempt brought nothing.
         """
-        started = time.monotonic()
-        entries = _entries(digest, store)
-        total = sum(entry.size_bytes for entry in entries)
-        missing = await self.find_missing(entries)
-        done = sum(entry.size_bytes for entry in entries if entry.digest not in missing)
-        sent, present, retries = 0, done, 0
-        tell = progress or (lambda _done, _total: None)
-        tell(done, total)
-        for entry in entries:
-            if entry.digest not in missing:
-                continue
-            upload = await send_blob(
-                self._caller,
-                self._bytes,
-                store.blob(entry.digest),
-                entry.digest,
-                entry.size_bytes,
-                lambda part, before=done: tell(before + part, total),  # type: ignore[misc]
-                chunk_bytes=self._chunk_bytes,
-            )
-            done += entry.size_bytes
-            sent, present = sent + upload.sent_bytes, present + upload.present_bytes
-            retries += upload.retry_count
-        tell(total, total)
-        return PushResult(
-            sent_bytes=sent, present_bytes=present, duration_s=time.monotonic() - started, retries=retries
+        pusher = Pusher(
+            self._caller,
+            self._store,
+            self._bytes,
+            store,
+            limits=limits or PushLimits(),
+            splices="chunks" in self.capabilities,
+            message_bytes=self._chunk_bytes,
         )
+        return await pusher.push(_entries(digest, store), progress or (lambda _done, _total: None))
 
     async def read_blob(self, digest: str, size_bytes: int) -> bytes:
         """Return a blob's content, checked against its digest; goes on where a broken connection stopped.

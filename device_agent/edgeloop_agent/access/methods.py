@@ -50,7 +50,10 @@ _BY_SERVICE: Mapping[str, Mapping[str, frozenset[Caller]]] = {
     },
     # Blobs are models and raw samples.
     "google.bytestream.ByteStream": {"Read": _ACT, "Write": _ACT, "QueryWriteStatus": _ACT},
-    "build.bazel.remote.execution.v2.ContentAddressableStorage": {"FindMissingBlobs": _ACT},
+    "build.bazel.remote.execution.v2.ContentAddressableStorage": {
+        "FindMissingBlobs": _ACT,
+        "SpliceBlob": _ACT,
+    },
     "grpc.health.v1.Health": {"Check": _LOOK, "List": _LOOK, "Watch": _LOOK},
     "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": _LOOK},
 }

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 
 import grpc
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError, StateError
+from edgeloop_protocol.chunk_list import CHUNKS_INSTANCE, CHUNKS_MAX, Chunk
 from edgeloop_protocol.v1 import bytestream_pb2, bytestream_pb2_grpc
 from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
 from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
 
 from edgeloop_agent.gate import Context
 from edgeloop_agent.memory import give_back_memory_later
+from edgeloop_agent.splice import Splicer
 from edgeloop_agent.store import ContentStore
-from edgeloop_agent.upload import Upload, UploadName
+from edgeloop_agent.upload import Upload, UploadName, check_digest
 
 __all__ = ["ByteStreamService", "ContentService"]
 
 # The library lets go of the buffers of an upload some time after its end, the last ones with the connection.
 _SETTLE_S = (0.5, 5.0)
 
-_UPLOAD_NAME = re.compile(r"uploads/([^/]{1,64})/blobs/([^/]{1,128})/([0-9]{1,18})")
+_UPLOAD_NAME = re.compile(
+    r"uploads/([^/]{1,64})/blobs/([^/]{1,128})/([0-9]{1,18})(?:/chunks-of/([^/]{1,128})/([0-9]{1,18}))?"
+)
 _BLOB_NAME = re.compile(r"blobs/([^/]{1,128})/([0-9]{1,18})")
 
 
@@ -30,9 +34,15 @@ def _upload_name(resource_name: str) -> UploadName:
     match = _UPLOAD_NAME.fullmatch(resource_name)
     if match is None:
         raise InvalidInputError(
-            f"{resource_name[:200]!r} is not of the form uploads/UUID/blobs/SHA-256/SIZE."
+            f"{resource_name[:200]!r} is not of the form uploads/UUID/blobs/SHA-256/SIZE[/chunks-of/SHA-256/SIZE]."
         )
-    return UploadName(uuid=match[1], digest=match[2], size_bytes=int(match[3]))
+    return UploadName(
+        uuid=match[1],
+        digest=match[2],
+        size_bytes=int(match[3]),
+        chunks_of=match[4] or "",
+        spliced_bytes=int(match[5] or 0),
+    )
 
 
 class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
@@ -165,16 +175,40 @@ def _check_order(
 
 
 class ContentService(cas_pb2_grpc.ContentAddressableStorageServicer):
-    """Tells which blobs are missing."""
+    """Tells what is missing and puts blobs together."""
 
-    def __init__(self, store: ContentStore) -> None:
+    def __init__(self, store: ContentStore, splicer: Splicer) -> None:
         self._store = store
+        self._splicer = splicer
 
     async def FindMissingBlobs(  # noqa: N802 - named by the wire
         self, request: cas_pb2.FindMissingBlobsRequest, context: Context
     ) -> cas_pb2.FindMissingBlobsResponse:
-        """Return those that are not here with that size."""
-        wanted = [(digest.hash, digest.size_bytes) for digest in request.blob_digests]
-        missing = await asyncio.to_thread(self._store.missing, wanted)
+        """Return those that are not here with that size; of chunks, those that are not inside of any blob."""
+        if request.instance_name == CHUNKS_INSTANCE:
+            chunks = _chunks(request.blob_digests)
+            lacking = await asyncio.to_thread(self._splicer.missing, chunks)
+            missing = [(chunk.digest.hex(), chunk.size_bytes) for chunk in lacking]
+        else:
+            wanted = [(digest.hash, digest.size_bytes) for digest in request.blob_digests]
+            missing = await asyncio.to_thread(self._store.missing, wanted)
         digests = [cas_pb2.Digest(hash=name, size_bytes=size) for name, size in missing]
         return cas_pb2.FindMissingBlobsResponse(missing_blob_digests=digests)
+
+    async def SpliceBlob(  # noqa: N802 - named by the wire
+        self, request: cas_pb2.SpliceBlobRequest, context: Context
+    ) -> cas_pb2.SpliceBlobResponse:
+        """Make a blob of chunks that are here."""
+        blob = request.blob_digest
+        chunks = _chunks(request.chunk_digests)
+        try:
+            await asyncio.to_thread(self._splicer.splice, check_digest(blob.hash), blob.size_bytes, chunks)
+        finally:
+            give_back_memory_later(asyncio.get_running_loop(), _SETTLE_S)
+        return cas_pb2.SpliceBlobResponse(blob_digest=blob)
+
+
+def _chunks(digests: Collection[cas_pb2.Digest]) -> list[Chunk]:
+    if len(digests) > CHUNKS_MAX:
+        raise InvalidInputError(f"at most {CHUNKS_MAX} chunks are taken at once, not {len(digests)}.")
+    return [Chunk(digest=bytes.fromhex(check_digest(one.hash)), size_bytes=one.size_bytes) for one in digests]

@@ -80,7 +80,9 @@ class WriteRequest(google.protobuf.message.Message):
     FINISH_WRITE_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     resource_name: builtins.str
-    """"{instance}/uploads/{uuid}/blobs/{hash}/{size}"; needed on the first request only."""
+    """"{instance}/uploads/{uuid}/blobs/{hash}/{size}"; needed on the first request only. With
+    "/chunks-of/{hash}/{size}" of another blob behind it, it is a pack of chunks that this blob is spliced from.
+    """
     write_offset: builtins.int
     """Where data belongs; the first one equals the committed size."""
     finish_write: builtins.bool

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\nAbuild/bazel/remote/execution/v2/content_addressable_storage.proto\x12\x1f\x62uild.bazel.remote.execution.v2\"*\n\x06\x44igest\x12\x0c\n\x04hash\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"o\n\x17\x46indMissingBlobsRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12=\n\x0c\x62lob_digests\x18\x02 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\"a\n\x18\x46indMissingBlobsResponse\x12\x45\n\x14missing_blob_digests\x18\x02 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest2\xa5\x01\n\x19\x43ontentAddressableStorage\x12\x87\x01\n\x10\x46indMissingBlobs\x12\x38.build.bazel.remote.execution.v2.FindMissingBlobsRequest\x1a\x39.build.bazel.remote.execution.v2.FindMissingBlobsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\nAbuild/bazel/remote/execution/v2/content_addressable_storage.proto\x12\x1f\x62uild.bazel.remote.execution.v2\"*\n\x06\x44igest\x12\x0c\n\x04hash\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"o\n\x17\x46indMissingBlobsRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12=\n\x0c\x62lob_digests\x18\x02 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\"a\n\x18\x46indMissingBlobsResponse\x12\x45\n\x14missing_blob_digests\x18\x02 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\"\xa8\x01\n\x11SpliceBlobRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12<\n\x0b\x62lob_digest\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12>\n\rchunk_digests\x18\x03 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\"R\n\x12SpliceBlobResponse\x12<\n\x0b\x62lob_digest\x18\x01 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest2\x9c\x02\n\x19\x43ontentAddressableStorage\x12\x87\x01\n\x10\x46indMissingBlobs\x12\x38.build.bazel.remote.execution.v2.FindMissingBlobsRequest\x1a\x39.build.bazel.remote.execution.v2.FindMissingBlobsResponse\x12u\n\nSpliceBlob\x12\x32.build.bazel.remote.execution.v2.SpliceBlobRequest\x1a\x33.build.bazel.remote.execution.v2.SpliceBlobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINDMISSINGBLOBSREQUEST']._serialized_end=257
   _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=259
   _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_end=356
-  _globals['_CONTENTADDRESSABLESTORAGE']._serialized_start=359
-  _globals['_CONTENTADDRESSABLESTORAGE']._serialized_end=524
+  _globals['_SPLICEBLOBREQUEST']._serialized_start=359
+  _globals['_SPLICEBLOBREQUEST']._serialized_end=527
+  _globals['_SPLICEBLOBRESPONSE']._serialized_start=529
+  _globals['_SPLICEBLOBRESPONSE']._serialized_end=611
+  _globals['_CONTENTADDRESSABLESTORAGE']._serialized_start=614
+  _globals['_CONTENTADDRESSABLESTORAGE']._serialized_end=898
 # @@protoc_insertion_point(module_scope)

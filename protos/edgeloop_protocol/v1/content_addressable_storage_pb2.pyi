@@ -58,7 +58,7 @@ class FindMissingBlobsRequest(google.protobuf.message.Message):
     INSTANCE_NAME_FIELD_NUMBER: builtins.int
     BLOB_DIGESTS_FIELD_NUMBER: builtins.int
     instance_name: builtins.str
-    """Instance of the store; empty here."""
+    """Where to look: empty for whole blobs, "chunks" for content that lies somewhere inside of a blob."""
     @property
     def blob_digests(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Digest]:
         """Blobs to look for."""
@@ -92,3 +92,55 @@ class FindMissingBlobsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["missing_blob_digests", b"missing_blob_digests"]) -> None: ...
 
 global___FindMissingBlobsResponse = FindMissingBlobsResponse
+
+@typing.final
+class SpliceBlobRequest(google.protobuf.message.Message):
+    """Asks for a blob that is made of chunks."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INSTANCE_NAME_FIELD_NUMBER: builtins.int
+    BLOB_DIGEST_FIELD_NUMBER: builtins.int
+    CHUNK_DIGESTS_FIELD_NUMBER: builtins.int
+    instance_name: builtins.str
+    """Instance of the store; empty here."""
+    @property
+    def blob_digest(self) -> global___Digest:
+        """What the blob must be; it appears only when its content has this digest."""
+
+    @property
+    def chunk_digests(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Digest]:
+        """Its chunks in order; their sizes add up to that of the blob."""
+
+    def __init__(
+        self,
+        *,
+        instance_name: builtins.str = ...,
+        blob_digest: global___Digest | None = ...,
+        chunk_digests: collections.abc.Iterable[global___Digest] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["blob_digest", b"blob_digest"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["blob_digest", b"blob_digest", "chunk_digests", b"chunk_digests", "instance_name", b"instance_name"]) -> None: ...
+
+global___SpliceBlobRequest = SpliceBlobRequest
+
+@typing.final
+class SpliceBlobResponse(google.protobuf.message.Message):
+    """The blob that was put together."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BLOB_DIGEST_FIELD_NUMBER: builtins.int
+    @property
+    def blob_digest(self) -> global___Digest:
+        """Digest of its content, as computed by the device."""
+
+    def __init__(
+        self,
+        *,
+        blob_digest: global___Digest | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["blob_digest", b"blob_digest"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["blob_digest", b"blob_digest"]) -> None: ...
+
+global___SpliceBlobResponse = SpliceBlobResponse

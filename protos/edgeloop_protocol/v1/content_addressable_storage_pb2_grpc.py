@@ -40,6 +40,11 @@ class ContentAddressableStorageStub(object):
                 request_serializer=build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.FindMissingBlobsRequest.SerializeToString,
                 response_deserializer=build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.FindMissingBlobsResponse.FromString,
                 _registered_method=True)
+        self.SpliceBlob = channel.unary_unary(
+                '/build.bazel.remote.execution.v2.ContentAddressableStorage/SpliceBlob',
+                request_serializer=build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.SpliceBlobRequest.SerializeToString,
+                response_deserializer=build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.SpliceBlobResponse.FromString,
+                _registered_method=True)
 
 
 class ContentAddressableStorageServicer(object):
@@ -53,6 +58,14 @@ class ContentAddressableStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SpliceBlob(self, request, context):
+        """Puts a blob together from chunks that the device has inside of other blobs, and keeps the list of its chunks.
+        Of a blob that is there already, it keeps the list alone. NOT_FOUND: the device lacks some of the chunks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContentAddressableStorageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +73,11 @@ def add_ContentAddressableStorageServicer_to_server(servicer, server):
                     servicer.FindMissingBlobs,
                     request_deserializer=build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.FindMissingBlobsRequest.FromString,
                     response_serializer=build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.FindMissingBlobsResponse.SerializeToString,
+            ),
+            'SpliceBlob': grpc.unary_unary_rpc_method_handler(
+                    servicer.SpliceBlob,
+                    request_deserializer=build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.SpliceBlobRequest.FromString,
+                    response_serializer=build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.SpliceBlobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +108,33 @@ class ContentAddressableStorage(object):
             '/build.bazel.remote.execution.v2.ContentAddressableStorage/FindMissingBlobs',
             build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.FindMissingBlobsRequest.SerializeToString,
             build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.FindMissingBlobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SpliceBlob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/build.bazel.remote.execution.v2.ContentAddressableStorage/SpliceBlob',
+            build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.SpliceBlobRequest.SerializeToString,
+            build_dot_bazel_dot_remote_dot_execution_dot_v2_dot_content__addressable__storage__pb2.SpliceBlobResponse.FromString,
             options,
             channel_credentials,
             insecure,

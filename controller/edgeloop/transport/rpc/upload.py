@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -23,8 +21,10 @@ from edgeloop_foundation.errors import (
 from edgeloop_protocol.v1 import bytestream_pb2
 
 from edgeloop.transport.rpc.call import Caller, is_break
+from edgeloop.transport.rpc.pace import Pace
+from edgeloop.transport.rpc.source import Source
 
-__all__ = ["CHUNK_BYTES", "Upload", "blob_name", "raw_writer", "send_blob"]
+__all__ = ["CHUNK_BYTES", "Sender", "Upload", "blob_name", "raw_writer", "upload_name"]
 
 # Measured with mutual TLS and hashing over loopback: 64 KiB 231, 256 KiB 391, 1 MiB 458, 2 MiB 202 MiB/s.
 CHUNK_BYTES = 1 << 20
@@ -60,7 +60,7 @@ def raw_writer(channel: grpc.aio.Channel) -> Any:
     )
 
 
-def _encoded(name: str, offset: int, data: bytes, last: bool) -> bytes:
+def _encoded(name: str, offset: int, data: bytes | memoryview, last: bool) -> bytes:
     """Return the WriteRequest on the wire; protobuf would copy the data three times on the way there."""
     head = bytestream_pb2.WriteRequest(resource_name=name, write_offset=offset, finish_write=last)
     return b"".join((head.SerializeToString(), _DATA_TAG, _varint(len(data)), data))
@@ -80,7 +80,8 @@ def blob_name(digest: str, size_bytes: int) -> str:
     return f"blobs/{digest}/{size_bytes}"
 
 
-def _upload_name(digest: str, size_bytes: int) -> str:
+def upload_name(digest: str, size_bytes: int) -> str:
+    """Return the resource name under which a blob is written."""
     # One name per content, so that a controller that was started anew goes on where the last one stopped.
     return f"uploads/{uuid.uuid5(uuid.NAMESPACE_OID, digest)}/{blob_name(digest, size_bytes)}"
 
@@ -97,20 +98,38 @@ class Upload:
     retry_count: int
 
 
-class _Sender:
-    """The state of sending one blob."""
+class Sender:
+    """Sends one content to one device, as often as it takes."""
 
     def __init__(
-        self, caller: Caller, stub: Any, file: BinaryIO, digest: str, size_bytes: int, chunk_bytes: int
+        self,
+        caller: Caller,
+        stub: Any,
+        source: Source,
+        name: str,
+        *,
+        message_bytes: int = CHUNK_BYTES,
+        pace: Pace | None = None,
     ) -> None:
-        self._chunk_bytes = chunk_bytes
+        """Prepare; nothing is sent yet.
+
+        Args:
+            caller: makes the calls.
+            stub: of the ByteStream service, its Write a ``raw_writer``.
+            source: the content.
+            name: resource name, with the digest and the size of the content.
+            message_bytes: size of one message.
+            pace: lets the bytes go.
+        """
         self.caller = caller
         self.stub = stub
-        self.file = file
-        self.size_bytes = size_bytes
-        self.what = f"sending blob {digest[:12]}"
-        self.name = _upload_name(digest, size_bytes)
+        self.source = source
+        self.size_bytes = source.size_bytes
+        self.what = f"sending blob {name.split('/')[3][:12]}"
+        self.name = name
         self.sent_bytes = 0
+        self._pace = pace or Pace(None)
+        self._message_bytes = self._pace.message_bytes(message_bytes)
         self._safe_bytes = 0
 
     async def committed(self) -> tuple[int, bool]:
@@ -136,7 +155,8 @@ class _Sender:
         Raises:
             EdgeloopError: the device refused the blob.
         """
-        deadline_s = 60.0 + (self.size_bytes - offset) / _SLOWEST_BYTES_PER_S
+        slowest = min(_SLOWEST_BYTES_PER_S, (self._pace.bytes_per_s or _SLOWEST_BYTES_PER_S) / 2)
+        deadline_s = 60.0 + (self.size_bytes - offset) / slowest
         call = self.stub.Write(timeout=deadline_s)
         try:
             await self._feed(call, offset, tell)
@@ -163,13 +183,11 @@ class _Sender:
         )
 
     async def _feed(self, call: Any, offset: int, tell: Callable[[int], None]) -> None:
-        self.file.seek(offset)
         try:
             while True:
-                data = await asyncio.to_thread(self.file.read, self._chunk_bytes)
+                data = await asyncio.to_thread(self.source.read, offset, self._message_bytes)
                 last = offset + len(data) >= self.size_bytes
-                if not data and not last:
-                    raise CorruptDataError("a blob became shorter while it was sent.")
+                await self._pace.take(len(data))
                 request = _encoded(self.name, offset, data, last)
                 await asyncio.wait_for(
                     self._until_safe(call, offset + len(data) - _AHEAD_BYTES), self.caller.policy.stall_s
@@ -192,6 +210,40 @@ class _Sender:
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, longest_s)
 
+    async def send(self, tell: Callable[[int], None]) -> Upload:
+        """Send until the device has all of it.
+
+        Args:
+            tell: gets the bytes handed over so far; goes back after a break to what the device kept.
+
+        Raises:
+            CorruptDataError: the content became shorter.
+            UnavailableError: attempt after attempt brought nothing.
+            EdgeloopError: the device refused it, for example for lack of space.
+        """
+        present_bytes, best, fruitless, retry_count = -1, -1, 0, 0
+        while True:
+            broken: EdgeloopError | None
+            try:
+                offset, complete = await self.committed()
+            except (UnavailableError, BusyError, DeadlineError) as error:
+                broken = error
+            else:
+                present_bytes = offset if present_bytes < 0 else present_bytes
+                fruitless = 0 if offset > best else fruitless
+                best = max(best, offset)
+                tell(offset)
+                broken = None if complete else await self.write_from(offset, tell)
+                if broken is None:
+                    return Upload(
+                        sent_bytes=self.sent_bytes, present_bytes=present_bytes, retry_count=retry_count
+                    )
+            retry_count += 1
+            fruitless += 1
+            if fruitless >= self.caller.policy.attempt_count or self.caller.hopeless():
+                raise broken
+            await self.caller.pause(fruitless)
+
 
 def _is_broken(error: BaseException) -> bool:
     if not isinstance(error, grpc.aio.AioRpcError):
@@ -200,64 +252,3 @@ def _is_broken(error: BaseException) -> bool:
         # The server's own cap on concurrent calls passes; a full disk does not.
         return "Concurrent RPC limit" in (error.details() or "")
     return is_break(error) or error.code() in _BROKEN
-
-
-async def send_blob(
-    caller: Caller,
-    stub: Any,
-    path: Path,
-    digest: str,
-    size_bytes: int,
-    tell: Callable[[int], None],
-    *,
-    chunk_bytes: int = CHUNK_BYTES,
-) -> Upload:
-    """Send a file's content until the device has all of it.
-
-    Args:
-        caller: makes the calls.
-        stub: of the ByteStream service, its Write a ``raw_writer``.
-        path: file with the content.
-        digest: its SHA-256.
-        size_bytes: its size.
-        tell: gets the bytes handed over so far; goes back after a break to what the device kept.
-        chunk_bytes: size of one message.
-
-    Raises:
-        CorruptDataError: the file does not have the stated size.
-        UnavailableError: attempt after attempt brought nothing.
-        EdgeloopError: the device refused it, for example for lack of space.
-    """
-    with path.open("rb", buffering=0) as file:
-        actual_bytes = os.fstat(file.fileno()).st_size
-        if actual_bytes != size_bytes:
-            raise CorruptDataError(
-                f"{path} has {actual_bytes} bytes, its manifest says {size_bytes}.",
-                next_step="Remove it from the store and build the candidate again.",
-            )
-        return await _until_complete(_Sender(caller, stub, file, digest, size_bytes, chunk_bytes), tell)
-
-
-async def _until_complete(sender: _Sender, tell: Callable[[int], None]) -> Upload:
-    present_bytes, best, fruitless, retry_count = -1, -1, 0, 0
-    while True:
-        broken: EdgeloopError | None
-        try:
-            offset, complete = await sender.committed()
-        except (UnavailableError, BusyError, DeadlineError) as error:
-            broken = error
-        else:
-            present_bytes = offset if present_bytes < 0 else present_bytes
-            fruitless = 0 if offset > best else fruitless
-            best = max(best, offset)
-            tell(offset)
-            broken = None if complete else await sender.write_from(offset, tell)
-            if broken is None:
-                return Upload(
-                    sent_bytes=sender.sent_bytes, present_bytes=present_bytes, retry_count=retry_count
-                )
-        retry_count += 1
-        fruitless += 1
-        if fruitless >= sender.caller.policy.attempt_count or sender.caller.hopeless():
-            raise broken
-        await sender.caller.pause(fruitless)
