@@ -105,6 +105,25 @@ def test_the_audit_log_holds_until_a_line_is_altered(fleet: Fleet, tmp_path: Pat
         assert "Traceback" not in result.output
 
 
+def test_nothing_is_done_that_the_log_cannot_hold(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.call("release", "sign", fleet.first, "--name", "unwritten")
+    home = shutil.copytree(fleet.home, tmp_path / "home")
+    log = home / "audit.jsonl"
+    log.write_text(log.read_text().replace('"created"', '"changed"'))
+    before, roots = call(home, "release", "list", "--json").stdout, sorted(home.glob("release/*.root.json"))
+    for words in (
+        ("release", "sign", fleet.second, "--name", "unwritten"),
+        ("release", "rotate", "root"),
+        ("deploy", "unwritten", "--on", "local"),
+        ("deployment", "rollback", "unwritten", "--on", "local"),
+    ):
+        result = call(home, *words)
+        assert result.exit_code == 3, result.output
+        assert "line 1: it is not what was written" in result.stderr
+    assert call(home, "release", "list", "--json").stdout == before
+    assert sorted(home.glob("release/*.root.json")) == roots
+
+
 def test_what_was_never_signed_is_not_deployed(fleet: Fleet) -> None:
     result = fleet.call("deploy", "nothing", "--on", ON, code=2)
     assert "no release is named 'nothing'" in result.stderr

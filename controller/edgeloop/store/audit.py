@@ -82,7 +82,7 @@ class AuditLog:
     def _broken(self, number: int, why: str) -> CorruptDataError:
         return CorruptDataError(
             f"{self._path}, line {number}: {why}.",
-            next_step="Keep the file; it is evidence of what happened.",
+            next_step="Move the file away and keep it as evidence; a new log begins.",
         )
 
 
