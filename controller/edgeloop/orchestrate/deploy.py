@@ -105,10 +105,16 @@ def repository(home: Path, keys: Path | None = None) -> Repository:
 
 
 def audit_log(home: Path) -> AuditLog:
-    """Return the log of what was done to which device."""
+    """Return the log of what was done to which device, unbroken: nothing is done that could not be written down.
+
+    Raises:
+        CorruptDataError: a line was changed, moved or taken out.
+    """
     from edgeloop.store.audit import AuditLog
 
-    return AuditLog(home / "audit.jsonl", time.time)
+    log = AuditLog(home / "audit.jsonl", time.time)
+    log.verify()
+    return log
 
 
 def sign(app: App, artifact: str, name: str, selectors: Selectors, keys: Path | None = None) -> ReleaseTerms:
@@ -117,7 +123,9 @@ def sign(app: App, artifact: str, name: str, selectors: Selectors, keys: Path | 
     Raises:
         NotFoundError: no such artifact, no releases or no key.
         InvalidInputError: the artifact has no golden pack, or the name is not possible.
+        CorruptDataError: the audit log is broken.
     """
+    log = audit_log(app.state_directory)
     digest = app.artifacts.find(artifact)
     manifest = app.artifacts.manifest(digest)
     golden = next((entry.digest for entry in manifest.files if entry.name == manifest.golden_file), "")
@@ -143,7 +151,7 @@ def sign(app: App, artifact: str, name: str, selectors: Selectors, keys: Path | 
         latency_us_max=selectors.latency_us_max,
     )
     releases.sign(name, digest, app.artifacts.blob(digest).stat().st_size, terms)
-    audit_log(app.state_directory).append("sign", name, "signed", artifact=digest, counter=terms.counter)
+    log.append("sign", name, "signed", artifact=digest, counter=terms.counter)
     return terms
 
 
@@ -154,6 +162,7 @@ async def deploy(
 
     Raises:
         NotFoundError: nothing was signed under that name.
+        CorruptDataError: the audit log is broken.
     """
     releases = repository(app.state_directory)
     digest = next((known for signed, known, _ in releases.releases() if signed == name), "")
@@ -201,7 +210,7 @@ async def _on_each(
     work: Callable[[OpenDevice], Awaitable[Deployed]],
 ) -> tuple[Deployed, ...]:
     """Do the same on every device, one after the other, and write down how it went."""
-    log, results = audit_log(app.state_directory), []
+    log, results = audit_log(app.state_directory) if action else None, []
     async with open_fleet(app, devices, seed=0) as fleet:
         for spec, device in fleet:
             try:
@@ -211,7 +220,7 @@ async def _on_each(
             except EdgeloopError as error:
                 done = Deployed(device=spec, error=str(error))
             results.append(done)
-            if action:
+            if log is not None:
                 outcome = done.error or (done.statuses[0].state.value if done.statuses else "done")
                 counter = done.statuses[0].counter if done.statuses else 0
                 log.append(action, spec.name, outcome, counter=counter, pinned_now=done.pinned_now)

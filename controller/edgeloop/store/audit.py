@@ -1,4 +1,4 @@
-"""Who did what to which device: an append-only file in which every line names the digest of the one before it."""
+"""Who did what to which device: an append-only file whose lines name their digest and that of the line before."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _START = "0" * 64
 class AuditLog:
     """One file of JSON lines.
 
-    A chain shows that a line was changed, moved or taken out of the middle. Lines cut off at the end it shows only to
-    somebody who wrote down an earlier head.
+    A chain shows that a line was changed, moved or taken out of the middle. Lines cut off at the end, and a chain made
+    anew from some line on, it shows only to somebody who wrote down an earlier head.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
@@ -49,10 +49,10 @@ class AuditLog:
                 "outcome": outcome,
                 "details": details,
             }
-            line = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
-            file.write(line + b"\n")
+            digest = hashlib.sha256(_line(entry)).hexdigest()
+            file.write(_line({**entry, "digest": digest}) + b"\n")
             os.fsync(descriptor)
-        return hashlib.sha256(line).hexdigest()
+        return digest
 
     def verify(self) -> tuple[int, str]:
         """Return how many lines there are and the digest of the last one.
@@ -73,14 +73,21 @@ class AuditLog:
                 raise self._broken(count, "it is no JSON") from None
             if not isinstance(entry, dict) or entry.get("number") != count or entry.get("before") != head:
                 raise self._broken(count, "it does not follow from the line before it")
-            head = hashlib.sha256(line).hexdigest()
+            entry.pop("digest", None)
+            head = hashlib.sha256(_line(entry)).hexdigest()
+            if _line({**entry, "digest": head}) != line:
+                raise self._broken(count, "it is not what was written")
         return count, head
 
     def _broken(self, number: int, why: str) -> CorruptDataError:
         return CorruptDataError(
             f"{self._path}, line {number}: {why}.",
-            next_step="Keep the file; it is evidence of what happened.",
+            next_step="Move the file away and keep it as evidence; a new log begins.",
         )
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def _user() -> str:

@@ -77,3 +77,45 @@ def test_an_operator_set_that_no_device_loads(zoo, tmp_path, load):
     assert [r.label for r in found.recipes] == ["original"]
     assert all("operator set 23, the newest that a device loads is 21" in s.reason for s in found.skipped)
     assert len(propose(model, [device(max_opset=24)], True).recipes) > 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("forest", {"prune_forest", "limit_depth", "drop_features"}),
+        ("nearest", {"narrow_table", "reduce_neighbours"}),
+    ],
+)
+def test_classical_models_get_forms_of_their_own(tmp_path, load, kind, names):
+    pytest.importorskip("sklearn", reason="install it: pip install 'edgeloop[classic]'")
+    import numpy as np
+    from edgeloop.compress.classic import estimator_to_onnx
+    from edgeloop.compress.graph import save_model
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.neighbors import KNeighborsClassifier
+
+    rows = np.random.default_rng(0).normal(size=(60, 4))
+    estimator = RandomForestClassifier(4) if kind == "forest" else KNeighborsClassifier(3)
+    save_model(estimator_to_onnx(estimator.fit(rows, rows[:, 0] > 0), kind), tmp_path / "m.onnx")
+    model = load(tmp_path / "m.onnx").description
+    found = propose(model, [device("avx2")], True)
+    applied = {step.name for recipe in found.recipes for step in recipe.passes}
+    assert (
+        applied & {"prune_forest", "limit_depth", "drop_features", "narrow_table", "reduce_neighbours"}
+        == names
+    )
+    assert all(
+        make_pass(step).ensures.approximate for r in found.recipes for step in r.passes if step.name in names
+    )
+    without = propose(model, [device("avx2")], False)
+    reasons = {skipped.label: skipped.reason for skipped in without.skipped}
+    if kind == "forest":
+        assert reasons["half of the trees"] == "there is no calibration data"
+    else:
+        assert {r.label for r in without.recipes} >= {"int8 table", "a tenth as prototypes"}
+
+
+def test_other_models_hear_nothing_of_forests(zoo, tmp_path, load):
+    found = propose(load(zoo.cnn(tmp_path / "m.onnx")).description, [device("avx2")], True)
+    said = {r.label for r in found.recipes} | {s.label for s in found.skipped}
+    assert not said & {"half of the trees", "depth 6", "int8 table", "a quarter as prototypes"}

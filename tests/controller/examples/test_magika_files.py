@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeloop.evaluate.datasets.function import _function
+from edgeloop.evaluate.datasets.function import load_function
 
 magika = pytest.importorskip("magika", reason="pip install magika==1.0.3")
 EXAMPLE = Path(__file__).parents[3] / "examples" / "magika_files.py"
 
 
 def example(function: str, **given: Any) -> Any:
-    return _function(f"{EXAMPLE}:{function}")(**given)
+    return load_function(f"{EXAMPLE}:{function}")(**given)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,11 @@ def test_every_verb_is_a_method() -> None:
         "energy": {"align_energy"},
         "init": set(),
         "profile": set(),
+        # Releases are for people and their keys.
+        "release": set(),
+        "deploy": set(),
+        "deployment": set(),
+        "audit": set(),
         "sim": {"start_fleet", "fleets", "fleet_status", "stop_fleet"},
         "import": {"import_published"},
     }

@@ -22,12 +22,13 @@ def test_an_untouched_chain_holds_and_grows(log: AuditLog) -> None:
     assert log.verify() == (5, head)
 
 
-@pytest.mark.parametrize("damage", ["changed", "removed", "swapped", "cut", "first removed"])
+@pytest.mark.parametrize("damage", ["changed", "last changed", "removed", "swapped", "cut", "first removed"])
 def test_a_touched_line_is_found(log: AuditLog, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "audit.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     touched = {
         "changed": [lines[0], lines[1].replace(b"board-1", b"board-9"), *lines[2:]],
+        "last changed": [*lines[:3], lines[3].replace(b"board-3", b"board-9")],
         "removed": [*lines[:2], *lines[3:]],
         "swapped": [lines[0], lines[2], lines[1], lines[3]],
         "cut": [*lines[:3], lines[3][:-5]],

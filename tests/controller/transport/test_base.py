@@ -74,7 +74,7 @@ def test_files_table_and_names_agree() -> None:
     for name in BUILTIN:
         assert TRANSPORTS.load(name).name == name
         assert (room / f"{name}.py").is_file()
-    drivers = {path.stem for path in room.glob("*.py")} - {"__init__", "base", "client", "collect"}
+    drivers = {path.stem for path in room.glob("*.py")} - {"__init__", "advert", "base", "client", "collect"}
     assert drivers == set(BUILTIN)
 
 

@@ -44,8 +44,9 @@ def init(ctx: click.Context, keys: Path | None, as_json: bool) -> None:
 
     session: Session = ctx.obj
     home = session.directory()
+    log = audit_log(home)
     fingerprint = repository(home, keys).create()
-    audit_log(home).append("release init", "root", "created", root=fingerprint)
+    log.append("release init", "root", "created", root=fingerprint)
     if as_json:
         present.print_json({"root": fingerprint, "keys": str(keys or home / "release" / "keys")})
     else:
@@ -143,8 +144,9 @@ def rotate(ctx: click.Context, role: str, keys: Path | None) -> None:
     from edgeloop.orchestrate.deploy import audit_log, repository
 
     session: Session = ctx.obj
+    log = audit_log(session.directory())
     version = repository(session.directory(), keys).rotate(role)
-    audit_log(session.directory()).append("release rotate", role, "replaced", root_version=version)
+    log.append("release rotate", role, "replaced", root_version=version)
     present.print_text(f"{role}: new keys, root version {version}")
 
 

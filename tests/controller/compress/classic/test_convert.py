@@ -34,7 +34,11 @@ def data(missing=False, classes=3):
 
 
 def answers(model, rows):
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     return session.run(None, {"features": rows})
 
 
@@ -55,7 +59,7 @@ def make(kind):
         pytest.importorskip("skl2onnx", reason="install it: pip install 'edgeloop[classic]'")
     return {
         "tree": lambda: tree.DecisionTreeClassifier(random_state=0),
-        "forest": lambda: ensemble.RandomForestClassifier(20, random_state=0),
+        "forest": lambda: ensemble.RandomForestClassifier(10, random_state=0),
         "boosting": lambda: ensemble.GradientBoostingClassifier(n_estimators=5, random_state=0),
         "histogram": lambda: ensemble.HistGradientBoostingClassifier(max_iter=10, random_state=0),
         "nearest": lambda: nearest,
@@ -143,7 +147,8 @@ def test_regressions(kind):
             ),
         }[kind]()
     else:
-        regressor = getattr(ensemble, f"{kind}Regressor")()
+        size = "max_iter" if kind.startswith("Hist") else "n_estimators"
+        regressor = getattr(ensemble, f"{kind}Regressor")(**{size: 10})
     fitted = regressor.fit(x[:600], y[:600])
     held = x[600:].astype(np.float32)
     (found,) = answers(estimator_to_onnx(fitted, kind), held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,3 +110,18 @@ def test_nan_labels_and_no_items_are_refused_by_the_dataset_itself() -> None:
         data(x=ones(0, 4))
     with pytest.raises(InvalidInputError, match="differ in their number of items"):
         data([1], x=ones(2, 4))
+
+
+def test_missing_values_pass_where_the_model_takes_them(model: Model) -> None:
+    gaps = ones(3, 4)
+    gaps[0, 1] = gaps[2, 3] = np.nan
+    trees = replace(model(X), takes_missing_values=True)
+    fitted = fit(data(x=gaps), trees)
+    assert np.array_equal(fitted.inputs["x"], gaps, equal_nan=True)
+    assert fitted.notes == ("x: 2 missing values, which the model's trees take",)
+    assert fit(data(x=ones(3, 4)), trees).notes == ()
+    gaps[1, 0] = np.inf
+    with pytest.raises(InvalidInputError, match="1 NaN or infinite values in 1 of 3 items"):
+        fit(data(x=gaps), trees)
+    with pytest.raises(InvalidInputError, match="3 NaN or infinite values in 3 of 3 items"):
+        fit(data(x=gaps), model(X))

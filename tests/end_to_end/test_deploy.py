@@ -1,0 +1,129 @@
+"""A signed release on its way to real agents and back: everything that a user types, over the real wire."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from edgeloop.interfaces.cli.main import cli
+
+from .conftest import Tiny
+
+LOCAL, PI = "this-machine", "pi"
+ON = "local,pi=sim:raspberry_pi_4"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A home with keys and two artifacts of one model."""
+
+    home: Path
+    first: str
+    second: str
+
+    def call(self, *words: object, code: int = 0) -> Result:
+        result = call(self.home, *words)
+        assert result.exit_code == code, result.output
+        return result
+
+    def devices(self, *words: object, on: str = ON, code: int = 0) -> dict[str, Any]:
+        """Return, by device, its only deployment, or the error where there is none."""
+        result = self.call(*words, "--on", on, "--json", code=code)
+        found = json.loads(result.stdout)["devices"]
+        return {one["device"]: one["deployments"][0] if one["deployments"] else one for one in found}
+
+
+def call(home: Path, *words: object) -> Result:
+    runner = CliRunner(env={"EDGELOOP_HOME": str(home), "EDGELOOP_RELEASE_PASSPHRASE": "", "COLUMNS": "200"})
+    return runner.invoke(cli, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def fleet(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    home = tmp_path_factory.mktemp("deploy")
+    built = call(
+        home, "compress", tiny.model, "--data", tiny.data, "--recipes", "post_training", "--recipe", "optimised graph",
+    )  # fmt: skip
+    assert built.exit_code == 0, built.output
+    assert call(home, "release", "init").exit_code == 0
+    listed = json.loads(call(home, "artifact", "list", "--json").stdout)["artifacts"]
+    digests = {one["manifest"]["label"]: one["digest"] for one in listed}
+    yield Fleet(home, digests["original"], digests["optimised graph"])
+    shutil.rmtree(home)
+
+
+@pytest.mark.timeout(120)
+def test_releases_come_go_and_are_refused(fleet: Fleet) -> None:
+    """One walk on both devices, because each step builds on what the one before left there."""
+    fleet.call("release", "sign", fleet.first, "--name", "demo")
+    first = fleet.devices("deploy", "demo", "--trial", 0)
+    assert {name: one["state"] for name, one in first.items()} == {LOCAL: "committed", PI: "committed"}
+    assert all("parity of" in one["measured"] for one in first.values())
+    assert {name: "simulated" in one["measured"] for name, one in first.items()} == {LOCAL: False, PI: True}
+
+    fleet.call("release", "rotate", "targets")
+    fleet.call("release", "sign", fleet.second, "--name", "demo")
+    second = fleet.devices("deploy", "demo", "--trial", 0)
+    assert {one["current_digest"] for one in second.values()} == {fleet.second}
+    assert {one["previous_digest"] for one in second.values()} == {fleet.first}
+
+    fleet.call("release", "sign", fleet.first, "--name", "demo", "--device", PI, "--arch", "riscv64")
+    refused = fleet.devices("deploy", "demo", "--trial", 0, code=3)
+    assert refused[LOCAL]["error"].startswith(f"{LOCAL}: the release is for the devices {PI}; this one is ")
+    assert refused[PI]["error"] == f"{PI}: the release is for the architectures riscv64; this one is aarch64."
+    kept = fleet.devices("deployment", "status")
+    assert {(one["current_digest"], one["current_counter"]) for one in kept.values()} == {(fleet.second, 2)}
+    assert {one["state"] for one in kept.values()} == {"failed"}
+
+    back = fleet.devices("deployment", "rollback", "demo")
+    assert {one["state"] for one in back.values()} == {"rolled_back"}
+    assert {(one["current_digest"], one["current_counter"]) for one in back.values()} == {(fleet.first, 1)}
+    kept = fleet.devices("deployment", "status", on="local")
+    assert kept[LOCAL]["current_digest"] == fleet.first
+
+
+def test_the_audit_log_holds_until_a_line_is_altered(fleet: Fleet, tmp_path: Path) -> None:
+    for artifact in (fleet.first, fleet.second):
+        fleet.call("release", "sign", artifact, "--name", "logged")
+    log = fleet.home / "audit.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    verified = json.loads(fleet.call("audit", "verify", "--json").stdout)
+    assert verified["entries"] == len(lines) >= 3
+    for number in (0, len(lines) - 1):
+        altered = [*lines]
+        altered[number] = altered[number].replace('"who":"', '"who":"not-')
+        (tmp_path / "audit.jsonl").write_text("".join(altered))
+        result = call(tmp_path, "audit", "verify")
+        assert result.exit_code == 3, result.output
+        assert f"line {number + 1}: it is not what was written" in result.stderr
+        assert "Traceback" not in result.output
+
+
+def test_nothing_is_done_that_the_log_cannot_hold(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.call("release", "sign", fleet.first, "--name", "unwritten")
+    home = shutil.copytree(fleet.home, tmp_path / "home")
+    log = home / "audit.jsonl"
+    log.write_text(log.read_text().replace('"created"', '"changed"'))
+    before, roots = call(home, "release", "list", "--json").stdout, sorted(home.glob("release/*.root.json"))
+    for words in (
+        ("release", "sign", fleet.second, "--name", "unwritten"),
+        ("release", "rotate", "root"),
+        ("deploy", "unwritten", "--on", "local"),
+        ("deployment", "rollback", "unwritten", "--on", "local"),
+    ):
+        result = call(home, *words)
+        assert result.exit_code == 3, result.output
+        assert "line 1: it is not what was written" in result.stderr
+    assert call(home, "release", "list", "--json").stdout == before
+    assert sorted(home.glob("release/*.root.json")) == roots
+
+
+def test_what_was_never_signed_is_not_deployed(fleet: Fleet) -> None:
+    result = fleet.call("deploy", "nothing", "--on", ON, code=2)
+    assert "no release is named 'nothing'" in result.stderr
