@@ -10,16 +10,14 @@ synced and are bounded in memory by what uploads have already, where a file and 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
-import secrets
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
-from edgeloop_foundation.ports.fs import FileSystem
+from edgeloop_foundation.ports.fs import FileSystem, write_durably
 from edgeloop_protocol.chunk_list import (
     Chunk,
     check_chunks,
@@ -81,20 +79,11 @@ class ChunkHome:
                 self._pack_sizes[match[1], match[2]] = size
 
     def keep_list(self, digest: str, chunks: Sequence[Chunk]) -> None:
-        """Keep the list of a blob's chunks; one that does not fit on the disk is left out."""
-        temporary = self.lists / f"{digest}.{secrets.token_hex(6)}.tmp"
+        """Keep the list of a blob's chunks, durably; one that does not fit on the disk is left out."""
         try:
-            file = self._fs.create(temporary)
-            try:
-                file.write(encode_chunks(chunks))
-            finally:
-                file.close()
-            # Not synced: a list that a power cut tears is recognised by its checksum.
-            self._fs.rename(temporary, self.lists / digest)
+            write_durably(self._fs, self.lists / digest, encode_chunks(chunks))
         except OSError as error:
             _log.warning("the chunk list of blob %s is not kept: %s", digest, error)
-            with contextlib.suppress(OSError):
-                self._fs.remove(temporary)
 
     def drop_list(self, digest: str) -> None:
         """Forget the chunks of a blob."""

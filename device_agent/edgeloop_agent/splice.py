@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import secrets
@@ -93,7 +94,9 @@ class Splicer:
             except OSError as error:
                 raise disk_error(error, self._store.root) from error
             finally:
-                self._fs.remove(temporary)
+                # What cannot be removed now goes at the next start.
+                with contextlib.suppress(OSError):
+                    self._fs.remove(temporary)
         self._drop_liars(places)
         raise InvalidInputError(
             f"the chunks make a blob with the SHA-256 {found}, not the declared {digest}.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,20 +91,31 @@ async def test_it_greets_carries_leases_and_ends(spec: DeviceSpec, tmp_path: Pat
 
 
 async def carries_an_artifact_once(client: AgentClient, spec: DeviceSpec, tmp_path: Path) -> None:
-    data = hashlib.sha256(spec.transport.encode()).digest() * 100_000
-    file = tmp_path / "model.bin"
-    file.write_bytes(data)
-    entry = FileEntry(name="model.bin", digest=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+    data = random.Random(spec.transport).randbytes(3_200_000)
     store = ArtifactDirectory(tmp_path / "artifacts")
-    manifest = Artifact(
-        format="onnx", label="m", files=(entry,), model_file="model.bin", source_digest=entry.digest
-    )
-    digest = store.put(manifest, {"model.bin": file})
+    digest, entry = _stored(store, data, tmp_path)
     first = await client.push_artifact(digest, store)
     again = await client.push_artifact(digest, store)
     assert not await client.find_missing([entry])
     assert first.sent_bytes >= len(data)
     assert again.sent_bytes == 0
+    # A changed copy costs what has changed, and a list.
+    changed = data[:1_000_000] + b"three words more" + data[1_000_000:-100_000] + bytes(100_000)
+    digest, entry = _stored(store, changed, tmp_path)
+    third = await client.push_artifact(digest, store)
+    assert not await client.find_missing([entry])
+    assert await client.read_blob(entry.digest, entry.size_bytes) == changed
+    assert third.sent_bytes < 0.1 * len(changed) < third.spliced_bytes
+
+
+def _stored(store: ArtifactDirectory, data: bytes, tmp_path: Path) -> tuple[str, FileEntry]:
+    file = tmp_path / "model.bin"
+    file.write_bytes(data)
+    entry = FileEntry(name="model.bin", digest=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+    manifest = Artifact(
+        format="onnx", label="m", files=(entry,), model_file="model.bin", source_digest=entry.digest
+    )
+    return store.put(manifest, {"model.bin": file}), entry
 
 
 async def holds_one_lease(client: AgentClient) -> None:
