@@ -36,7 +36,8 @@ CHUNKS_MAX = 40_000
 CHUNK_BYTES_MAX = 16 << 20
 """Largest chunk."""
 
-_CHUNK_BYTES_MEAN_MIN = 4096
+# A list takes 2 % of its blob at most.
+_CHUNK_BYTES_MEAN_MIN = 2048
 _MAGIC = b"edgeloop chunks1"
 _HEAD = struct.Struct("<16sI")
 _ENTRY = struct.Struct("<32sI")

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from edgeloop.orchestrate.devices import DoctorFinding
     from edgeloop.orchestrate.energy import AlignedRun
     from edgeloop.orchestrate.identity import Kept
+    from edgeloop.orchestrate.push import Pushed
     from edgeloop.orchestrate.records import Exported
     from edgeloop.orchestrate.simulated_fleet import FleetRequest, FleetStatus, StartedFleet
     from edgeloop.orchestrate.validate import GateResult
@@ -327,6 +328,27 @@ class Edgeloop:
             # The store's files are read-only because they never change; a copy belongs to the user.
             file.chmod(0o644)
         return whole, directory
+
+    def push_artifact(
+        self,
+        artifact: str,
+        devices: Sequence[DeviceSpec],
+        *,
+        max_bytes: int | None = None,
+        bytes_per_s: float | None = None,
+    ) -> tuple[Pushed, ...]:
+        """Bring a kept artifact to devices, within a budget of bytes and a rate for each.
+
+        Raises:
+            NotFoundError: no such artifact.
+            InvalidInputError: a limit that cannot be.
+        """
+        from edgeloop.orchestrate.push import push_artifact
+        from edgeloop.transport.client import PushLimits
+
+        limits = PushLimits(max_bytes=max_bytes, bytes_per_s=bytes_per_s)
+        with self._open() as app:
+            return asyncio.run(push_artifact(app, artifact, devices, limits, self._listener))
 
     def align_energy(self, experiment_or_run: str, trace: Path) -> tuple[AlignedRun, ...]:
         """Align a meter's trace to runs by their load pulses and return energy per inference, or why there is none."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgeloop.interfaces.config import Config
 
 __all__ = [
+    "parse_bytes",
     "parse_devices",
     "parse_duration_s",
     "parse_numbers",
@@ -31,6 +32,8 @@ __all__ = [
 
 _NONE_ADDED: Mapping[str, DeviceSpec] = MappingProxyType({})
 _NUMBER = r"(\d+(?:\.\d+)?)"
+_BYTE_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_BYTES = re.compile(rf"{_NUMBER} ?(B|kB|MB|GB|KiB|MiB|GiB)", re.ASCII)
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
 
 
@@ -49,6 +52,23 @@ def parse_duration_s(text: str, *, zero: bool = False) -> float:
     if total_s <= 0 and not (zero and match is not None and text.strip()):
         raise InvalidInputError(f"a duration is written like 90s, 10m or 1h30m, found {text!r}.")
     return total_s
+
+
+def parse_bytes(text: str, *, per_second: bool = False) -> float:
+    """Read "500kB", "1.5MB", "2GiB" and return bytes.
+
+    Args:
+        per_second: whether it is a rate, written with "/s" at the end.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    bare = text.strip()
+    match = _BYTES.fullmatch(bare.removesuffix("/s") if per_second else bare)
+    if match is None or (per_second and not bare.endswith("/s")):
+        what, example = ("a rate", "1MB/s or 500kB/s") if per_second else ("a size", "500kB or 1.5GB")
+        raise InvalidInputError(f"{what} is written like {example}, found {text!r}.")
+    return float(match[1]) * _BYTE_UNITS[match[2]]
 
 
 def parse_share(text: str) -> float:

@@ -3,7 +3,7 @@
 A chunk ends where a hash of the 32 bytes before says so, but not below a quarter and at the latest at four times of
 the wanted mean: content-defined chunking as in FastCDC (Xia et al., USENIX ATC 2016), with another hash. Theirs needs a
 step per byte, which numpy does at 100 to 200 MB/s; here a cheap hash of two bytes rules out 255 of 256 places at 1,800
-MB/s, and only the rest is hashed for real. Small files are cut finer: a list costs 70 bytes a chunk on the wire.
+MB/s, and only the rest is hashed for real. Small files are cut finer: a chunk costs 150 bytes of lists on the wire.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["LARGE_FILE_BYTES", "chunk_file", "chunk_stream", "mean_bytes"]
 
 LARGE_FILE_BYTES = 64 << 20
-"""From this size on, files are cut into chunks of 512 KiB on average, smaller ones into 16 KiB."""
+"""From this size on, files are cut into chunks of 512 KiB on average, smaller ones into 8 KiB.
 
-_LARGE_BITS, _SMALL_BITS = 19, 14
+Measured on Magika (3.2 MB), its last layer (13.9 % of it) changed, lists included: 2 KiB 19.8, 4 KiB 17.9, 8 KiB 16.8,
+16 KiB 17.9, 32 KiB 20.2 % of the bytes.
+"""
+
+_LARGE_BITS, _SMALL_BITS = 19, 13
 _PAIR_BITS = 8
 _WINDOW_BYTES = 32
 _READ_BYTES = 1 << 20
@@ -48,7 +52,7 @@ def chunk_stream(read: Callable[[int], bytes], mean: int) -> Iterator[Chunk]:
 
     Args:
         read: like the method of a file.
-        mean: wanted mean size, a power of two from 4 KiB to 4 MiB.
+        mean: wanted mean size, a power of two from 1 KiB to 4 MiB.
     """
     least, most = mean // 4, mean * 4
     hasher, length, carry = hashlib.sha256(), 0, b""

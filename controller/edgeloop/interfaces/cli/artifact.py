@@ -1,19 +1,25 @@
-"""``edgeloop artifact list|get``."""
+"""``edgeloop artifact list|get|push``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edgeloop.interfaces.cli.session import Session, json_option
+from edgeloop.interfaces.cli.session import Session, json_option, on_option
+
+if TYPE_CHECKING:
+    from edgeloop.orchestrate.push import Pushed
 
 __all__ = ["artifact"]
+
+_EXIT_GATE, _EXIT_DEVICE = 1, 3
 
 
 @click.group()
 def artifact() -> None:
-    """List kept artifacts or copy one out."""
+    """List kept artifacts, copy one out or bring it to devices."""
 
 
 @artifact.command("list")
@@ -50,3 +56,64 @@ def get(ctx: click.Context, digest: str, output: Path | None, as_json: bool) -> 
         present.print_json({"digest": whole, "directory": str(directory)})
     else:
         present.print_text(str(directory))
+
+
+@artifact.command("push")
+@click.argument("digest")
+@on_option
+@click.option("--max-bytes", metavar="SIZE", help="Send nothing when it would be more than this, like 50MB.")
+@click.option("--bandwidth", metavar="RATE", help="Send to each device at most at this rate, like 1MB/s.")
+@json_option
+@click.pass_context
+def push(
+    ctx: click.Context,
+    digest: str,
+    on: tuple[str, ...],
+    max_bytes: str | None,
+    bandwidth: str | None,
+    as_json: bool,
+) -> None:
+    """Bring the artifact DIGEST (its beginning is enough) to devices, all at once; measuring then sends nothing.
+
+    Of a file that a device has parts of, only the others are sent. Exit 1 when a push would have been more than
+    --max-bytes, 3 when a device could not be reached or has no room.
+    """
+    from edgeloop.interfaces import present
+    from edgeloop.interfaces.options import parse_bytes
+
+    session: Session = ctx.obj
+    most = None if max_bytes is None else int(parse_bytes(max_bytes))
+    rate = None if bandwidth is None else parse_bytes(bandwidth, per_second=True)
+    with session.verbs() as verbs:
+        done = verbs.push_artifact(digest, session.devices(on), max_bytes=most, bytes_per_s=rate)
+    if as_json:
+        present.print_json(
+            {
+                "devices": [
+                    {"device": one.device.name, "result": one.result, "error": one.error} for one in done
+                ]
+            }
+        )
+    else:
+        columns = ("device", "sent", "there before", "of that spliced", "breaks", "time", "remark")
+        present.print_table(columns, [_row(one) for one in done])
+    if any(one.error and not one.over_budget for one in done):
+        ctx.exit(_EXIT_DEVICE)
+    if any(one.over_budget for one in done):
+        ctx.exit(_EXIT_GATE)
+
+
+def _row(one: Pushed) -> tuple[str, ...]:
+    from edgeloop.report.units import amount
+
+    result = one.result
+    if result is None:
+        return (one.device.name, "-", "-", "-", "-", "-", one.error)
+    sizes = (result.sent_bytes, result.present_bytes, result.spliced_bytes)
+    return (
+        one.device.name,
+        *(amount(size, "B") for size in sizes),
+        str(result.retries),
+        amount(result.duration_s, "s"),
+        "",
+    )

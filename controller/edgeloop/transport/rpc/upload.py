@@ -47,6 +47,7 @@ _SLOWEST_BYTES_PER_S = 32 * 1024
 # syncs after this many bytes at the latest, so that waiting for it comes to an end.
 _AHEAD_BYTES = 8 << 20
 _POLL_S = (0.002, 0.05)
+_ASK_BYTES = 2 << 20
 
 _DATA_TAG = bytes([bytestream_pb2.WriteRequest.DATA_FIELD_NUMBER << 3 | 2])
 
@@ -131,6 +132,8 @@ class Sender:
         self._pace = pace or Pace(None)
         self._message_bytes = self._pace.message_bytes(message_bytes)
         self._safe_bytes = 0
+        self._asking: set[asyncio.Task[tuple[int, bool]]] = set()
+        self._asked_at = 0
 
     async def committed(self) -> tuple[int, bool]:
         """Return how many bytes the device has for certain and whether that is all."""
@@ -146,8 +149,9 @@ class Sender:
                 f"{self.caller.device} claims {answer.committed_size} of {self.size_bytes} bytes of a blob.",
                 next_step="Update the agent.",
             )
-        self._safe_bytes = int(answer.committed_size)
-        return self._safe_bytes, bool(answer.complete)
+        # Of several questions under way, the answers may come in any order.
+        self._safe_bytes = max(self._safe_bytes, int(answer.committed_size))
+        return int(answer.committed_size), bool(answer.complete)
 
     async def write_from(self, offset: int, tell: Callable[[int], None]) -> EdgeloopError | None:
         """Send everything from ``offset`` on; return what broke it, or None when the device has it all.
@@ -157,6 +161,7 @@ class Sender:
         """
         slowest = min(_SLOWEST_BYTES_PER_S, (self._pace.bytes_per_s or _SLOWEST_BYTES_PER_S) / 2)
         deadline_s = 60.0 + (self.size_bytes - offset) / slowest
+        self._safe_bytes = offset
         call = self.stub.Write(timeout=deadline_s)
         try:
             await self._feed(call, offset, tell)
@@ -190,7 +195,7 @@ class Sender:
                 await self._pace.take(len(data))
                 request = _encoded(self.name, offset, data, last)
                 await asyncio.wait_for(
-                    self._until_safe(call, offset + len(data) - _AHEAD_BYTES), self.caller.policy.stall_s
+                    self._until_safe(call, offset + len(data)), self.caller.policy.stall_s
                 )
                 await asyncio.wait_for(call.write(request), self.caller.policy.stall_s)
                 offset += len(data)
@@ -201,14 +206,41 @@ class Sender:
                     return
         except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
             return  # the device ended the call; its status says why
+        finally:
+            await self._stop_asking()
 
-    async def _until_safe(self, call: Any, size_bytes: int) -> None:
+    async def _until_safe(self, call: Any, end: int) -> None:
+        """Wait until sending up to ``end`` is not too far ahead of what the device has made safe."""
+        # Asked in good time, and again before the answer is there: behind a tunnel's buffers that takes long.
+        if end - self._safe_bytes >= _AHEAD_BYTES // 2 and end - self._asked_at >= _ASK_BYTES:
+            self._asked_at = end
+            self._ask()
         wait_s, longest_s = _POLL_S
-        while self._safe_bytes < size_bytes and not call.done():
-            await self.committed()
-            if self._safe_bytes < size_bytes:
+        while self._safe_bytes < end - _AHEAD_BYTES and not call.done():
+            if not self._asking:
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, longest_s)
+                self._ask()
+            await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
+            self._hear()
+        self._hear()
+
+    def _ask(self) -> None:
+        self._asking.add(asyncio.create_task(self.committed()))
+
+    def _hear(self) -> None:
+        """Take the answers that are there; raises what went wrong."""
+        answered = {asked for asked in self._asking if asked.done()}
+        self._asking -= answered
+        for asked in answered:
+            asked.result()
+
+    async def _stop_asking(self) -> None:
+        asking, self._asking, self._asked_at = self._asking, set(), 0
+        for asked in asking:
+            asked.cancel()
+        # What goes wrong there is found out again before anything is sent anew.
+        await asyncio.gather(*asking, return_exceptions=True)
 
     async def send(self, tell: Callable[[int], None]) -> Upload:
         """Send until the device has all of it.

