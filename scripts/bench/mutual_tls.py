@@ -24,17 +24,18 @@ class RunningAgent:
 
 
 @contextlib.contextmanager
-def agent(home: Path, *, tls: bool) -> Iterator[RunningAgent]:
-    """Run an agent on a free loopback port for the length of a block."""
+def agent(home: Path, *, tls: bool, socket: Path | None = None) -> Iterator[RunningAgent]:
+    """Run an agent on a free loopback port, or on a Unix socket, for the length of a block."""
     home.mkdir(parents=True)
     command = [sys.executable, "-m", "edgeloop_agent", "serve", "--name", "bench"]
-    command += ["--state", str(home / "state"), "--listen", "127.0.0.1:0"]
-    options = {"identity": "none"}
+    command += ["--state", str(home / "state")]
+    command += ["--socket", str(socket)] if socket is not None else ["--listen", "127.0.0.1:0"]
+    options = {} if socket is not None else {"identity": "none"}
     if tls:
         found_fleet(home, "bench", "controller")
         enrol_here(home, "bench", home / "state")
         options = {"identity": str(home / "identity")}
-    else:
+    elif socket is None:
         command.append("--insecure-loopback")
     log = home / "agent.log"
     with log.open("wb") as errors:
