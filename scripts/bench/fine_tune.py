@@ -18,7 +18,9 @@ WANTED_AGAIN, WANTED_FINE_TUNE = 0.001, 0.15
 PACKAGED = (("magika", "models/standard_v3_3/model.onnx"), ("silero_vad", "data/silero_vad.onnx"))
 
 
-def push_all(running: RunningAgent, home: Path, store: ArtifactDirectory, digests: list[str]) -> list[PushResult]:
+def push_all(
+    running: RunningAgent, home: Path, store: ArtifactDirectory, digests: list[str]
+) -> list[PushResult]:
     async def work() -> list[PushResult]:
         async with connect(running.device, home) as client:
             return [await client.push_artifact(digest, store) for digest in digests]
@@ -36,7 +38,9 @@ def same_again(home: Path, size_bytes: int) -> bool:
         first, second = push_all(running, place, store, [digest, digest])
     share = second.sent_bytes / first.sent_bytes
     reached = share < WANTED_AGAIN
-    print(f"the same again: {share:.4%} of the bytes; wanted below {WANTED_AGAIN:.1%}: {'yes' if reached else 'NO'}")
+    print(
+        f"the same again: {share:.4%} of the bytes; wanted below {WANTED_AGAIN:.1%}: {'yes' if reached else 'NO'}"
+    )
     return reached
 
 

@@ -26,12 +26,16 @@ class RunningSshd:
     known_hosts: Path
     config: Path
 
-    def device(self, name: str, agent_socket: Path) -> DeviceSpec:
+    def device(self, name: str, agent_socket: Path, *, through_port: int | None = None) -> DeviceSpec:
+        """Return the agent behind a socket, reached directly or through a relay on this port."""
+        if through_port is not None:
+            line = self.known_hosts.read_text().splitlines()[0].replace(f":{self.port} ", f":{through_port} ")
+            self.known_hosts.write_text(f"{self.known_hosts.read_text()}{line}\n")
         options = {"key": str(self.key), "socket": str(agent_socket), "ssh_config": str(self.config)}
         return DeviceSpec(
             name=name,
             transport="ssh",
-            address=f"{self.user}@127.0.0.1:{self.port}",
+            address=f"{self.user}@127.0.0.1:{through_port or self.port}",
             options=tuple(sorted(options.items())),
         )
 

@@ -60,9 +60,7 @@ async def push_artifact(
         return tuple(await asyncio.gather(*(one(spec, device) for spec, device in fleet)))
 
 
-async def _push(
-    app: App, device: OpenDevice, digest: str, limits: PushLimits, listener: Listener
-) -> Pushed:
+async def _push(app: App, device: OpenDevice, digest: str, limits: PushLimits, listener: Listener) -> Pushed:
     from edgeloop.transport.rpc.pace import OverBudgetError
 
     def tell(done: int, total: int) -> None:

@@ -194,9 +194,7 @@ class Sender:
                 last = offset + len(data) >= self.size_bytes
                 await self._pace.take(len(data))
                 request = _encoded(self.name, offset, data, last)
-                await asyncio.wait_for(
-                    self._until_safe(call, offset + len(data)), self.caller.policy.stall_s
-                )
+                await asyncio.wait_for(self._until_safe(call, offset + len(data)), self.caller.policy.stall_s)
                 await asyncio.wait_for(call.write(request), self.caller.policy.stall_s)
                 offset += len(data)
                 self.sent_bytes += len(data)

@@ -295,9 +295,7 @@ class SshConnection:
             next_step="See whether the board's disk is full or broken.",
         )
 
-    def _send(
-        self, content: BinaryIO, size: int, part: str, on_bytes: Callable[[int, int], None]
-    ) -> int:
+    def _send(self, content: BinaryIO, size: int, part: str, on_bytes: Callable[[int, int], None]) -> int:
         try:
             with self._chain[-1].client.open_sftp() as sftp:
                 sftp.get_channel().settimeout(_BANNER_S)
