@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
 
 __all__ = [
+    "CHUNKED_BYTES_MIN",
     "CHUNKS_INSTANCE",
     "CHUNKS_MAX",
     "CHUNK_BYTES_MAX",
@@ -32,6 +33,9 @@ CHUNKS_INSTANCE = "chunks"
 
 CHUNKS_MAX = 40_000
 """Most chunks of a list; the digests of so many fit into one message of 4 MiB."""
+
+CHUNKED_BYTES_MIN = 256 << 10
+"""Smaller blobs have no list: there is little to save."""
 
 CHUNK_BYTES_MAX = 16 << 20
 """Largest chunk."""

@@ -98,7 +98,7 @@ def fine_tunes(home: Path, given: list[Path]) -> bool:
         share = tuned.sent_bytes / size
         reached.append(share <= WANTED_FINE_TUNE)
         print(
-            f"{source.name}, {size / MIB:.1f} MiB, last layer changed ({head_share:.1%} of the bytes): sent {share:.1%}, "
-            f"lists included; wanted at most {WANTED_FINE_TUNE:.0%}: {'yes' if reached[-1] else 'NO'}"
+            f"{source.name}, {size / MIB:.1f} MiB, last layer changed ({head_share:.1%} of the bytes): "
+            f"sent {share:.1%}, lists included; wanted at most {WANTED_FINE_TUNE:.0%}: {'yes' if reached[-1] else 'NO'}"
         )
     return bool(reached) and all(reached)

@@ -3,7 +3,7 @@
 Layout below the root::
 
     blobs/SHA256            content of a file or of a manifest, read-only
-    chunks-1/SHA256         the list of that content's chunks, made when somebody first asks
+    chunks-1/SHA256         the list of that content's chunks
     index/SHA256            written last: from then on the artifact exists; holds the time it came
     artifacts/SHA256/NAME   the files under their names and manifest.json, made when somebody first asks
 """
@@ -23,7 +23,7 @@ from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInput
 from edgeloop_foundation.packed import expand
 from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
-from edgeloop_protocol.chunk_list import Chunk, decode_chunks, encode_chunks
+from edgeloop_protocol.chunk_list import CHUNKED_BYTES_MIN, Chunk, decode_chunks, encode_chunks
 from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact, Expansion
 
@@ -89,6 +89,10 @@ class ArtifactDirectory:
             self._prepare()
             if not self._complete(manifest, digest):
                 self._publish(manifest, files, digest, content)
+                # Now, while the content is in memory, and not when somebody waits for a push.
+                for entry in manifest.files:
+                    if entry.size_bytes >= CHUNKED_BYTES_MIN:
+                        self.chunks(entry.digest)
         return digest
 
     def manifest(self, digest: str) -> Artifact:
@@ -144,9 +148,10 @@ class ArtifactDirectory:
             with contextlib.suppress(CorruptDataError):
                 return decode_chunks(self._fs.read(path))
         # It brings numpy along.
-        from edgeloop.store.chunking import chunk_file
+        from edgeloop.store.chunking import chunk_stream, mean_bytes
 
-        found = chunk_file(blob)
+        pieces = self._fs.read_chunks(blob, 0, _CHUNK_BYTES)
+        found = tuple(chunk_stream(lambda _size: next(pieces, b""), mean_bytes(self._fs.size(blob))))
         with contextlib.suppress(OSError):
             # A list that is not kept is made again the next time.
             self._fs.make_directory(path.parent)

@@ -209,3 +209,28 @@ def test_manifests_differ_by_label(tmp_path: Path) -> None:
     manifest, files = build(tmp_path / "in")
     store = ArtifactDirectory(tmp_path / "store")
     assert store.put(manifest, files) != store.put(replace(manifest, label="other"), files)
+
+
+def test_the_chunks_of_a_file_are_cut_once_and_cut_again_when_their_list_is_damaged(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 4000
+    (tmp_path / "m.bin").write_bytes(data)
+    entry = FileEntry(name="m.bin", digest=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+    manifest = Artifact(
+        format="onnx", label="m", files=(entry,), model_file="m.bin", source_digest=entry.digest
+    )
+    ArtifactDirectory(tmp_path / "store").put(manifest, {"m.bin": tmp_path / "m.bin"})
+    (path,) = (tmp_path / "store" / "chunks-1").iterdir()
+    kept = path.read_bytes()
+    store = ArtifactDirectory(tmp_path / "store")
+    chunks = store.chunks(entry.digest)
+    assert sum(chunk.size_bytes for chunk in chunks) == len(data)
+    place = 0
+    for chunk in chunks:
+        piece = data[place : place + chunk.size_bytes]
+        assert hashlib.sha256(piece).digest() == chunk.digest
+        place += chunk.size_bytes
+    path.write_bytes(kept[:-7])
+    assert store.chunks(entry.digest) == chunks
+    assert path.read_bytes() == kept
+    with pytest.raises(NotFoundError):
+        store.chunks("0" * 64)

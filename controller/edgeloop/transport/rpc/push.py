@@ -22,7 +22,13 @@ from edgeloop_foundation.errors import (
     StateError,
     UnavailableError,
 )
-from edgeloop_protocol.chunk_list import CHUNKS_INSTANCE, Chunk, check_chunks, encoded_bytes
+from edgeloop_protocol.chunk_list import (
+    CHUNKED_BYTES_MIN,
+    CHUNKS_INSTANCE,
+    Chunk,
+    check_chunks,
+    encoded_bytes,
+)
 from edgeloop_protocol.types.artifact import FileEntry
 from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
 
@@ -34,10 +40,7 @@ from edgeloop.transport.rpc.upload import Sender, upload_name
 if TYPE_CHECKING:
     from edgeloop.domain.ports import ArtifactStore
 
-__all__ = ["SPLICED_BYTES_MIN", "PushResult", "Pusher", "find_missing"]
-
-SPLICED_BYTES_MIN = 256 << 10
-"""Smaller blobs are sent whole: there is little to save."""
+__all__ = ["PushResult", "Pusher", "find_missing"]
 
 _ASK_S = 60.0
 _DIGESTS_PER_CALL = 1000
@@ -184,10 +187,10 @@ class Pusher:
     async def _plan(self, entry: FileEntry) -> _Plan:
         """Decide how a blob goes, and what that will send."""
         left = entry.size_bytes
-        if self._limits.max_bytes is not None or entry.size_bytes >= SPLICED_BYTES_MIN:
+        if self._limits.max_bytes is not None or entry.size_bytes >= CHUNKED_BYTES_MIN:
             left -= await self._committed(entry)
         whole = _Plan(entry=entry, cost_bytes=left)
-        if not self._splices or entry.size_bytes < SPLICED_BYTES_MIN:
+        if not self._splices or entry.size_bytes < CHUNKED_BYTES_MIN:
             return whole
         chunks = tuple(await asyncio.to_thread(self._store.chunks, entry.digest))
         try:
