@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -291,3 +293,61 @@ async def test_attempts_end_when_a_certificate_is_refused_meanwhile(
 
         with pytest.raises(UnauthenticatedError, match=r"our certificate .* has expired"):
             await asyncio.wait_for(client._caller.repeat(unreachable), 5.0)
+
+
+async def test_a_connection_that_breaks_in_the_handshake_is_no_refusal(
+    make_authority: Any, serve_tls: Any, make_cutter: Any, tmp_path: Path
+) -> None:
+    fleet = make_authority("fleet")
+    port = await serve_tls(fleet, *fleet.issue("device", client=False))
+    certificate, key = fleet.issue("controller", client=True)
+    files = TlsFiles(ca=fleet.ca, certificate=certificate, key=key)
+    # Before the first byte, within our hello, and when our certificate is on its way.
+    for byte_count in (0, 100, 700):
+        cutter = make_cutter(port, [byte_count, byte_count])
+        await asyncio.to_thread(check_tls, "bench", "127.0.0.1", cutter.port, files)
+        assert cutter.cuts == []
+        cutter = make_cutter(port, [byte_count] * 3)
+        with pytest.raises((UnauthenticatedError, UnavailableError)):
+            await asyncio.to_thread(check_tls, "bench", "127.0.0.1", cutter.port, files)
+
+
+class Cutter:
+    """A relay whose first connections end after so many bytes of the client."""
+
+    def __init__(self, port: int, cuts: list[int]) -> None:
+        self.to, self.cuts = port, cuts
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.server.getsockname()[1])
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.server.accept()
+                left = self.cuts.pop(0) if self.cuts else None
+                far = socket.create_connection(("127.0.0.1", self.to))
+                for words in ((near, far, left), (far, near, None)):
+                    threading.Thread(target=self._pass_on, args=words, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, left: int | None) -> None:
+        with contextlib.suppress(OSError):
+            while left != 0 and (data := source.recv(65536 if left is None else left)):
+                sink.sendall(data)
+                left = None if left is None else left - len(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def make_cutter() -> Iterator[Callable[[int, list[int]], Cutter]]:
+    made: list[Cutter] = []
+
+    def make(port: int, cuts: list[int]) -> Cutter:
+        made.append(Cutter(port, cuts))
+        return made[-1]
+
+    yield make
+    for cutter in made:
+        cutter.server.close()

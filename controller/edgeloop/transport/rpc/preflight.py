@@ -28,6 +28,9 @@ _CONNECT_S = 10.0
 # Under TLS 1.3 a server refuses our certificate after our side of the handshake is done; a server that took
 # it sends its HTTP/2 settings at once.
 _VERDICT_S = 5.0
+# A server of gRPC refuses without a word, and a connection that breaks just then looks the same; it does not break so
+# three times in a row.
+_SILENCES = 3
 
 # Verification results of OpenSSL (x509_vfy.h).
 _NOT_YET_VALID, _EXPIRED, _BAD_PURPOSE = 9, 10, 26
@@ -49,6 +52,19 @@ def check_tls(device: str, host: str, port: int, tls: TlsFiles) -> None:
     ours = _flaw_of_ours(tls)
     if ours in (_EXPIRED, _NOT_YET_VALID, _BAD_PURPOSE):
         raise _about_ours(device, tls, ours)
+    for _ in range(_SILENCES):
+        suspicion = _look(device, host, port, tls, ours)
+        if suspicion is None:
+            return
+    raise suspicion
+
+
+def _look(device: str, host: str, port: int, tls: TlsFiles, ours: int) -> EdgeloopError | None:
+    """Make the handshake; return what a connection that ended without a word would mean if the device ended it.
+
+    Raises:
+        EdgeloopError: what is wrong for certain.
+    """
     context = _context(ssl.PROTOCOL_TLS_CLIENT, tls)
     context.set_alpn_protocols(["h2"])
     try:
@@ -62,25 +78,28 @@ def check_tls(device: str, host: str, port: int, tls: TlsFiles) -> None:
     except ssl.SSLCertVerificationError as error:
         raise _about_theirs(device, tls, error) from error
     except ssl.SSLError as error:
-        raise _from_alert(device, tls, ours, error) from error
+        if "EOF" in (error.reason or ""):
+            return _about_ours(device, tls, ours)
+        raise _from_alert(device, tls, error) from error
     except TimeoutError as error:
         raise DeadlineError(
             f"{device}: nobody answers at {host}:{port}.",
             next_step="See whether the device is on and no firewall is in between.",
         ) from error
-    except ConnectionResetError as error:
-        raise _about_ours(device, tls, ours) from error
+    except (ConnectionResetError, BrokenPipeError):
+        return _about_ours(device, tls, ours)
     except OSError as error:
         raise UnavailableError(
             f"{device} cannot be reached at {host}:{port}: {error.strerror or error}.",
             next_step="See whether the device is on and its agent listens there.",
         ) from error
     if not taken:
-        raise _about_refusal(device, tls, ours, theirs)
+        return _about_refusal(device, tls, ours, theirs)
     if read_certificate(theirs).public_key in tls.revoked:
         raise UnauthenticatedError(
             f"{device}: its key is revoked.", next_step="If it is to be trusted again, enrol it anew."
         )
+    return None
 
 
 def _context(protocol: int, tls: TlsFiles) -> ssl.SSLContext:
@@ -219,7 +238,7 @@ _ALERTS = {
 }
 
 
-def _from_alert(device: str, tls: TlsFiles, flaw: int, error: ssl.SSLError) -> EdgeloopError:
+def _from_alert(device: str, tls: TlsFiles, error: ssl.SSLError) -> EdgeloopError:
     reason = error.reason or ""
     for part, found in _ALERTS.items():
         if "ALERT" in reason and part in reason:
@@ -227,8 +246,6 @@ def _from_alert(device: str, tls: TlsFiles, flaw: int, error: ssl.SSLError) -> E
                 f"{device}: our certificate {tls.certificate} {found}.",
                 next_step="Have one issued by the device's authority; see that both clocks are right.",
             )
-    if "EOF" in reason:
-        return _about_ours(device, tls, flaw)
     return UnavailableError(
         f"{device}: no TLS handshake is possible there: {reason.replace('_', ' ').lower() or error}.",
         next_step="See whether the agent listens with TLS on that port.",
