@@ -319,7 +319,13 @@ class Cutter:
         self.to, self.cuts = port, cuts
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self.server.getsockname()[1])
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.ends: list[socket.socket] = [self.server]
+        self.threads: list[threading.Thread] = []
+        self._start(self._serve)
+
+    def _start(self, work: Callable[..., None], *words: object) -> None:
+        self.threads.append(threading.Thread(target=work, args=words))
+        self.threads[-1].start()
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
@@ -327,8 +333,18 @@ class Cutter:
                 near, _ = self.server.accept()
                 left = self.cuts.pop(0) if self.cuts else None
                 far = socket.create_connection(("127.0.0.1", self.to))
-                for words in ((near, far, left), (far, near, None)):
-                    threading.Thread(target=self._pass_on, args=words, daemon=True).start()
+                self.ends += (near, far)
+                self._start(self._pass_on, near, far, left)
+                self._start(self._pass_on, far, near, None)
+
+    def close(self) -> None:
+        for end in self.ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in list(self.threads):
+            thread.join()
+        for end in self.ends:
+            end.close()
 
     def _pass_on(self, source: socket.socket, sink: socket.socket, left: int | None) -> None:
         with contextlib.suppress(OSError):
@@ -350,4 +366,4 @@ def make_cutter() -> Iterator[Callable[[int, list[int]], Cutter]]:
 
     yield make
     for cutter in made:
-        cutter.server.close()
+        cutter.close()
