@@ -15,7 +15,12 @@ from mutual_tls import RunningAgent, agent
 from push_rounds import MIB, keep, random_file
 
 WANTED_AGAIN, WANTED_FINE_TUNE = 0.001, 0.15
-PACKAGED = (("magika", "models/standard_v3_3/model.onnx"), ("silero_vad", "data/silero_vad.onnx"))
+PACKAGED = (
+    ("magika", "models/standard_v3_3/model.onnx"),
+    # A MobileNet v3 and a detector on top of one.
+    ("rapidocr_onnxruntime", "models/ch_ppocr_mobile_v2.0_cls_infer.onnx"),
+    ("rapidocr_onnxruntime", "models/ch_PP-OCRv4_det_infer.onnx"),
+)
 
 
 def push_all(
@@ -58,24 +63,32 @@ def models(given: list[Path]) -> list[Path]:
 
 
 def head_of(model: Any) -> Any:
-    """Return the weight of the last node that has one of two or more axes."""
+    """Return the weight of the last node that has one of two or more axes, an initializer or a constant."""
     weights = {one.name: one for one in model.graph.initializer if len(one.dims) > 1}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and len(node.attribute[0].t.dims) > 1:
+            weights[node.output[0]] = node.attribute[0].t
     for node in reversed(model.graph.node):
         if node.op_type in ("MatMul", "Gemm", "Conv"):
             for name in node.input:
                 if name in weights:
                     return weights[name]
-    raise SystemExit("this model has no layer with weights among its initializers")
+    return None
 
 
 def fine_tuned(source: Path, destination: Path) -> float:
-    """Write the model with every weight of its last layer moved a little; return that layer's share of the bytes."""
+    """Write the model with every weight of its last layer moved a little; return that layer's share of the bytes.
+
+    Of a model whose last layer is not found, nothing is written and the share is 0.
+    """
     import numpy as np
     import onnx
     from onnx import numpy_helper
 
     model = onnx.load(source)
     head = head_of(model)
+    if head is None:
+        return 0.0
     weight = numpy_helper.to_array(head)
     moved = weight + np.random.default_rng(0).normal(0, 0.1 * weight.std(), weight.shape)
     head.CopyFrom(numpy_helper.from_array(moved.astype(weight.dtype), head.name))
@@ -88,9 +101,12 @@ def fine_tunes(home: Path, given: list[Path]) -> bool:
     reached = []
     for number, source in enumerate(models(given)):
         place = home / f"tune{number}"
+        if not (head_share := fine_tuned(source, home / "tuned")):
+            print(f"left out: {source.name} has no last layer with weights of its own")
+            continue
         with agent(place, tls=True) as running:
             shutil.copy(source, place / "original")
-            head_share = fine_tuned(source, place / "tuned")
+            shutil.move(home / "tuned", place / "tuned")
             store = ArtifactDirectory(place / "store")
             digests = [keep(store, place / name) for name in ("original", "tuned")]
             _, tuned = push_all(running, place, store, digests)

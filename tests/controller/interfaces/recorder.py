@@ -31,6 +31,7 @@ from edgeloop.interfaces.api import (
     StateBinding,
 )
 from edgeloop.orchestrate.devices import DoctorFinding
+from edgeloop.orchestrate.push import Pushed
 from edgeloop.orchestrate.records import Exported
 from edgeloop_protocol.types.artifact import FileEntry
 from edgeloop_protocol.types.facts import Facts
@@ -168,6 +169,8 @@ class Recorder(Edgeloop):
         self.error = error
         self.compared = 1.0
         self.calls: list[tuple[str, Any]] = []
+        #: What a push answers.
+        self.pushed: tuple[Pushed, ...] = ()
 
     def _hear(self, verb: str, *what: Any) -> None:
         self.calls.append((verb, what[0] if len(what) == 1 else what))
@@ -262,6 +265,17 @@ class Recorder(Edgeloop):
     def artifacts(self) -> tuple[tuple[str, Artifact], ...]:
         self._hear("artifacts", ())
         return ((DIGEST, artifact()),)
+
+    def push_artifact(
+        self,
+        artifact: str,
+        devices: Sequence[DeviceSpec],
+        *,
+        max_bytes: int | None = None,
+        bytes_per_s: float | None = None,
+    ) -> tuple[Pushed, ...]:
+        self._hear("push_artifact", artifact, tuple(devices), max_bytes, bytes_per_s)
+        return self.pushed
 
     def compare(
         self,

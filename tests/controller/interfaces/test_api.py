@@ -44,7 +44,7 @@ def test_the_public_names_are_pinned() -> None:
 def test_every_verb_is_a_method() -> None:
     methods = {name for name, _ in inspect.getmembers(api.Edgeloop, inspect.isfunction) if name[0] != "_"}
     other_names = {
-        "artifact": {"artifacts", "get_artifact"},
+        "artifact": {"artifacts", "get_artifact", "push_artifact"},
         "ca": {"keep_identities"},
         "device": {"facts", "doctor", "probe", "calibrate"},
         "energy": {"align_energy"},
@@ -84,6 +84,7 @@ def test_every_verb_is_a_method() -> None:
         "parity",
         "plan",
         "probe",
+        "push_artifact",
         "report",
         "result",
         "run",

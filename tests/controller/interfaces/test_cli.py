@@ -9,6 +9,8 @@ from typing import Any
 import edgeloop
 import pytest
 from edgeloop.interfaces.api import Candidate, DeviceSpec, ExperimentResult, Recipe, StateBinding
+from edgeloop.orchestrate.push import Pushed
+from edgeloop.transport.client import PushResult
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.run import Verdict
@@ -277,6 +279,53 @@ def test_init_overwrites_only_by_force(call: Call) -> None:
     assert Path("edgeloop.toml").read_text() == "mine"
     assert call("init", "--force").exit_code == 0
     assert "apiVersion" in Path("edgeloop.toml").read_text()
+
+
+def test_a_push_reads_its_limits_and_tells_how_it_went(call: Call) -> None:
+    api = Recorder()
+    pi = DeviceSpec.parse("pi=sim:raspberry_pi_5")
+    result = PushResult(
+        sent_bytes=1500, present_bytes=98_500, duration_s=0.5, retries=2, spliced_bytes=98_000
+    )
+    api.pushed = (Pushed(device=pi, result=result),)
+    words = ("artifact", "push", "0123", "--on", "pi=sim:raspberry_pi_5")
+    done = call(*words, "--max-bytes", "1.5MB", "--bandwidth", "500kB/s", api=api)
+    assert done.exit_code == 0, done.output
+    assert api.heard == ("0123", (pi,), 1_500_000, 500_000.0)
+    for text in ("pi", "1.50 kB", "98.5 kB", "98.0 kB", "500 ms"):
+        assert text in done.stdout
+    document = json.loads(call(*words, "--json", api=api).stdout)
+    assert api.heard == ("0123", (pi,), None, None)
+    assert document["devices"][0]["result"]["spliced_bytes"] == 98_000
+    assert document["devices"][0]["error"] == ""
+
+
+def test_a_push_over_its_budget_is_a_failed_gate_and_a_lost_device_is_worse(call: Call) -> None:
+    api = Recorder()
+    pi, nuc = DeviceSpec.parse("pi=sim:raspberry_pi_5"), DeviceSpec.parse("nuc=sim:intel_nuc")
+    over = Pushed(device=pi, error="pi: the push would send 9 bytes.", over_budget=True)
+    words = ("artifact", "push", "0123", "--on", "local")
+    api.pushed = (over,)
+    done = call(*words, api=api)
+    assert done.exit_code == 1
+    assert "would send 9 bytes" in done.stdout
+    api.pushed = (over, Pushed(device=nuc, error="nuc cannot be reached."))
+    assert call(*words, api=api).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--max-bytes", "5"), "a size is written like"),
+        (("--max-bytes", "5MB/s"), "a size is written like"),
+        (("--bandwidth", "5MB"), "a rate is written like"),
+        (("--bandwidth", "fast"), "a rate is written like"),
+    ],
+)
+def test_limits_that_cannot_be_read_are_wrong_use(call: Call, words: tuple[str, str], said: str) -> None:
+    result = call("artifact", "push", "0123", "--on", "local", *words, api=Recorder())
+    assert result.exit_code == 2
+    assert said in result.stderr
 
 
 def test_artifacts_are_listed(call: Call) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,26 @@ def test_a_break_in_the_middle_keeps_what_was_sent(
     sent = again.put(data, "file")
     assert (server.home / "file").read_bytes() == data
     assert sent <= len(data) - len(data) // 4
+
+
+def test_a_large_file_passes_through_little_memory(connection: Any, server: Any, tmp_path: Path) -> None:
+    size = 24 << 20
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(size)
+    tracemalloc.start()
+    try:
+        assert connection.put(tmp_path / "large", "large") == size
+        # The server of the test is in this process, too.
+        assert tracemalloc.get_traced_memory()[1] < size // 2
+    finally:
+        tracemalloc.stop()
+    assert (server.home / "large").stat().st_size == size
+
+
+def test_the_cipher_that_authenticates_by_itself_comes_first(connection: Any) -> None:
+    transport = connection._chain[-1].transport
+    assert transport.local_cipher == transport.remote_cipher == "aes128-gcm@openssh.com"
+    assert "aes128-ctr" in transport.get_security_options().ciphers, "older servers have no other"
 
 
 def test_forbidden_forwarding_says_which_setting(connection: Any, server: Any) -> None:
