@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cli, Tiny
+from .conftest import Cli, Tiny, command_line
 
 VARYING = {
     # Identifiers drawn anew and readings of real clocks; everything else of a simulated experiment is repeatable.
@@ -34,8 +34,17 @@ def run(cli: Cli, tiny: Tiny, *more: object) -> Any:
     return outcome.json()
 
 
-def test_every_device_gets_a_strategy_from_predicted_figures(cli: Cli, tiny: Tiny, tmp_path: Path) -> None:
-    result = run(cli, tiny, "--report", tmp_path / "report")
+@pytest.fixture(scope="module")
+def first(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """One experiment and the directory of its report."""
+    directory = tmp_path_factory.mktemp("first")
+    report = directory / "report"
+    return run(command_line(directory), tiny, "--report", report), report
+
+
+@pytest.mark.xdist_group("first_experiment")
+def test_every_device_gets_a_strategy_from_predicted_figures(first: tuple[Any, Path]) -> None:
+    result, report = first
     assert [device["device"]["name"] for device in result["devices"]] == ["pi", "five"]
     for device in result["devices"]:
         assert not device["error"]
@@ -47,20 +56,20 @@ def test_every_device_gets_a_strategy_from_predicted_figures(cli: Cli, tiny: Tin
     built = [c for c in result["candidates"] if c["state"] == "built"]
     assert len(built) >= 4
     assert all(c["quality"]["item_count"] > 300 for c in built)
-    html = (tmp_path / "report" / "index.html").read_text()
+    html = (report / "index.html").read_text()
     assert "simulated" in html
     assert "http://" not in html.replace("http://www.w3.org", "").split("plotly")[0]
 
 
-def test_one_seed_gives_one_experiment(cli: Cli, tiny: Tiny) -> None:
-    first, second = (without_varying(run(cli, tiny)) for _ in range(2))
-    assert first == second
+@pytest.mark.xdist_group("first_experiment")
+def test_one_seed_gives_one_experiment(cli: Cli, tiny: Tiny, first: tuple[Any, Path]) -> None:
+    assert without_varying(run(cli, tiny)) == without_varying(first[0])
 
 
-def test_another_seed_gives_other_samples(cli: Cli, tiny: Tiny) -> None:
-    first = run(cli, tiny)
+@pytest.mark.xdist_group("first_experiment")
+def test_another_seed_gives_other_samples(cli: Cli, tiny: Tiny, first: tuple[Any, Path]) -> None:
     second = run(cli, tiny, "--seed", 8)
-    digests = [d["runs"][0]["timing"]["samples_digest"] for r in (first, second) for d in r["devices"]]
+    digests = [d["runs"][0]["timing"]["samples_digest"] for r in (first[0], second) for d in r["devices"]]
     assert len(set(digests)) == len(digests)
 
 
