@@ -75,12 +75,7 @@ Cli = Callable[..., Outcome]
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """The command line with a state directory of its own."""
-    return command_line(tmp_path)
-
-
-def command_line(directory: Path) -> Cli:
-    """The command line in a directory, with its state below that."""
-    home = directory / "home"
+    home = tmp_path / "home"
 
     def run(*arguments: object, timeout_s: float = 100.0, cwd: Path | None = None) -> Outcome:
         finished = subprocess.run(
@@ -88,7 +83,7 @@ def command_line(directory: Path) -> Cli:
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            cwd=cwd or directory,
+            cwd=cwd or tmp_path,
             env={**os.environ, "EDGELOOP_HOME": str(home), "COLUMNS": "200"},
         )
         return Outcome(finished.returncode, finished.stdout, finished.stderr)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cli, Tiny, command_line
+from .conftest import Cli, Tiny
 
 VARYING = {
     # Identifiers drawn anew and readings of real clocks; everything else of a simulated experiment is repeatable.
@@ -34,17 +34,20 @@ def run(cli: Cli, tiny: Tiny, *more: object) -> Any:
     return outcome.json()
 
 
-@pytest.fixture(scope="module")
-def first(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """One experiment and the directory of its report."""
-    directory = tmp_path_factory.mktemp("first")
-    report = directory / "report"
-    return run(command_line(directory), tiny, "--report", report), report
+@pytest.mark.timeout(300)
+def test_every_device_gets_a_strategy_and_the_seed_alone_decides_the_samples(
+    cli: Cli, tiny: Tiny, tmp_path: Path
+) -> None:
+    """One experiment is compared with both others: it takes half a minute on a busy machine."""
+    first = run(cli, tiny, "--report", tmp_path / "report")
+    check_strategies(first, tmp_path / "report")
+    assert without_varying(run(cli, tiny)) == without_varying(first)
+    other = run(cli, tiny, "--seed", 8)
+    digests = [d["runs"][0]["timing"]["samples_digest"] for r in (first, other) for d in r["devices"]]
+    assert len(set(digests)) == len(digests)
 
 
-@pytest.mark.xdist_group("first_experiment")
-def test_every_device_gets_a_strategy_from_predicted_figures(first: tuple[Any, Path]) -> None:
-    result, report = first
+def check_strategies(result: Any, report: Path) -> None:
     assert [device["device"]["name"] for device in result["devices"]] == ["pi", "five"]
     for device in result["devices"]:
         assert not device["error"]
@@ -59,18 +62,6 @@ def test_every_device_gets_a_strategy_from_predicted_figures(first: tuple[Any, P
     html = (report / "index.html").read_text()
     assert "simulated" in html
     assert "http://" not in html.replace("http://www.w3.org", "").split("plotly")[0]
-
-
-@pytest.mark.xdist_group("first_experiment")
-def test_one_seed_gives_one_experiment(cli: Cli, tiny: Tiny, first: tuple[Any, Path]) -> None:
-    assert without_varying(run(cli, tiny)) == without_varying(first[0])
-
-
-@pytest.mark.xdist_group("first_experiment")
-def test_another_seed_gives_other_samples(cli: Cli, tiny: Tiny, first: tuple[Any, Path]) -> None:
-    second = run(cli, tiny, "--seed", 8)
-    digests = [d["runs"][0]["timing"]["samples_digest"] for r in (first[0], second) for d in r["devices"]]
-    assert len(set(digests)) == len(digests)
 
 
 @pytest.mark.timeout(180)
