@@ -65,7 +65,12 @@ async def test_a_changed_copy_costs_its_changes_even_when_the_device_is_wrong_ab
 ) -> None:
     data = noise(3_000_000)
     first, entry = kept.add(data)
-    assert (await client.push_artifact(first, kept.store)).spliced_bytes == 0
+    whole = await client.push_artifact(first, kept.store)
+    assert whole.spliced_bytes == 0
+    # The content once, and the list of its chunks twice: in the question and to be kept there.
+    manifest_bytes = kept.store.blob(first).stat().st_size
+    assert whole.sent_bytes - whole.list_bytes == entry.size_bytes + manifest_bytes
+    assert 0 < whole.list_bytes < 0.02 * entry.size_bytes
     second, changed = kept.add(data[:900_000] + b"new words" + data[900_000:])
     result = await client.push_artifact(second, kept.store)
     assert result.sent_bytes < 0.1 * changed.size_bytes

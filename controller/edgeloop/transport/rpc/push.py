@@ -65,6 +65,8 @@ class PushResult:
     retries: int
     #: Of the bytes that it had, those that it took out of other blobs.
     spliced_bytes: int = 0
+    #: Of the bytes sent, those of lists of chunks in questions and splices, and not of content.
+    list_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -75,6 +77,11 @@ class _Tally:
     present_bytes: int = 0
     retries: int = 0
     spliced_bytes: int = 0
+    list_bytes: int = 0
+
+    def add_list(self, size_bytes: int) -> None:
+        self.sent_bytes += size_bytes
+        self.list_bytes += size_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +180,7 @@ class Pusher:
             duration_s=time.monotonic() - started,
             retries=tally.retries,
             spliced_bytes=tally.spliced_bytes,
+            list_bytes=tally.list_bytes,
         )
 
     def _check_budget(self, plans: Sequence[_Plan]) -> None:
@@ -221,7 +229,7 @@ class Pusher:
             answer = await self._caller.again(
                 self._content.FindMissingBlobs, request, what="looking for chunks", deadline_s=_ASK_S
             )
-            self._tally.sent_bytes += request.ByteSize()
+            self._tally.add_list(request.ByteSize())
             lacking |= {_digest(missing.hash) for missing in answer.missing_blob_digests}
         return lacking
 
@@ -275,7 +283,7 @@ class Pusher:
         deadline_s = _ASK_S + plan.entry.size_bytes / _SLOWEST_DISK_BYTES_PER_S
         ends, failure_count = time.monotonic() + deadline_s, 0
         while True:
-            self._tally.sent_bytes += request.ByteSize()
+            self._tally.add_list(request.ByteSize())
             try:
                 await self._caller.once(
                     self._content.SpliceBlob, request, what="splicing a blob", deadline_s=deadline_s
