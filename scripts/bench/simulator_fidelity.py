@@ -21,6 +21,7 @@ from published_rows import THREAD_EXPONENT, Published, read  # noqa: E402
 
 DATA = HERE.parents[1] / "tests" / "device_profiles" / "data" / "published_latency.csv"
 PRIOR = HERE / "data" / "ncnn_boards.csv"
+BOARDS = DATA.with_name("published_boards.csv")
 CACHE = Path("build/fidelity/tables.json")
 CELLS_BOARD = "raspberry_pi_4"
 FOLDS = 5
@@ -245,11 +246,11 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    everything, left_out = read([options.data, PRIOR], CACHE)
+    everything, left_out = read([options.data, BOARDS, PRIOR], CACHE)
     rows = [row for row in everything if row.table == options.data.name]
     prior = [row for row in everything if row.table != options.data.name]
     report = Report(options.as_json)
-    report.note(f"{len(rows)} rows of {options.data.name}, {len(prior)} of {PRIOR.name} as the prior")
+    report.note(f"{len(rows)} rows of {options.data.name}, {len(prior)} of {BOARDS.name} and {PRIOR.name} as the prior")
     for reason in left_out:
         report.note(f"left out: {reason}")
     by_cell = list(cells(rows, prior))

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Pool", "Row"]
 
-_PART_WIDTHS = {"": 1.28, "precision": 0.8, "runtime": 0.64, "tier": 0.4, "board": 0.24, "cell": 0.2}
+_PART_WIDTHS = {"": 1.28, "precision": 0.8, "runtime": 0.64, "release": 1.0, "tier": 0.4, "board": 0.24, "cell": 0.2}
 """Width of the effects on one kind of work; "cell" is a board with a runtime and a precision. All widths are those of
 largest marginal likelihood on 403 rows of ncnn on eleven boards, found one at a time."""
 
 _WHOLE_WIDTHS = {
-    "": 1.0, "precision": 0.3, "runtime": 0.5, "tier": 0.64, "board": 0.3, "cell": 0.2, "cell threads": 0.03,
+    "": 1.0, "precision": 0.3, "runtime": 0.5, "release": 0.3, "tier": 0.64, "board": 0.3, "cell": 0.2, "cell threads": 0.03,
     "model": 0.13, "model precision": 0.1, "model runtime": 0.1, "model threads": 0.04,
 }  # fmt: skip
 """Width of the effects on the whole latency."""
