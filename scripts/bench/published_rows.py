@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import math
 import tempfile
@@ -155,15 +156,21 @@ def _latency_s(entry: dict[str, str]) -> float:
     raise ValueError("it has no latency")
 
 
+@functools.cache
+def _loaded(name: str) -> Profile:
+    """Return a profile that is read once: hundreds of rows share it."""
+    return load_profile(name)
+
+
 def _profile(board: str, boards: dict[str, dict[str, str]]) -> Profile:
     """Return the common profile with the figures of a board."""
     facts = boards.get(board)
     if facts is None:
         try:
-            return load_profile(board)
+            return _loaded(board)
         except Exception as error:
             raise ValueError(f"there are no figures of the board in {BOARDS.name}, nor a profile") from error
-    common = load_profile(COMMON)
+    common = _loaded(COMMON)
     cores = int(facts["cores"])
     runtime = common.runtime(RUNTIME)
     curve = tuple(count**THREAD_EXPONENT for count in range(1, cores + 1))
