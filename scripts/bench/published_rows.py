@@ -180,15 +180,21 @@ def _latency_s(entry: dict[str, str]) -> float:
     raise ValueError("it has no latency")
 
 
+@functools.cache
+def _loaded(name: str) -> Profile:
+    """Return a profile that is read once: hundreds of rows share it."""
+    return load_profile(name)
+
+
 def _profile(board: str, boards: dict[str, dict[str, str]]) -> Profile:
     """Return the common profile with the figures of a board."""
     facts = boards.get(board)
     if facts is None:
         try:
-            return _shipped(board)
+            return _loaded(board)
         except Exception as error:
             raise ValueError(f"there are no figures of the board in {BOARDS.name}, nor a profile") from error
-    common = _common()
+    common = _loaded(COMMON)
     cores = int(facts["cores"])
     runtime = common.runtime(RUNTIME)
     curve = tuple(count**THREAD_EXPONENT for count in range(1, cores + 1))
@@ -235,15 +241,6 @@ def _parts(profile: Profile, kernels: Sequence[Kernel], threads: int) -> dict[st
     return parts
 
 
-@functools.cache
-def _shipped(name: str) -> Profile:
-    return load_profile(name)
-
-
-def _common() -> Profile:
-    return _shipped(COMMON)
-
-
 def _gain(profile: Profile, precision: str, part: str) -> float:
     """Return how much more an instruction of the board does for a part than one of the common profile's tier."""
     group = part.partition("/")[0]
@@ -253,7 +250,7 @@ def _gain(profile: Profile, precision: str, part: str) -> float:
     # A depthwise convolution has no sum over channels, so that dot products do not serve it.
     if group == "depthwise" and precision == "int8" and tier in ("neon_dotprod", "neon_i8mm"):
         tier = "neon"
-    common = _common().processor.isa_tier
+    common = _loaded(COMMON).processor.isa_tier
     return MACS_PER_INSTRUCTION[tier][precision] / MACS_PER_INSTRUCTION[common][precision]
 
 
