@@ -1,4 +1,9 @@
-"""Published latencies as rows of a pool: networks are built and lowered for real, boards get their own figures."""
+"""Published latencies as rows of a pool: networks are built and lowered for real, boards get their own figures.
+
+The part of a runtime's name after the hyphen is its release. ncnn's table gives none, but its program times a list of
+networks that grew over the years: sections with the same list are of the same time, and are named by the newest network
+that came with it (``ncnn-list2019`` has none of mobilenet_v3 and later, ``ncnn`` is the table of today).
+"""
 
 from __future__ import annotations
 
@@ -91,7 +96,7 @@ def read(paths: Iterable[Path], cache: Path) -> tuple[list[Published], list[str]
             known.add(what)
             try:
                 rows.append(_published(path.name, entry, boards, tables, names))
-            except ValueError as error:  # noqa: PERF203 - each row is left out for a reason of its own
+            except ValueError as error:
                 left_out.append(f"{path.name}: {entry['board']} {entry['runtime']} {entry['model']}: {error}")
     width = len(names)
     full = [

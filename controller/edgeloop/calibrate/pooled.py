@@ -3,9 +3,9 @@
 Every latency is the sum of parts (arithmetic by kind, costs of shape, transfers, overheads) in the figures of a common
 profile, each times a multiplier. The logarithm of a multiplier is a sum of effects, each normal with a width of its
 own: of the kind of work everywhere, in the precision, in the runtime and its release, on the tier of instruction sets,
-on the board. A
-board without measurements so gets what its tier and its runtime have, one with some moves as far as they say, and one
-with many stands for itself. What the sum cannot explain of an architecture is an effect of it, shared by all boards.
+on the board. A board without measurements so gets what its tier and its runtime have, one with some moves as far as
+they say, and one with many stands for itself. What the sum cannot explain of an architecture is an effect of it, shared
+by all boards.
 
 Solved as a Gaussian process by successive linearisation (Rasmussen and Williams 2006, 2.2); errors with any group left
 out follow from the same matrix without another fit (5.4.2).
