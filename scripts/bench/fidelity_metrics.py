@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 HEADER = (
     f"{'what':44} {'n':>4} {'MAPE':>7} {'median':>7} {'<10%':>5} {'<20%':>5} "
@@ -134,3 +135,43 @@ def balanced_accuracy(predicted: Sequence[bool], actual: Sequence[bool]) -> floa
             return None
         rates.append(sum(chosen) / len(chosen))
     return sum(rates) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignLine:
+    """How often the sign was right on one board that was left out."""
+
+    HEADER: ClassVar[str] = (
+        f"{'board':28} {'pairs':>5} {'faster':>6} {'right':>6}  95 % interval   always int8 faster"
+    )
+
+    board: str
+    pairs: int
+    #: Share of the pairs in which int8 is faster, which is what the constant answer gets right.
+    faster: float
+    right: float
+    low: float
+    high: float
+
+    def line(self) -> str:
+        return (
+            f"{self.board:28} {self.pairs:5d} {self.faster:6.0%} {self.right:6.0%}  "
+            f"[{self.low:4.0%}, {self.high:4.0%}]   {self.faster:6.0%}"
+        )
+
+    def tree(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def sign_lines(pairs: Sequence[tuple[str, bool, bool]]) -> list[SignLine]:
+    """Return a line per board of (board, predicted faster, is faster), with its exact binomial interval."""
+    lines = []
+    for board in sorted({board for board, _, _ in pairs}):
+        own = [(guess, truth) for name, guess, truth in pairs if name == board]
+        hits = sum(guess == truth for guess, truth in own)
+        low, high = binomial_interval(hits, len(own))
+        faster = sum(truth for _, truth in own) / len(own)
+        lines.append(
+            SignLine(board=board, pairs=len(own), faster=faster, right=hits / len(own), low=low, high=high)
+        )
+    return lines

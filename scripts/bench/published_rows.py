@@ -1,9 +1,15 @@
-"""Published latencies as rows of a pool: networks are built and lowered for real, boards get their own figures."""
+"""Published latencies as rows of a pool: networks are built and lowered for real, boards get their own figures.
+
+The part of a runtime's name after the hyphen is its release. ncnn's table gives none, but its program times a list of
+networks that grew over the years: sections with the same list are of the same time, and are named by the newest network
+that came with it (``ncnn-list2019`` has none of mobilenet_v3 and later, ``ncnn`` is the table of today).
+"""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import math
 import tempfile
@@ -27,6 +33,24 @@ COMMON = "raspberry_pi_4"
 RUNTIME = "onnxruntime"
 THREAD_EXPONENT = 0.7
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+ARITHMETIC = ("conv", "conv1x1", "depthwise", "product")
+
+MACS_PER_INSTRUCTION = {
+    "neon": {"fp32": 4.0, "fp16": 4.0, "int8": 16 / 3},
+    "neon_fp16": {"fp32": 4.0, "fp16": 8.0, "int8": 16 / 3},
+    "neon_dotprod": {"fp32": 4.0, "fp16": 8.0, "int8": 16.0},
+    "neon_i8mm": {"fp32": 4.0, "fp16": 8.0, "int8": 32.0},
+    "sse4": {"fp32": 2.0, "fp16": 2.0, "int8": 8 / 3},
+    "avx2": {"fp32": 8.0, "fp16": 8.0, "int8": 16 / 3},
+    "avx2_vnni": {"fp32": 8.0, "fp16": 8.0, "int8": 32.0},
+    "avx512_vnni": {"fp32": 16.0, "fp16": 16.0, "int8": 64.0},
+}
+"""Multiply-accumulates of a vector instruction, from the instruction sets and not from any latency.
+
+FMLA has 4 lanes of fp32 and 8 of fp16; int8 takes SMULL, SMLAL and SADALP for 16 without the dot product, SDOT for 16,
+SMMLA for 32 (Arm Architecture Reference Manual, DDI 0487). x86 without VNNI widens to 16 bits: extension, PMADDWD and
+PADDD for 8 in SSE, which has no FMA, and for 16 in AVX2; VPDPBUSD does 32 and 64 (Intel SDM, volume 2).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +87,16 @@ def read(paths: Iterable[Path], cache: Path) -> tuple[list[Published], list[str]
     rows, left_out = [], []
     tables = _Tables(cache)
     names: dict[str, int] = {}
+    known: set[tuple[str, ...]] = set()
     for path in paths:
         for entry in csv.DictReader(path.read_text().splitlines()):
+            what = tuple(entry[name] for name in ("board", "runtime", "precision", "threads", "model"))
+            if what in known:
+                continue  # published in both tables
+            known.add(what)
             try:
                 rows.append(_published(path.name, entry, boards, tables, names))
-            except ValueError as error:  # noqa: PERF203 - each row is left out for a reason of its own
+            except ValueError as error:
                 left_out.append(f"{path.name}: {entry['board']} {entry['runtime']} {entry['model']}: {error}")
     width = len(names)
     full = [
@@ -110,6 +139,7 @@ def _published(
     keys = {
         "precision": entry["precision"],
         "runtime": f"{base}/{entry['precision']}",
+        "release": f"{entry['runtime']}/{entry['precision']}",
         "tier": f"{profile.processor.isa_tier}/{entry['precision']}",
         "board": entry["board"],
         "cell": cell,
@@ -149,10 +179,16 @@ def _number(text: str) -> float | None:
 def _latency_s(entry: dict[str, str]) -> float:
     """Return the median; where none was published the mean, unless the smallest of a few loops is much below it."""
     for name in ("p50_ms", "min_ms", "mean_ms"):
-        found = _number(entry[name])
+        found = _number(entry.get(name, ""))
         if found is not None and found > 0:
             return found * 1e-3
     raise ValueError("it has no latency")
+
+
+@functools.cache
+def _loaded(name: str) -> Profile:
+    """Return a profile that is read once: hundreds of rows share it."""
+    return load_profile(name)
 
 
 def _profile(board: str, boards: dict[str, dict[str, str]]) -> Profile:
@@ -160,10 +196,10 @@ def _profile(board: str, boards: dict[str, dict[str, str]]) -> Profile:
     facts = boards.get(board)
     if facts is None:
         try:
-            return load_profile(board)
+            return _loaded(board)
         except Exception as error:
             raise ValueError(f"there are no figures of the board in {BOARDS.name}, nor a profile") from error
-    common = load_profile(COMMON)
+    common = _loaded(COMMON)
     cores = int(facts["cores"])
     runtime = common.runtime(RUNTIME)
     curve = tuple(count**THREAD_EXPONENT for count in range(1, cores + 1))
@@ -205,9 +241,22 @@ def _parts(profile: Profile, kernels: Sequence[Kernel], threads: int) -> dict[st
                 name for name in names if not name.startswith("row/") and not name.endswith("/unaligned")
             ]
             name = plain[-1].partition("/")[2] or plain[-1]
-            parts[name] = parts.get(name, 0.0) + seconds
+            parts[name] = parts.get(name, 0.0) + seconds / _gain(profile, time.kernel.precision, name)
     parts["inference"] = model.overheads.inference_s
     return parts
+
+
+def _gain(profile: Profile, precision: str, part: str) -> float:
+    """Return how much more an instruction of the board does for a part than one of the common profile's tier."""
+    group = part.partition("/")[0]
+    if group not in ARITHMETIC:
+        return 1.0
+    tier = profile.processor.isa_tier
+    # A depthwise convolution has no sum over channels, so that dot products do not serve it.
+    if group == "depthwise" and precision == "int8" and tier in ("neon_dotprod", "neon_i8mm"):
+        tier = "neon"
+    common = _loaded(COMMON).processor.isa_tier
+    return MACS_PER_INSTRUCTION[tier][precision] / MACS_PER_INSTRUCTION[common][precision]
 
 
 def _roofline_s(profile: Profile, kernels: Sequence[Kernel], threads: int, precision: str) -> float:

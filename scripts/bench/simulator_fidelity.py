@@ -16,11 +16,12 @@ sys.path.insert(0, str(HERE))
 
 import numpy as np  # noqa: E402
 from edgeloop.calibrate.pooled import Pool  # noqa: E402
-from fidelity_metrics import HEADER, Figures, balanced_accuracy, figures  # noqa: E402
+from fidelity_metrics import HEADER, Figures, SignLine, balanced_accuracy, figures, sign_lines  # noqa: E402
 from published_rows import THREAD_EXPONENT, Published, read  # noqa: E402
 
 DATA = HERE.parents[1] / "tests" / "device_profiles" / "data" / "published_latency.csv"
 PRIOR = HERE / "data" / "ncnn_boards.csv"
+BOARDS = DATA.with_name("published_boards.csv")
 CACHE = Path("build/fidelity/tables.json")
 CELLS_BOARD = "raspberry_pi_4"
 FOLDS = 5
@@ -195,9 +196,8 @@ def merged(what: str, splits: Iterable[Split]) -> Split:
     return whole
 
 
-def sign(splits: Sequence[Split]) -> tuple[float | None, int]:
-    """Return the balanced accuracy of "int8 is faster than float" on boards that were left out, and the pairs."""
-    guessed, actual = [], []
+def sign_pairs(splits: Sequence[Split]) -> Iterable[tuple[str, bool, bool]]:
+    """Yield the board of each int8 and float pair, whether int8 was predicted to be faster, and whether it is."""
     for split in splits:
         seconds = {
             (r.board, r.runtime, r.threads, r.model, r.precision): (guess, r.latency_s)
@@ -207,9 +207,7 @@ def sign(splits: Sequence[Split]) -> tuple[float | None, int]:
             for other in ("fp32", "fp16"):
                 pair = seconds.get((board, runtime, threads, model, other))
                 if precision == "int8" and pair:
-                    guessed.append(guess < pair[0])
-                    actual.append(measured < pair[1])
-    return balanced_accuracy(guessed, actual) if actual else None, len(actual)
+                    yield board, guess < pair[0], measured < pair[1]
 
 
 def energy(rows: Sequence[Published]) -> list[Figures]:
@@ -245,11 +243,13 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    everything, left_out = read([options.data, PRIOR], CACHE)
+    everything, left_out = read([options.data, BOARDS, PRIOR], CACHE)
     rows = [row for row in everything if row.table == options.data.name]
     prior = [row for row in everything if row.table != options.data.name]
     report = Report(options.as_json)
-    report.note(f"{len(rows)} rows of {options.data.name}, {len(prior)} of {PRIOR.name} as the prior")
+    report.note(
+        f"{len(rows)} rows of {options.data.name}, {len(prior)} of {BOARDS.name} and {PRIOR.name} as the prior"
+    )
     for reason in left_out:
         report.note(f"left out: {reason}")
     by_cell = list(cells(rows, prior))
@@ -264,10 +264,12 @@ def main() -> int:
     names = dict.fromkeys(kind for kind, _ in by_board)
     pooled = [merged(f"all boards, {name}", [s for kind, s in by_board if kind == name]) for name in names]
     report.table("boards left out, pooled", pooled)
-    balanced, pairs = sign([split for kind, split in by_board if kind == "0 own rows"])
+    pairs = list(sign_pairs([split for kind, split in by_board if kind == "0 own rows"]))
+    report.signs(sign_lines(pairs))
+    balanced = balanced_accuracy([guess for _, guess, _ in pairs], [truth for _, _, truth in pairs])
     joules = energy(rows)
     report.figures("energy", joules)
-    return report.verdicts(kinds, balanced, pairs, joules)
+    return report.verdicts(kinds, balanced, len(pairs), joules)
 
 
 class Report:
@@ -291,6 +293,13 @@ class Report:
     def figures(self, name: str, lines: Sequence[Figures]) -> None:
         self._tree[name] = [line.tree() for line in lines]
         self._print(f"\n{name}\n{HEADER}")
+        for line in lines:
+            self._print(line.line())
+
+    def signs(self, lines: Sequence[SignLine]) -> None:
+        name = "int8 faster than float, boards left out"
+        self._tree[name] = [line.tree() for line in lines]
+        self._print(f"\n{name}\n{SignLine.HEADER}")
         for line in lines:
             self._print(line.line())
 

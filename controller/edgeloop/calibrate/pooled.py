@@ -2,9 +2,10 @@
 
 Every latency is the sum of parts (arithmetic by kind, costs of shape, transfers, overheads) in the figures of a common
 profile, each times a multiplier. The logarithm of a multiplier is a sum of effects, each normal with a width of its
-own: of the kind of work everywhere, in the precision, in the runtime, on the tier of instruction sets, on the board. A
-board without measurements so gets what its tier and its runtime have, one with some moves as far as they say, and one
-with many stands for itself. What the sum cannot explain of an architecture is an effect of it, shared by all boards.
+own: of the kind of work everywhere, in the precision, in the runtime and its release, on the tier of instruction sets,
+on the board. A board without measurements so gets what its tier and its runtime have, one with some moves as far as
+they say, and one with many stands for itself. What the sum cannot explain of an architecture is an effect of it, shared
+by all boards.
 
 Solved as a Gaussian process by successive linearisation (Rasmussen and Williams 2006, 2.2); errors with any group left
 out follow from the same matrix without another fit (5.4.2).
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Pool", "Row"]
 
-_PART_WIDTHS = {"": 1.28, "precision": 0.8, "runtime": 0.64, "tier": 0.4, "board": 0.24, "cell": 0.2}
+_PART_WIDTHS = {
+    "": 1.28, "precision": 0.8, "runtime": 0.64, "release": 1.0, "tier": 0.4, "board": 0.24, "cell": 0.2,
+}  # fmt: skip
 """Width of the effects on one kind of work; "cell" is a board with a runtime and a precision. All widths are those of
-largest marginal likelihood on 403 rows of ncnn on eleven boards, found one at a time."""
+largest marginal likelihood on 403 rows of ncnn on eleven boards, found one at a time, that of the release last."""
 
 _WHOLE_WIDTHS = {
-    "": 1.0, "precision": 0.3, "runtime": 0.5, "tier": 0.64, "board": 0.3, "cell": 0.2, "cell threads": 0.03,
-    "model": 0.13, "model precision": 0.1, "model runtime": 0.1, "model threads": 0.04,
+    "": 1.0, "precision": 0.3, "runtime": 0.5, "release": 0.3, "tier": 0.64, "board": 0.3, "cell": 0.2,
+    "cell threads": 0.03, "model": 0.13, "model precision": 0.1, "model runtime": 0.1, "model threads": 0.04,
 }  # fmt: skip
 """Width of the effects on the whole latency."""
 
@@ -46,7 +49,7 @@ class Row:
 
     #: Seconds of each part of the work in the figures of the common profile, in one order for all rows.
     parts: tuple[float, ...]
-    #: What effects go by: "precision", "runtime", "tier", "board", "cell", "model" and so on.
+    #: What effects go by: "precision", "runtime", "release", "tier", "board", "cell", "model" and so on.
     keys: Mapping[str, str]
     #: Logarithm of the thread count.
     log_threads: float

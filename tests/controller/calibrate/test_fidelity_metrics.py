@@ -1,0 +1,64 @@
+"""The figures that the fidelity scripts print, against values worked out by hand or known from tables."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).parents[3] / "scripts" / "bench"
+
+
+@pytest.fixture
+def metrics(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module("fidelity_metrics")
+
+
+def test_errors_are_relative_to_what_was_measured(metrics: Any) -> None:
+    found = metrics.figures("it", [1.1, 1.8, 4.0], [1.0, 2.0, 8.0], [1.2, 1.05, 3.0])
+    assert found.mape == pytest.approx((0.1 + 0.1 + 0.5) / 3)
+    assert found.bias == pytest.approx((0.1 - 0.1 - 0.5) / 3)
+    assert found.worst == pytest.approx(0.5)
+    assert found.coverage == pytest.approx(2 / 3)
+    assert found.spearman == pytest.approx(1.0)
+
+
+def test_the_binomial_interval_is_the_exact_one(metrics: Any) -> None:
+    assert metrics.binomial_interval(8, 10) == pytest.approx((0.4439, 0.9748), abs=1e-4)
+    assert metrics.binomial_interval(0, 10) == pytest.approx((0.0, 0.3085), abs=1e-4)
+    assert metrics.binomial_interval(10, 10) == pytest.approx((0.6915, 1.0), abs=1e-4)
+
+
+def test_ranks_of_equal_values_are_shared(metrics: Any) -> None:
+    assert metrics.spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(-1.0)
+    assert metrics.spearman([1, 1, 2, 3], [1, 2, 3, 4]) == pytest.approx(0.9487, abs=1e-4)
+    assert metrics.spearman([1, 1, 2], [1, 2, 3]) is None
+
+
+def test_a_constant_answer_has_half_of_the_balanced_accuracy(metrics: Any) -> None:
+    truth = [True, True, True, False]
+    assert metrics.balanced_accuracy([True] * 4, truth) == 0.5
+    assert metrics.balanced_accuracy([True, True, False, False], truth) == pytest.approx((2 / 3 + 1) / 2)
+    assert metrics.balanced_accuracy([True], [True]) is None
+
+
+def test_each_board_has_its_own_line_beside_the_constant_answer(metrics: Any) -> None:
+    pairs = [
+        ("b", True, False),
+        ("b", False, False),
+        ("a", True, True),
+        ("a", True, True),
+        ("a", True, False),
+    ]
+    one, other = metrics.sign_lines(pairs)
+    assert (one.board, one.pairs, one.right, one.faster) == (
+        "a",
+        3,
+        pytest.approx(2 / 3),
+        pytest.approx(2 / 3),
+    )
+    assert (other.board, other.pairs, other.right, other.faster) == ("b", 2, 0.5, 0.0)
+    assert other.low < 0.5 < other.high
