@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from edgeloop_agent.sealed import seal
 from edgeloop_agent.slots import Pointer, Slot, SlotRecord, Slots
 from edgeloop_agent.store import ContentStore
 from edgeloop_foundation.ports.fs import OsFileSystem
@@ -75,6 +76,26 @@ def convolutions(seed: int, *, side: int = 64, channels: int = 32, layers: int =
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
+def layers(seed: int, *, width: int = 2048, count: int = 4) -> onnx.ModelProto:
+    """Return a network of full layers, whose weights cost more to read than to multiply: what batches are made for."""
+    rng = np.random.default_rng(seed)
+    nodes, weights, at = [], [], "x"
+    for index in range(count):
+        matrix = (rng.standard_normal((width, width)) * (2 / width) ** 0.5).astype(np.float32)
+        weights.append(numpy_helper.from_array(matrix, f"w{index}"))
+        nodes.append(helper.make_node("MatMul", [at, f"w{index}"], [f"m{index}"]))
+        nodes.append(helper.make_node("Relu", [f"m{index}"], ["y" if index == count - 1 else f"r{index}"]))
+        at = f"r{index}"
+    graph = helper.make_graph(
+        nodes,
+        "layers",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", width])],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
 def random_feeds(model: onnx.ModelProto, rows: int, seed: int = 0) -> Feeds:
     """Return inputs of ``rows`` rows."""
     rng = np.random.default_rng(seed)
@@ -92,9 +113,7 @@ def specs(values: object) -> tuple[TensorSpec, ...]:
     for value in values:  # type: ignore[attr-defined]
         tensor = value.type.tensor_type
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
-        shape = tuple(
-            dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim
-        )
+        shape = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim)
         found.append(TensorSpec(name=value.name, dtype=dtype, shape=shape))
     return tuple(found)
 
@@ -112,9 +131,7 @@ class SlotBoard:
     def install(self, name: str, counter: int, model: onnx.ModelProto, *, items: int = 2) -> str:
         """Stage a model as a release and let it serve; return the name of its slot."""
         feeds = random_feeds(model, items)
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
         outputs = dict(zip(names, session.run(None, feeds), strict=True))
         pack = io.BytesIO()
@@ -123,7 +140,10 @@ class SlotBoard:
             **{f"input/{key}": value for key, value in feeds.items()},
             **{f"host/{key}": value for key, value in outputs.items()},
         )
-        files = [self._entry("golden.npz", pack.getvalue()), self._entry("model.onnx", model.SerializeToString())]
+        files = [
+            self._entry("golden.npz", pack.getvalue()),
+            self._entry("model.onnx", model.SerializeToString()),
+        ]
         artifact = Artifact(
             format="onnx",
             label=f"{name} {counter}",
@@ -146,6 +166,10 @@ class SlotBoard:
         """Let the version before serve again."""
         before = self.slots.pointer(name)
         self.slots.point(name, Pointer(current=before.previous, previous=before.current))
+
+    def sealed_pointer(self, *, current: str, previous: str) -> bytes:
+        """Return the bytes of a pointer that nobody verified, for trials with spoilt slots."""
+        return seal(to_canonical_json(Pointer(current=current, previous=previous)))
 
     def _entry(self, name: str, data: bytes) -> FileEntry:
         self._store.put(data)

@@ -134,7 +134,8 @@ class Engine:
         Raises:
             BusyError: as many requests are inside as may wait and run.
         """
-        started_s, answered = time.perf_counter(), []
+        started_s = time.perf_counter()
+        answered: list[Answer] = []
         try:
             with self._place():
                 yield answered.append

@@ -226,7 +226,8 @@ class GrpcListener:
             maximum_concurrent_rpcs=threads,
         )
         service = InferenceService(engine, admission, trusts_loopback=plain)
-        pb_grpc.add_GRPCInferenceServiceServicer_to_server(service, self._server)
+        add: Any = pb_grpc.add_GRPCInferenceServiceServicer_to_server
+        add(service, self._server)
         self.address = listener.bind(self._server)
 
     def start(self) -> None:

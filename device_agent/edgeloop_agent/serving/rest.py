@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import unquote
 
 from edgeloop_foundation import errors as e
@@ -32,6 +32,8 @@ _HANDSHAKE_S = 2.0
 # A body that comes slower than this holds a thread for nothing.
 _BODY_S = 30.0
 _CHUNK_BYTES = 1 << 16
+_LINGER_S = 2.0
+_LINGER_BYTES_MAX = 256 << 20
 _TEXT_MAX = 2000
 
 _STATUS: tuple[tuple[type[e.EdgeloopError], int], ...] = (
@@ -62,39 +64,60 @@ class _Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     server: _Server
-    protocol_version: ClassVar[str] = "HTTP/1.1"
-    server_version: ClassVar[str] = "edgeloop"
-    sys_version: ClassVar[str] = ""
-    timeout: ClassVar[float] = _IDLE_S
-    disable_nagle_algorithm: ClassVar[bool] = True
+    protocol_version = "HTTP/1.1"
+    server_version = "edgeloop"
+    sys_version = ""
+    timeout = _IDLE_S
+    _unread_bytes: int = 0
+    disable_nagle_algorithm = True
     # Head and body leave in one write.
-    wbufsize: ClassVar[int] = 1 << 16
+    wbufsize = 1 << 16
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep the log for what matters."""
         _log.debug(format, *args)
 
-    def do_GET(self) -> None:  # noqa: N802 - named by the library
+    def do_GET(self) -> None:
         """Answer what looks."""
+        self._unread_bytes = 0
         self._guarded(self._look)
 
-    def do_POST(self) -> None:  # noqa: N802 - named by the library
+    def do_POST(self) -> None:
         """Answer an inference."""
+        length = self.headers.get("Content-Length", "")
+        # How much of the body is still on its way; a request without a length is closed after.
+        self._unread_bytes = int(length) if length.isascii() and length.isdecimal() else 1
         self._guarded(self._infer)
 
     def _guarded(self, work: Any) -> None:
         try:
             self._check_host()
             work()
-        except (OSError, EOFError):
-            self.close_connection = True
         except Exception as error:
+            # Some of our own errors are an OSError too; one that is not ours means that the client is gone.
+            if isinstance(error, (OSError, EOFError)) and not isinstance(error, e.EdgeloopError):
+                self.close_connection = True
+                return
             known = error if isinstance(error, e.EdgeloopError) else e.InternalError("the server failed.")
             if known is not error:
                 _log.error("a request failed", exc_info=error)
             # What is left of its body must not be taken for the next request.
-            self.close_connection = self.close_connection or self.command == "POST"
+            self.close_connection = self.close_connection or self._unread_bytes > 0
             self._json(_status_of(known), {"error": str(known)[:_TEXT_MAX]})
+            self._let_finish()
+
+    def _let_finish(self) -> None:
+        """Read on for a moment: closed with bytes unread, the connection would be reset and the answer lost."""
+        ends_s, left = time.monotonic() + _LINGER_S, min(self._unread_bytes, _LINGER_BYTES_MAX)
+        try:
+            self.wfile.flush()
+            self.connection.settimeout(_LINGER_S)
+            while left > 0 and time.monotonic() < ends_s and (chunk := self._read_some(left)):
+                left -= len(chunk)
+        except OSError:
+            self.close_connection = True
+        finally:
+            self.connection.settimeout(self.timeout)
 
     def _check_host(self) -> None:
         """Refuse a page of the web that reaches loopback through a browser on this machine."""
@@ -168,11 +191,16 @@ class _Handler(BaseHTTPRequestHandler):
             )
         body, ends_s = bytearray(), time.monotonic() + _BODY_S
         while len(body) < length:
-            chunk = self.rfile.read1(min(length - len(body), _CHUNK_BYTES))  # type: ignore[attr-defined]  # it is buffered
+            chunk = self._read_some(length - len(body))
             if not chunk or time.monotonic() > ends_s:
                 raise EOFError
             body += chunk
+            self._unread_bytes -= len(chunk)
         return bytes(body)
+
+    def _read_some(self, count_max: int) -> bytes:
+        chunk: bytes = self.rfile.read1(min(count_max, _CHUNK_BYTES))
+        return chunk
 
     def _json(self, status: int, value: Any) -> None:
         self._body(status, json.dumps(value).encode(), "application/json")

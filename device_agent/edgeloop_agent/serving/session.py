@@ -16,7 +16,7 @@ from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.types.serving import ServingSpec
 
 from edgeloop_agent.serving.model import LoadedSlot, ServedModel, load_slot, warm
-from edgeloop_agent.serving.tensors import Array
+from edgeloop_agent.serving.tensors import Array, check_claim, datatype_of
 from edgeloop_agent.serving.versions import Versions
 from edgeloop_agent.slots import SlotFiles
 
@@ -33,6 +33,8 @@ class _Unbound:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run one inference."""
+        for name, spec in self.model.inputs.items():
+            check_claim(spec, datatype_of(feeds[name].dtype.name), feeds[name].shape)
         return dict(zip(self.model.output_names, self.model.run(feeds), strict=True))
 
 
@@ -113,7 +115,7 @@ class Session:
             feeds: C-contiguous arrays of the model's element types and shapes, all inputs by name.
 
         Raises:
-            InvalidInputError: an array is missing, or of another type or layout.
+            InvalidInputError: an array is missing, or of another type, shape or layout.
             StateError: the deployment has no version any more.
             InternalError: the runtime failed.
         """

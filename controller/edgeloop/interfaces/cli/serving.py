@@ -128,7 +128,7 @@ def _show(ctx: click.Context, done: Sequence[ServedDevice], as_json: bool) -> No
 
 
 def _rows(one: ServedDevice) -> list[tuple[str, ...]]:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             one.device.name,
             status.spec.name,
@@ -142,6 +142,6 @@ def _rows(one: ServedDevice) -> list[tuple[str, ...]]:
         )
         for status in one.statuses
     ]
-    if one.error and not any(one.error == row[-1] for row in rows) or not rows:
+    if (one.error and not any(one.error == row[-1] for row in rows)) or not rows:
         rows.append((one.device.name, *["-"] * 7, one.error or "serves nothing"))
     return rows
