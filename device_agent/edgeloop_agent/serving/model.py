@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from edgeloop_foundation.errors import CorruptDataError, InternalError, UnsupportedError
+from edgeloop_foundation.errors import (
+    CorruptDataError,
+    InternalError,
+    MissingDependencyError,
+    UnsupportedError,
+)
 from edgeloop_protocol.types.artifact import Artifact, TensorSpec
 from edgeloop_protocol.types.serving import ServingSpec
 from edgeloop_protocol.types.trial import RuntimeSettings
@@ -71,10 +77,11 @@ def _runtime_of(files: SlotFiles, name: str, text: str, artifact: Artifact) -> s
     if record.slot == text:
         return record.runtime
     # The record tells of the last installation, and what serves may be an earlier one.
-    able = [known for known in RUNTIMES.names() if artifact.format in RUNTIMES.load(known).formats]
-    if not able:
-        raise UnsupportedError(f"no runtime of this agent opens the format {artifact.format!r}.")
-    return able[0]
+    for known in RUNTIMES.names():
+        with contextlib.suppress(MissingDependencyError):
+            if artifact.format in RUNTIMES.load(known).formats:
+                return known
+    raise UnsupportedError(f"no runtime of this agent opens the format {artifact.format!r}.")
 
 
 class ServedModel:

@@ -67,9 +67,8 @@ def test_it_follows_the_pointer_and_stays_with_what_works(board: SlotBoard) -> N
 )
 def test_what_it_does_not_take_is_said(board: SlotBoard, feeds: dict[str, object], complaint: str) -> None:
     board.install("demo", 1, linear(2.0))
-    with open_session(board.state, "demo") as session:
-        with pytest.raises(InvalidInputError, match=complaint):
-            session.run(feeds)  # type: ignore[arg-type]
+    with open_session(board.state, "demo") as session, pytest.raises(InvalidInputError, match=complaint):
+        session.run(feeds)  # type: ignore[arg-type]
 
 
 def test_there_is_nothing_to_open_without_a_version(board: SlotBoard) -> None:
