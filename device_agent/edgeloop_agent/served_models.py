@@ -36,6 +36,8 @@ _STEADY_S = 60.0
 _LISTENS_S = 60.0
 # Longer than the process itself gives to requests under way.
 _ENDS_S = 15.0
+# An agent that is asked to end is killed after a few seconds.
+_ENDS_WITH_AGENT_S = 3.0
 _LOG_CHARACTERS = 300
 
 _log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class _Served:
         self.status = ServingStatus(spec=spec, state=ServingState.STARTING)
         self.listens = asyncio.Event()
         self.ends = asyncio.Event()
+        self.ends_within_s = _ENDS_S
         self.task: asyncio.Task[None] | None = None
 
     def now(self, **changes: Any) -> None:
@@ -146,14 +149,15 @@ class ServedModels:
         """Let every process end; what was asked for stays, for the agent's next start."""
         async with self._changing:
             served, self._served = list(self._served.values()), {}
-            await asyncio.gather(*(self._end(one) for one in served))
+            await asyncio.gather(*(self._end(one, _ENDS_WITH_AGENT_S) for one in served))
 
     def _begin(self, spec: ServingSpec) -> _Served:
         served = self._served[spec.name] = _Served(spec)
         served.task = asyncio.create_task(self._watch(served), name=f"serving {spec.name}")
         return served
 
-    async def _end(self, served: _Served) -> None:
+    async def _end(self, served: _Served, within_s: float = _ENDS_S) -> None:
+        served.ends_within_s = within_s
         served.ends.set()
         if served.task is not None:
             await asyncio.wait({served.task})
@@ -198,7 +202,7 @@ class ServedModels:
             # The end of its input tells it to finish what it began.
             child.close_input()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(child.wait(), _ENDS_S)
+                await asyncio.wait_for(child.wait(), served.ends_within_s)
             return ""
         finally:
             child.kill()

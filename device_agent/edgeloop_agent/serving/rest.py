@@ -79,6 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer what looks."""
+        # A body here is nobody's, and must not be taken for the next request.
+        self.close_connection = self.close_connection or self.headers.get("Content-Length", "0") != "0"
         self._unread_bytes = 0
         self._guarded(self._look)
 
