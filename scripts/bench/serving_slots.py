@@ -13,7 +13,7 @@ import onnxruntime
 from edgeloop_agent.sealed import seal
 from edgeloop_agent.slots import Pointer, Slot, SlotRecord, Slots
 from edgeloop_agent.store import ContentStore
-from edgeloop_foundation.ports.fs import OsFileSystem
+from edgeloop_foundation.ports.fs import OsFileSystem, write_durably
 from edgeloop_protocol.convert import to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact, FileEntry, TensorSpec
 from edgeloop_protocol.types.deployment import DeploymentState
@@ -167,9 +167,11 @@ class SlotBoard:
         before = self.slots.pointer(name)
         self.slots.point(name, Pointer(current=before.previous, previous=before.current))
 
-    def sealed_pointer(self, *, current: str, previous: str) -> bytes:
-        """Return the bytes of a pointer that nobody verified, for trials with spoilt slots."""
-        return seal(to_canonical_json(Pointer(current=current, previous=previous)))
+    def point_blindly(self, name: str, slot: str) -> None:
+        """Let a slot serve that nobody verified: what a spoilt disk amounts to."""
+        pointer = Pointer(current=slot, previous=self.slots.pointer(name).current)
+        path = self.state / "deployments" / name / "pointer.json"
+        write_durably(OsFileSystem(), path, seal(to_canonical_json(pointer)))
 
     def _entry(self, name: str, data: bytes) -> FileEntry:
         self._store.put(data)

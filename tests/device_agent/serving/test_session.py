@@ -46,10 +46,7 @@ def test_it_follows_the_pointer_and_stays_with_what_works(board: SlotBoard) -> N
             time.sleep(0.01)
         manifest.chmod(0o600)
         manifest.write_bytes(b"{}")
-        pointer = board.slots.pointer("demo")
-        (board.state / "deployments" / "demo" / "pointer.json").write_bytes(
-            board.sealed_pointer(current=slot, previous=pointer.current)
-        )
+        board.point_blindly("demo", slot)
         while not session.refused and time.monotonic() < ends:
             time.sleep(0.01)
         assert "not what was signed" in session.refused
