@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import http.client
 import json
 import os
@@ -132,12 +133,16 @@ async def test_a_switch_under_load_fails_no_request_and_tears_no_answer(board: S
                     count += 1
             return count
 
+        async def until_seen(version: str) -> None:
+            async with asyncio.timeout(60):
+                while version not in seen:  # noqa: ASYNC110 - the clients wait for nothing
+                    await asyncio.sleep(0.01)
+
         clients = [asyncio.create_task(client()) for _ in range(3)]
+        await until_seen("2")
         board.install("demo", 3, linear(3.0))
         await until_ready(served, 3)
-        async with asyncio.timeout(60):
-            while "3" not in seen:  # noqa: ASYNC110 - the clients wait for nothing
-                await asyncio.sleep(0.01)
+        await until_seen("3")
         board.back("demo")
         await until_ready(served, 2)
         enough.set()
@@ -167,6 +172,47 @@ async def test_a_killed_process_comes_back_on_its_ports_and_so_does_the_agent(bo
         gone = models_of(board)
         await gone.start()
         assert gone.list() == ()
+
+
+async def test_more_than_fits_is_refused_at_once_on_both_listeners(board: SlotBoard) -> None:
+    # One that waits and two batches of one: three places.
+    async with serving(board, ServingSpec(name="demo", queue_max=1, batch_max=1)) as (_, status):
+        body = json.dumps(
+            {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}
+        )
+        held = [await asyncio.to_thread(half_sent, status, body) for _ in range(3)]
+        sent = functools.partial(
+            asyncio.to_thread, ask, status, "POST", "/v2/models/demo/infer", body.encode()
+        )
+        async with asyncio.timeout(60):
+            while (answer := await sent())[0] == 200:
+                pass
+        assert answer[0] == 429
+        assert b"3 requests are under way" in answer[1]
+        async with grpc.aio.insecure_channel(status.spec.grpc_address) as channel:
+            code, _ = await refusal(stub_of(channel), request())
+            assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await asyncio.to_thread(ask, status, "GET", "/v2/health/ready"))[0] == 200
+        assert [await asyncio.to_thread(rest_sent, one, body) for one in held] == [200] * 3
+        assert (await sent())[0] == 200
+
+
+def half_sent(status: ServingStatus, body: str) -> http.client.HTTPConnection:
+    """Begin an inference and hold back the last byte."""
+    host, _, port = status.spec.http_address.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection.putrequest("POST", "/v2/models/demo/infer")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[:-1].encode())
+    return connection
+
+
+def rest_sent(connection: http.client.HTTPConnection, body: str) -> int:
+    connection.send(body[-1:].encode())
+    try:
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def only_child_of(parent: int, word: str) -> int:
