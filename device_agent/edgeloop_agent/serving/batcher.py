@@ -128,18 +128,22 @@ class Batcher:
     def _lead(self) -> None:
         """Run the batch at the head of the line, which holds the leader's request, and hand the lead on."""
         batch = self._take()
+        reports: list[RunReport] = []
         try:
-            self._run([one for one in batch if one.error is None])
+            self._run([one for one in batch if one.error is None], reports)
         finally:
-            for one in batch:
-                if not one.done:
-                    one.error = InternalError("the batch of this request broke off.")
-                one.turn.set()
+            # The lead first: the runtime is the narrow place, and who has an answer only writes it.
             with self._changed:
                 if self._line:
                     self._line[0].turn.set()
                 else:
                     self._led = False
+            for one in batch:
+                if not one.done:
+                    one.error = InternalError("the batch of this request broke off.")
+                one.turn.set()
+        for report in reports:
+            self._report(report)
 
     def _take(self) -> list[_Pending]:
         with self._changed:
@@ -165,7 +169,7 @@ class Batcher:
     def _rows(self, first: _Pending) -> int:
         return sum(one.row_count for one in self._line if one.joins(first))
 
-    def _run(self, batch: list[_Pending]) -> None:
+    def _run(self, batch: list[_Pending], reports: list[RunReport]) -> None:
         model, started_s = batch[0].model, time.perf_counter()
         try:
             _answer(model, batch)
@@ -175,9 +179,9 @@ class Batcher:
                 return
             # One request's rows must not fail the others': each alone, so that the culprit fails alone.
             for one in batch:
-                self._run([one])
+                self._run([one], reports)
             return
-        self._report(
+        reports.append(
             RunReport(
                 version=model.version,
                 row_count=sum(one.row_count for one in batch),
