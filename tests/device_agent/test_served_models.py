@@ -184,9 +184,11 @@ async def test_more_than_fits_is_refused_at_once_on_both_listeners(board: SlotBo
         sent = functools.partial(
             asyncio.to_thread, ask, status, "POST", "/v2/models/demo/infer", body.encode()
         )
+        inside = b'edgeloop_serving_requests_under_way{model="demo"} 3\n'
         async with asyncio.timeout(60):
-            while (answer := await sent())[0] == 200:
+            while inside not in (await asyncio.to_thread(ask, status, "GET", "/metrics"))[1]:
                 pass
+        answer = await sent()
         assert answer[0] == 429
         assert b"3 requests are under way" in answer[1]
         async with grpc.aio.insecure_channel(status.spec.grpc_address) as channel:

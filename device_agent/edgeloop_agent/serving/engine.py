@@ -176,6 +176,8 @@ class Engine:
         about = "Whether a version answers."
         gauges = [gauge(f"{name}ready", about, label, float(model is not None))]
         gauges.append(gauge(f"{name}queue_length", "Requests that wait.", label, self._batcher.waiting))
+        about = "Requests under way, those that are still being read included."
+        gauges.append(gauge(f"{name}requests_under_way", about, label, self._inside))
         if model is not None:
             labels = {**label, "version": model.version, "digest": model.slot.digest}
             gauges.append(gauge(f"{name}version_info", "The version that answers.", labels, 1))
