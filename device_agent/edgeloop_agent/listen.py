@@ -14,7 +14,15 @@ from edgeloop_foundation.errors import InvalidInputError, UnavailableError
 
 from edgeloop_agent.tls_material import TlsMaterial, WatchedFiles
 
-__all__ = ["Listener", "LoopbackListener", "TlsListener", "UnixListener", "listener_for"]
+__all__ = [
+    "Listener",
+    "LoopbackListener",
+    "TlsListener",
+    "UnixListener",
+    "is_loopback",
+    "listener_for",
+    "split_address",
+]
 
 # struct sockaddr_un holds 108 bytes, the last one zero.
 _SOCKET_PATH_BYTES_MAX = 107
@@ -33,7 +41,7 @@ class UnixListener:
     #: Path of the socket.
     path: Path
 
-    def bind(self, server: grpc.aio.Server) -> str:
+    def bind(self, server: grpc.aio.Server | grpc.Server) -> str:
         """Bind and return the address that clients use.
 
         Raises:
@@ -84,7 +92,7 @@ class LoopbackListener:
     #: Port; 0 lets the system choose.
     port: int
 
-    def bind(self, server: grpc.aio.Server) -> str:
+    def bind(self, server: grpc.aio.Server | grpc.Server) -> str:
         """Bind and return the address that clients use.
 
         Raises:
@@ -108,7 +116,7 @@ class TlsListener:
     #: Returns key, certificate and authorities; asked at every handshake, so that a renewal needs no restart.
     material: Callable[[], TlsMaterial]
 
-    def bind(self, server: grpc.aio.Server) -> str:
+    def bind(self, server: grpc.aio.Server | grpc.Server) -> str:
         """Bind and return the address that clients use.
 
         Raises:
@@ -146,7 +154,12 @@ def _join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _split(address: str) -> tuple[str, int]:
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of an address.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
     host, colon, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
@@ -154,7 +167,8 @@ def _split(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a host."""
     import ipaddress  # 0.3 MB that only this way of listening needs
 
     try:
@@ -185,11 +199,11 @@ def listener_for(
         if insecure_loopback or any(files):
             raise InvalidInputError("--socket takes neither TLS files nor --insecure-loopback.")
         return UnixListener(path=socket_path)
-    host, port = _split(address)
+    host, port = split_address(address)
     if insecure_loopback:
         if any(files):
             raise InvalidInputError("give either TLS files or --insecure-loopback.")
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise InvalidInputError(
                 f"--insecure-loopback listens on loopback only, and {host} is not.",
                 next_step="Use mutual TLS to be reached from elsewhere.",

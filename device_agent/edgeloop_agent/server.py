@@ -31,6 +31,8 @@ from edgeloop_protocol.v1 import (
     lease_pb2_grpc,
     run_pb2,
     run_pb2_grpc,
+    serving_pb2,
+    serving_pb2_grpc,
 )
 from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
 from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
@@ -49,6 +51,7 @@ from edgeloop_agent.leases import Leases
 from edgeloop_agent.listen import Listener, LoopbackListener
 from edgeloop_agent.looks import Looks
 from edgeloop_agent.release_trust import ReleaseTrust
+from edgeloop_agent.served_models import ServedModels
 from edgeloop_agent.services.blobs import ByteStreamService, ContentService
 from edgeloop_agent.services.deployments import DeploymentService
 from edgeloop_agent.services.device import DeviceService
@@ -56,6 +59,7 @@ from edgeloop_agent.services.identity import IdentityService
 from edgeloop_agent.services.jobs import JobService
 from edgeloop_agent.services.leases import LeaseService
 from edgeloop_agent.services.reflection import LazyReflection
+from edgeloop_agent.services.serving import ServingService
 from edgeloop_agent.services.spool import SpoolService
 from edgeloop_agent.slots import SlotRecord, Slots
 from edgeloop_agent.splice import Splicer
@@ -97,6 +101,7 @@ SERVICES: tuple[str, ...] = tuple(
         (run_pb2.DESCRIPTOR, "SpoolService"),
         (identity_pb2.DESCRIPTOR, "IdentityService"),
         (deployment_pb2.DESCRIPTOR, "DeploymentService"),
+        (serving_pb2.DESCRIPTOR, "ServingService"),
         (bytestream_pb2.DESCRIPTOR, "ByteStream"),
         (cas_pb2.DESCRIPTOR, "ContentAddressableStorage"),
     )
@@ -182,8 +187,10 @@ class Agent:
         self.looks = Looks(board=board, leases=self.leases, jobs=self.jobs, spool=self.spool, clock=clock)
         self.store.add_pin_source(self.spool.referenced_blobs)
         self._release_trust = ReleaseTrust(state_directory, SystemProcesses())
+        slots = Slots(fs, state_directory / "deployments", self.store)
+        self.served = ServedModels(fs, state_directory, slots, SystemProcesses())
         self.deployments = Deployments(
-            Slots(fs, state_directory / "deployments", self.store),
+            slots,
             self._release_trust.accept,
             self.workspace.read_manifest,
             board.facts,
@@ -234,6 +241,7 @@ class Agent:
         address = listener.bind(self._server)
         await self._server.start()
         self.deployments.resume()
+        await self.served.start()
         self._watchdog = asyncio.create_task(self.leases.run(), name="leases")
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -253,6 +261,10 @@ class Agent:
                 deployment_pb2_grpc.add_DeploymentServiceServicer_to_server,
                 DeploymentService(self.deployments, self._release_trust, self.leases),
             ),
+            (
+                serving_pb2_grpc.add_ServingServiceServicer_to_server,
+                ServingService(self.served, simulated=self._board.simulation is not None),
+            ),
             (bytestream_pb2_grpc.add_ByteStreamServicer_to_server, ByteStreamService(self.store)),
             (
                 cas_pb2_grpc.add_ContentAddressableStorageServicer_to_server,
@@ -270,6 +282,7 @@ class Agent:
         await self.jobs.stop()
         await self.deployments.stop()
         self.splicer.stop()
+        await self.served.stop()
         await self._server.stop(grace_s)
         if self._watchdog is not None:
             self._watchdog.cancel()

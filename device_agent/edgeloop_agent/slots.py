@@ -27,7 +27,7 @@ from edgeloop_agent.sealed import seal, unseal
 from edgeloop_agent.store import ContentStore
 from edgeloop_agent.workspace import MANIFEST_NAME
 
-__all__ = ["Pointer", "Slot", "SlotRecord", "Slots"]
+__all__ = ["Pointer", "Slot", "SlotFiles", "SlotRecord", "Slots"]
 
 _SLOT = re.compile(r"([1-9][0-9]{0,17})-([0-9a-f]{64})")
 _CHUNK_BYTES = 1 << 20
@@ -105,11 +105,11 @@ class SlotRecord:
     switch_s: float | None = None
 
 
-class Slots:
-    """The files below one directory; methods block on the disk."""
+class SlotFiles:
+    """The files below one directory, for who only reads them; methods block on the disk."""
 
-    def __init__(self, fs: FileSystem, root: Path, store: ContentStore) -> None:
-        self._fs, self._root, self._store = fs, root, store
+    def __init__(self, fs: FileSystem, root: Path) -> None:
+        self._fs, self._root = fs, root
 
     def names(self) -> list[str]:
         """Return the deployments that have a record, sorted."""
@@ -152,6 +152,40 @@ class Slots:
             return from_json(unseal(self._fs.read(path)), kind)
         except (InvalidInputError, CorruptDataError) as error:
             raise CorruptDataError(f"{path}: {error.message}") from error
+
+    def verify(self, name: str, slot: str) -> Artifact:
+        """Return the manifest of a slot after checking every byte of it.
+
+        Raises:
+            CorruptDataError: it is not what was signed.
+        """
+        directory = self.directory(name, slot)
+        manifest = self._hashed(directory / MANIFEST_NAME, Slot.parse(slot).digest)
+        artifact = from_json(manifest, Artifact)
+        for entry in artifact.files:
+            self._hashed(directory / entry.name, entry.digest, keep=False)
+        return artifact
+
+    def _hashed(self, path: Path, digest: str, *, keep: bool = True) -> bytes:
+        hasher, kept = hashlib.sha256(), bytearray()
+        try:
+            for chunk in self._fs.read_chunks(path, 0, _CHUNK_BYTES):
+                hasher.update(chunk)
+                if keep:
+                    kept += chunk
+        except FileNotFoundError:
+            raise CorruptDataError(f"{path} is missing.") from None
+        if hasher.hexdigest() != digest:
+            raise CorruptDataError(f"{path} is not what was signed.", next_step="Deploy it again.")
+        return bytes(kept)
+
+
+class Slots(SlotFiles):
+    """The files below one directory, and what changes them; methods block on the disk."""
+
+    def __init__(self, fs: FileSystem, root: Path, store: ContentStore) -> None:
+        super().__init__(fs, root)
+        self._store = store
 
     def save(self, record: SlotRecord) -> None:
         """Make a record durable."""
@@ -209,32 +243,6 @@ class Slots:
         if hasher.hexdigest() != digest:
             self._store.drop_corrupt(digest)
         self._fs.set_read_only(destination)
-
-    def verify(self, name: str, slot: str) -> Artifact:
-        """Return the manifest of a slot after checking every byte of it.
-
-        Raises:
-            CorruptDataError: it is not what was signed.
-        """
-        directory = self.directory(name, slot)
-        manifest = self._hashed(directory / MANIFEST_NAME, Slot.parse(slot).digest)
-        artifact = from_json(manifest, Artifact)
-        for entry in artifact.files:
-            self._hashed(directory / entry.name, entry.digest, keep=False)
-        return artifact
-
-    def _hashed(self, path: Path, digest: str, *, keep: bool = True) -> bytes:
-        hasher, kept = hashlib.sha256(), bytearray()
-        try:
-            for chunk in self._fs.read_chunks(path, 0, _CHUNK_BYTES):
-                hasher.update(chunk)
-                if keep:
-                    kept += chunk
-        except FileNotFoundError:
-            raise CorruptDataError(f"{path} is missing.") from None
-        if hasher.hexdigest() != digest:
-            raise CorruptDataError(f"{path} is not what was signed.", next_step="Deploy it again.")
-        return bytes(kept)
 
     def sweep(self, name: str, keep: str = "") -> None:
         """Remove the slots that neither serve, nor served before, nor are ``keep``."""

@@ -16,7 +16,7 @@ PACKAGES = {
     "edgeloop": ROOT / "controller" / "edgeloop",
 }
 
-HELPERS = ("runner", "trust", "enrol", "discover")
+HELPERS = ("runner", "trust", "enrol", "discover", "serving")
 """Rooms of the agent that run in processes of their own."""
 
 

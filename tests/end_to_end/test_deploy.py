@@ -84,8 +84,16 @@ def test_releases_come_go_and_are_refused(fleet: Fleet) -> None:
     back = fleet.devices("deployment", "rollback", "demo")
     assert {one["state"] for one in back.values()} == {"rolled_back"}
     assert {(one["current_digest"], one["current_counter"]) for one in back.values()} == {(fleet.first, 1)}
-    kept = fleet.devices("deployment", "status", on="local")
-    assert kept[LOCAL]["current_digest"] == fleet.first
+    # An agent of its own for the verb, started again after the one that rolled back.
+    served = fleet.call("deployment", "serve", "demo", "--on", ON, "--json", code=1)
+    answers, simulated = json.loads(served.stdout)["devices"]
+    (status,) = answers["serving"]
+    assert (answers["error"], status["state"], status["digest"]) == ("", "ready", fleet.first)
+    assert (status["counter"], status["spec"]["grpc_address"].startswith("127.0.0.1:")) == (1, True)
+    assert "a simulated board serves no model" in simulated["error"]
+    # What was asked for outlives that agent, ports included.
+    stopped = fleet.call("deployment", "stop", "demo", "--on", "local", "--json")
+    assert json.loads(stopped.stdout)["devices"] == [{"device": LOCAL, "serving": [], "error": ""}]
 
 
 def test_the_audit_log_holds_until_a_line_is_altered(fleet: Fleet, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from edgeloop_protocol.v1 import (
     lease_pb2_grpc,
     run_pb2,
     run_pb2_grpc,
+    serving_pb2_grpc,
 )
 
 from edgeloop import __version__
@@ -48,6 +49,7 @@ from edgeloop.transport.rpc.deployment import DeploymentCalls
 from edgeloop.transport.rpc.lease import LeaseHandle, hold_lease, new_request
 from edgeloop.transport.rpc.pace import PushLimits
 from edgeloop.transport.rpc.push import Pusher, PushResult, find_missing
+from edgeloop.transport.rpc.serving import ServingCalls
 from edgeloop.transport.rpc.upload import CHUNK_BYTES, blob_name, raw_writer
 
 if TYPE_CHECKING:
@@ -107,6 +109,8 @@ class AgentClient:
         self.deployments = DeploymentCalls(
             self._caller, _stub(deployment_pb2_grpc.DeploymentServiceStub, channel)
         )
+        #: What the device serves.
+        self.serving = ServingCalls(self._caller, _stub(serving_pb2_grpc.ServingServiceStub, channel))
         #: What both sides can do; known after ``hello``.
         self.capabilities: tuple[str, ...] = ()
 

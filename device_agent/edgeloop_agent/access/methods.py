@@ -48,6 +48,7 @@ _BY_SERVICE: Mapping[str, Mapping[str, frozenset[Caller]]] = {
         "CancelDeployment": _ACT,
         "ListDeployments": _LOOK,
     },
+    "edgeloop.v1.ServingService": {"Serve": _ACT, "StopServing": _ACT, "ListServing": _LOOK},
     # Blobs are models and raw samples.
     "google.bytestream.ByteStream": {"Read": _ACT, "Write": _ACT, "QueryWriteStatus": _ACT},
     "build.bazel.remote.execution.v2.ContentAddressableStorage": {

@@ -21,7 +21,7 @@ from edgeloop_protocol.types.identity import Identity, Role
 
 from edgeloop_agent.access.methods import Caller
 
-__all__ = ["Context", "Peer", "peer_of"]
+__all__ = ["Context", "Peer", "holder_of", "peer_of"]
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -46,7 +46,7 @@ class Peer:
     fleet: str = ""
 
 
-def peer_of(context: Context, *, trusts_loopback: bool) -> Peer:
+def peer_of(context: Context | grpc.ServicerContext, *, trusts_loopback: bool) -> Peer:
     """Return who makes a call.
 
     Args:
@@ -57,7 +57,7 @@ def peer_of(context: Context, *, trusts_loopback: bool) -> Peer:
     address = context.peer()
     if b"ssl" in proved.get("transport_security_type", ()):
         pem = next(iter(proved.get("x509_pem_cert", ())), b"")
-        return _holder_of(bytes(pem))
+        return holder_of(bytes(pem))
     if address.startswith("unix:"):
         return Peer(caller=Caller.LOCAL, name="the owner of the socket")
     if trusts_loopback:
@@ -67,7 +67,8 @@ def peer_of(context: Context, *, trusts_loopback: bool) -> Peer:
 
 # A handful of controllers talk to a board, with every call the same certificate.
 @functools.lru_cache(maxsize=32)
-def _holder_of(pem: bytes) -> Peer:
+def holder_of(pem: bytes) -> Peer:
+    """Return who holds a certificate that the handshake has verified."""
     try:
         fields = read_certificate(pem.decode("ascii"))
     except (InvalidInputError, UnicodeDecodeError):

@@ -28,6 +28,10 @@ class ChildProcess(Protocol):
         """
         ...
 
+    def close_input(self) -> None:
+        """End its standard input; ended already is no error."""
+        ...
+
     async def read_exactly(self, count: int) -> bytes:
         """Read from its standard output.
 
@@ -116,6 +120,11 @@ class _Child:
         assert stdin is not None  # spawned with a pipe
         stdin.write(data)
         await stdin.drain()
+
+    def close_input(self) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None  # spawned with a pipe
+        stdin.close()
 
     async def read_exactly(self, count: int) -> bytes:
         stdout = self._process.stdout

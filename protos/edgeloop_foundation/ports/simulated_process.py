@@ -61,6 +61,9 @@ class _SimulatedChild:
         self._streams._input.feed_data(data)
         await asyncio.sleep(0)
 
+    def close_input(self) -> None:
+        self._streams._input.feed_eof()
+
     async def read_exactly(self, count: int) -> bytes:
         return await self._streams._output.readexactly(count)
 

@@ -36,6 +36,7 @@ OBSERVER_MAY = frozenset(
         "/edgeloop.v1.JobService/GetJob",
         "/edgeloop.v1.IdentityService/GetIdentity",
         "/edgeloop.v1.DeploymentService/ListDeployments",
+        "/edgeloop.v1.ServingService/ListServing",
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/List",
         "/grpc.health.v1.Health/Watch",

@@ -52,7 +52,10 @@ _VERBS: dict[str, tuple[str, str]] = {
     "ca": ("ca:ca", "The fleet's own authority: make it, issue, renew, revoke, roll over."),
     "release": ("release:release", "Sign what may be deployed: make the keys, sign artifacts, replace keys."),
     "deploy": ("release:deploy", "Install a signed release: verified, probed, on trial, committed or back."),
-    "deployment": ("release:deployment", "Look at what devices serve, go back, end an installation."),
+    "deployment": (
+        "release:deployment",
+        "Look at what devices have installed, serve it, go back, end an installation.",
+    ),
     "audit": ("release:audit", "Check the log of who signed, deployed and rolled back what."),
     "device": ("device:device", "Add boards, list devices, show their facts, look them over."),
     "profile": ("profile:profile", "Show the declared boards, check a file of your own, print the layout."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeloop.interfaces.cli.serving import serve, serving, stop
 from edgeloop.interfaces.cli.session import Session, json_option, on_option
 
 if TYPE_CHECKING:
@@ -227,7 +228,11 @@ def _version(counter: int, digest: str) -> str:
 
 @click.group()
 def deployment() -> None:
-    """Look at what devices serve, go back, end an installation."""
+    """Look at what devices have installed, serve it, go back, end an installation."""
+
+
+for _verb in (serve, serving, stop):
+    deployment.add_command(_verb)
 
 
 @deployment.command()

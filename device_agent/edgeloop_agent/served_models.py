@@ -1,0 +1,253 @@
+"""The deployments that are served, each by a process of its own that the daemon starts, watches and starts again.
+
+``NAME.json`` below ``serving/`` holds what was asked for, sealed: it outlives the agent, which starts everything in
+there when it starts. Ports that the system chose are kept in it, so that clients find the process again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeloop_foundation.errors import CorruptDataError, EdgeloopError, StateError
+from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.process import ChildProcess, ProcessPort
+from edgeloop_protocol.convert import from_json, to_canonical_json, to_json
+from edgeloop_protocol.types.deployment import check_deployment_name
+from edgeloop_protocol.types.serving import ServingSpec, ServingState, ServingStatus
+
+from edgeloop_agent.directories import make_durable_directory
+from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
+from edgeloop_agent.sealed import seal, unseal
+from edgeloop_agent.slots import SlotFiles
+
+__all__ = ["ServedModels"]
+
+_SUFFIX = ".json"
+_PAUSES_S = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
+# A process that has answered for so long did not fail at its start.
+_STEADY_S = 60.0
+_LISTENS_S = 60.0
+# Longer than the process itself gives to requests under way.
+_ENDS_S = 15.0
+# An agent that is asked to end is killed after a few seconds.
+_ENDS_WITH_AGENT_S = 3.0
+_LOG_CHARACTERS = 300
+
+_log = logging.getLogger(__name__)
+
+
+class _Served:
+    """One deployment that is served, and the task that watches over its process."""
+
+    def __init__(self, spec: ServingSpec) -> None:
+        self.status = ServingStatus(spec=spec, state=ServingState.STARTING)
+        self.listens = asyncio.Event()
+        self.ends = asyncio.Event()
+        self.ends_within_s = _ENDS_S
+        self.task: asyncio.Task[None] | None = None
+
+    def now(self, **changes: Any) -> None:
+        self.status = replace(self.status, **changes)
+
+
+class ServedModels:
+    """Everything that is served on one device.
+
+    Args:
+        fs: where the specifications are.
+        state: the agent's state directory.
+        slots: the deployments.
+        processes: starts children.
+    """
+
+    def __init__(self, fs: FileSystem, state: Path, slots: SlotFiles, processes: ProcessPort) -> None:
+        self._fs, self._state, self._root = fs, state, state / "serving"
+        self._slots, self._processes = slots, processes
+        self._served: dict[str, _Served] = {}
+        self._changing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Serve what was served before the agent ended."""
+        for spec in await asyncio.to_thread(self._specs):
+            self._begin(spec)
+
+    def _specs(self) -> list[ServingSpec]:
+        found = []
+        for entry, _ in self._fs.entries(self._root) if self._fs.exists(self._root) else ():
+            if not entry.endswith(_SUFFIX):
+                self._fs.remove(self._root / entry)
+                continue
+            try:
+                found.append(from_json(unseal(self._fs.read(self._root / entry)), ServingSpec))
+            except (EdgeloopError, OSError) as error:
+                _log.error("serving %s cannot go on: %s", entry.removesuffix(_SUFFIX), error)
+        return found
+
+    def _path(self, name: str) -> Path:
+        return self._root / f"{check_deployment_name(name)}{_SUFFIX}"
+
+    def _save(self, spec: ServingSpec) -> None:
+        make_durable_directory(self._fs, self._root)
+        write_durably(self._fs, self._path(spec.name), seal(to_canonical_json(spec)))
+
+    async def serve(self, spec: ServingSpec) -> ServingStatus:
+        """Serve a deployment from now on; return once its process listens.
+
+        Raises:
+            NotFoundError: there is no deployment of that name.
+            StateError: the deployment has no version, or its process cannot listen as asked; then it is not served.
+        """
+        async with self._changing:
+            await asyncio.to_thread(self._slots.record, spec.name)
+            pointer = await asyncio.to_thread(self._slots.pointer, spec.name)
+            if not pointer.current:
+                raise StateError(f"deployment {spec.name} has no version.", next_step="Deploy one first.")
+            before = self._served.pop(spec.name, None)
+            if before is not None:
+                await self._end(before)
+            served = self._begin(spec)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(served.listens.wait(), _LISTENS_S)
+            if served.status.state is ServingState.FAILED:
+                await self._end(self._served.pop(spec.name))
+                if before is not None:
+                    self._begin(before.status.spec)
+                raise StateError(
+                    f"{spec.name} cannot be served so: {served.status.reason}",
+                    next_step="What was served before is served on." if before is not None else "",
+                )
+            await asyncio.to_thread(self._save, served.status.spec)
+            return served.status
+
+    async def stop_serving(self, name: str) -> bool:
+        """Serve a deployment no more; return whether it was served."""
+        async with self._changing:
+            served = self._served.pop(check_deployment_name(name), None)
+            if served is not None:
+                await self._end(served)
+            known = await asyncio.to_thread(self._fs.exists, self._path(name))
+            if known:
+                await asyncio.to_thread(self._forget, name)
+            return served is not None
+
+    def _forget(self, name: str) -> None:
+        self._fs.remove(self._path(name))
+        self._fs.sync_directory(self._root)
+
+    def list(self) -> tuple[ServingStatus, ...]:
+        """Return everything that is served, by name."""
+        return tuple(self._served[name].status for name in sorted(self._served))
+
+    async def stop(self) -> None:
+        """Let every process end; what was asked for stays, for the agent's next start."""
+        async with self._changing:
+            served, self._served = list(self._served.values()), {}
+            await asyncio.gather(*(self._end(one, _ENDS_WITH_AGENT_S) for one in served))
+
+    def _begin(self, spec: ServingSpec) -> _Served:
+        served = self._served[spec.name] = _Served(spec)
+        served.task = asyncio.create_task(self._watch(served), name=f"serving {spec.name}")
+        return served
+
+    async def _end(self, served: _Served, within_s: float = _ENDS_S) -> None:
+        served.ends_within_s = within_s
+        served.ends.set()
+        if served.task is not None:
+            await asyncio.wait({served.task})
+
+    async def _watch(self, served: _Served) -> None:
+        """Keep a process running until it is to end; the pause before the next try grows with every failure."""
+        loop, tries = asyncio.get_running_loop(), 0
+        while not served.ends.is_set():
+            started_s = loop.time()
+            reason = await self._run(served)
+            if served.ends.is_set():
+                return
+            tries = 0 if loop.time() - started_s > _STEADY_S else tries + 1
+            _log.error("serving %s ended: %s", served.status.spec.name, reason)
+            served.now(
+                state=ServingState.FAILED,
+                reason=reason,
+                counter=0,
+                digest="",
+                restarts=served.status.restarts + 1,
+            )
+            served.listens.set()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(served.ends.wait(), _PAUSES_S[min(tries, len(_PAUSES_S)) - 1])
+
+    async def _run(self, served: _Served) -> str:
+        """Run one process to its end and return why it ended."""
+        served.now(state=ServingState.STARTING)
+        arguments = ("-I", "-m", "edgeloop_agent.serving", "--state", str(self._state))
+        try:
+            child = await self._processes.spawn(
+                (sys.executable, *arguments), {"PATH": os.environ.get("PATH", os.defpath)}
+            )
+        except OSError as error:
+            return f"its process cannot be started: {error}."
+        events = asyncio.create_task(self._follow(served, child))
+        ends = asyncio.create_task(served.ends.wait())
+        try:
+            await asyncio.wait({events, ends}, return_when=asyncio.FIRST_COMPLETED)
+            if events.done():
+                return await self._why(child, events.result())
+            # The end of its input tells it to finish what it began.
+            child.close_input()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(child.wait(), served.ends_within_s)
+            return ""
+        finally:
+            child.kill()
+            await child.wait()
+            for task in (events, ends):
+                task.cancel()
+            await asyncio.wait({events, ends})
+
+    async def _why(self, child: ChildProcess, refusal: str) -> str:
+        if refusal:
+            return refusal
+        child.kill()
+        status = await child.wait()
+        lines = [line for line in child.log_tail().splitlines() if line.strip()]
+        said = f": {lines[-1].strip()[:_LOG_CHARACTERS].rstrip('.')}" if lines else ""
+        return f"its process ended with status {status}{said}."
+
+    async def _follow(self, served: _Served, child: ChildProcess) -> str:
+        """Hand over what to serve and take in what the process tells, until it ends; return why it refused."""
+        try:
+            await child.write(encode_frame({"spec": to_json(served.status.spec)}))
+            while True:
+                header_bytes, _ = decode_prefix(await child.read_exactly(PREFIX.size))
+                event = decode_header(await child.read_exactly(header_bytes))
+                if event.get("event") == "refused":
+                    return str(event.get("reason", ""))
+                self._note(served, event)
+        except (EOFError, ConnectionError):
+            return ""
+        except (CorruptDataError, ValueError, TypeError) as error:
+            return f"its process told nonsense: {error}"
+
+    def _note(self, served: _Served, event: dict[str, Any]) -> None:
+        if event.get("event") == "listening":
+            spec = replace(
+                served.status.spec, grpc_address=str(event["grpc"]), http_address=str(event["http"])
+            )
+            served.now(spec=spec)
+            served.listens.set()
+        elif event.get("event") == "model":
+            counter = int(event["counter"])
+            served.now(
+                state=ServingState.READY if counter else ServingState.STARTING,
+                counter=counter,
+                digest=str(event["digest"]),
+                batch_limit=int(event["batch_limit"]),
+                reason=str(event["reason"]),
+            )

@@ -1,0 +1,193 @@
+"""Requests of either protocol to answers: which version, what line, what is counted."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from edgeloop_foundation.errors import (
+    BusyError,
+    EdgeloopError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
+from edgeloop_protocol.types.artifact import TensorSpec
+from edgeloop_protocol.types.serving import ServingSpec
+
+from edgeloop_agent.serving.batcher import Batcher, RunReport
+from edgeloop_agent.serving.metrics import SECONDS, Counter, Histogram, exposition, gauge
+from edgeloop_agent.serving.model import ServedModel
+from edgeloop_agent.serving.tensors import Array
+from edgeloop_agent.serving.versions import Versions
+
+__all__ = ["Answer", "Engine"]
+
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a request gets back."""
+
+    #: Version that answered.
+    version: str
+    #: Name and values of each output that was wanted.
+    outputs: tuple[tuple[str, Array], ...]
+
+
+class Engine:
+    """One deployment that answers.
+
+    Args:
+        spec: how it is served.
+        versions: what answers.
+    """
+
+    def __init__(self, spec: ServingSpec, versions: Versions[ServedModel]) -> None:
+        self.spec, self.versions = spec, versions
+        self._batcher = Batcher(spec.queue_max, spec.delay_s_max, self._ran)
+        self._inside, self._count = 0, threading.Lock()
+        name = "edgeloop_serving_"
+        about = "Time from a whole request to its answer, in seconds."
+        self._requests = Histogram(f"{name}request_seconds", about, ("model", "version", "protocol"), SECONDS)
+        about = "Time that a request waited for its run, in seconds."
+        self._waits = Histogram(f"{name}queue_seconds", about, ("model", "version"), SECONDS)
+        about = "Time of one run of the runtime, in seconds."
+        self._runs = Histogram(f"{name}run_seconds", about, ("model", "version"), SECONDS)
+        about = "Rows that were run together."
+        self._batches = Histogram(f"{name}batch_rows", about, ("model", "version"), _BATCHES)
+        about = "Requests that were not answered, by the error they got."
+        self._errors = Counter(f"{name}errors_total", about, ("model", "protocol", "error"))
+        self._switches = Counter(f"{name}switches_total", "Versions that took over.", ("model", "version"))
+
+    def took_over(self, model: ServedModel) -> None:
+        """Count a version that answers from now on."""
+        self._switches.add(self.spec.name, model.version)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a version answers."""
+        return self.versions.current is not None
+
+    def model(self, name: str, version: str) -> ServedModel:
+        """Return the version that a request is for; an empty one stands for the one that answers.
+
+        Raises:
+            NotFoundError: it is not served here.
+            UnavailableError: no version is ready yet.
+        """
+        if name != self.spec.name:
+            raise NotFoundError(f"there is no model {name[:80]!r} here; {self.spec.name!r} is served.")
+        model = self.versions.current
+        if model is None:
+            raise UnavailableError(
+                f"model {name!r} is not ready: {self.versions.refused or 'it is being loaded'}.",
+                next_step="Try again in a moment.",
+            )
+        if version not in ("", model.version):
+            raise NotFoundError(f"version {version[:40]!r} of {name!r} is not served; {model.version} is.")
+        return model
+
+    def infer(
+        self,
+        model: ServedModel,
+        feeds: Mapping[str, Array],
+        wanted: Sequence[str],
+        alive: Callable[[], bool],
+    ) -> Answer:
+        """Answer one request.
+
+        Args:
+            model: the version that its inputs were held against.
+            feeds: its inputs, each as the model takes it.
+            wanted: names of the outputs that come back; none stands for all.
+            alive: whether somebody still waits for the answer.
+
+        Raises:
+            InvalidInputError: an input is missing, rows do not agree, or an output is unknown.
+            EdgeloopError: the line is full, the server ends, or the runtime failed.
+        """
+        if missing := [name for name in model.inputs if name not in feeds]:
+            raise InvalidInputError(f"the input {missing[0]!r} is missing.")
+        if unknown := [name for name in wanted if name not in model.output_names]:
+            raise InvalidInputError(
+                f"there is no output {unknown[0][:80]!r}; {', '.join(model.output_names)} are."
+            )
+        if model.batch_limit > 1 and len({array.shape[0] for array in feeds.values()}) != 1:
+            raise InvalidInputError("all inputs have the same number of rows.")
+        outputs = self._batcher.submit(model, feeds, alive)
+        named = dict(zip(model.output_names, outputs, strict=True))
+        return Answer(
+            version=model.version,
+            outputs=tuple((name, named[name]) for name in wanted or model.output_names),
+        )
+
+    @contextlib.contextmanager
+    def counted(self, protocol: str) -> Iterator[Callable[[Answer], None]]:
+        """Count what happens inside; hand the answer to what is yielded.
+
+        Raises:
+            BusyError: as many requests are inside as may wait and run.
+        """
+        started_s = time.perf_counter()
+        answered: list[Answer] = []
+        try:
+            with self._place():
+                yield answered.append
+        except Exception as error:
+            kind = type(error).__name__ if isinstance(error, EdgeloopError) else "InternalError"
+            self._errors.add(self.spec.name, protocol, kind)
+            raise
+        for answer in answered:
+            took_s = time.perf_counter() - started_s
+            self._requests.observe(took_s, self.spec.name, answer.version, protocol)
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        """Bound the requests in memory, those that are still being read included."""
+        with self._count:
+            # Two batches beside those who wait: the one that runs, and the one whose answers are being written.
+            if self._inside >= self.spec.queue_max + 2 * self.spec.batch_max:
+                raise BusyError(f"{self._inside} requests are under way.", next_step="Try again in a moment.")
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._count:
+                self._inside -= 1
+
+    def _ran(self, report: RunReport) -> None:
+        labels = (self.spec.name, report.version)
+        self._runs.observe(report.run_s, *labels)
+        self._batches.observe(report.row_count, *labels)
+        for wait_s in report.waits_s:
+            self._waits.observe(wait_s, *labels)
+
+    def scrape(self) -> bytes:
+        """Return everything that is counted, as Prometheus text."""
+        name = "edgeloop_serving_"
+        label = {"model": self.spec.name}
+        model = self.versions.current
+        about = "Whether a version answers."
+        gauges = [gauge(f"{name}ready", about, label, float(model is not None))]
+        gauges.append(gauge(f"{name}queue_length", "Requests that wait.", label, self._batcher.waiting))
+        about = "Requests under way, those that are still being read included."
+        gauges.append(gauge(f"{name}requests_under_way", about, label, self._inside))
+        if model is not None:
+            labels = {**label, "version": model.version, "digest": model.slot.digest}
+            gauges.append(gauge(f"{name}version_info", "The version that answers.", labels, 1))
+        families = (self._requests, self._waits, self._runs, self._batches, self._errors, self._switches)
+        return exposition(chain(*gauges, *(family.lines() for family in families)))
+
+    def close(self, grace_s: float) -> bool:
+        """Take no more requests; return whether all were answered within ``grace_s``."""
+        return self._batcher.close(grace_s)
+
+    def metadata(self, model: ServedModel) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec]]:
+        """Return inputs and outputs of a version."""
+        return tuple(model.inputs.values()), model.outputs

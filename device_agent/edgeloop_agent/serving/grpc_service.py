@@ -1,0 +1,239 @@
+"""The Open Inference Protocol over gRPC."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import grpc
+from edgeloop_foundation.errors import (
+    EdgeloopError,
+    InternalError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
+from edgeloop_protocol.errors import status_for
+from edgeloop_protocol.types.artifact import TensorSpec
+from edgeloop_protocol.v1 import open_inference_grpc_pb2 as pb
+from edgeloop_protocol.v1 import open_inference_grpc_pb2_grpc as pb_grpc
+
+from edgeloop_agent import __version__
+from edgeloop_agent.access.peer import peer_of
+from edgeloop_agent.listen import Listener
+from edgeloop_agent.serving.admission import Admission
+from edgeloop_agent.serving.engine import Answer, Engine
+from edgeloop_agent.serving.model import ServedModel
+from edgeloop_agent.serving.tensors import (
+    Array,
+    array_of_list,
+    array_of_raw,
+    check_claim,
+    datatype_of,
+    raw_of,
+)
+
+__all__ = ["GrpcListener", "InferenceService"]
+
+R = TypeVar("R")
+
+_MESSAGE_LENGTH_MAX = 2000
+# Health and metadata find a thread while every place in line is taken.
+_SPARE_THREADS = 4
+_CONNECTIONS_MAX = 64
+
+_CONTENTS = {
+    "bool": "bool_contents",
+    "int8": "int_contents",
+    "int16": "int_contents",
+    "int32": "int_contents",
+    "int64": "int64_contents",
+    "uint8": "uint_contents",
+    "uint16": "uint_contents",
+    "uint32": "uint_contents",
+    "uint64": "uint64_contents",
+    "float32": "fp32_contents",
+    "float64": "fp64_contents",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
+    """Decodes, asks the engine, encodes; errors become status codes.
+
+    Args:
+        engine: answers.
+        admission: says who may ask.
+        trusts_loopback: whether the listener is a plain one, on loopback.
+    """
+
+    def __init__(self, engine: Engine, admission: Admission, *, trusts_loopback: bool) -> None:
+        self._engine, self._admission, self._trusts_loopback = engine, admission, trusts_loopback
+
+    def _guarded(self, method: str, context: grpc.ServicerContext, work: Callable[[], R]) -> R:
+        try:
+            self._admission.check(method, peer_of(context, trusts_loopback=self._trusts_loopback))
+            return work()
+        except Exception as error:
+            known = error if isinstance(error, EdgeloopError) else InternalError("the server failed.")
+            if known is not error:
+                _log.error("a call failed", exc_info=error)
+            context.abort(status_for(known), str(known)[:_MESSAGE_LENGTH_MAX])
+
+    def ServerLive(  # noqa: N802 - named by the wire
+        self, request: pb.ServerLiveRequest, context: grpc.ServicerContext
+    ) -> pb.ServerLiveResponse:
+        """Say that the process answers."""
+        return self._guarded("ServerLive", context, lambda: pb.ServerLiveResponse(live=True))
+
+    def ServerReady(  # noqa: N802 - named by the wire
+        self, request: pb.ServerReadyRequest, context: grpc.ServicerContext
+    ) -> pb.ServerReadyResponse:
+        """Say whether a version is warm."""
+        return self._guarded("ServerReady", context, lambda: pb.ServerReadyResponse(ready=self._engine.ready))
+
+    def ModelReady(  # noqa: N802 - named by the wire
+        self, request: pb.ModelReadyRequest, context: grpc.ServicerContext
+    ) -> pb.ModelReadyResponse:
+        """Say whether a version of the model is warm."""
+
+        def work() -> pb.ModelReadyResponse:
+            try:
+                self._engine.model(request.name, request.version)
+            except (NotFoundError, UnavailableError):
+                return pb.ModelReadyResponse(ready=False)
+            return pb.ModelReadyResponse(ready=True)
+
+        return self._guarded("ModelReady", context, work)
+
+    def ServerMetadata(  # noqa: N802 - named by the wire
+        self, request: pb.ServerMetadataRequest, context: grpc.ServicerContext
+    ) -> pb.ServerMetadataResponse:
+        """Tell name and version of the server."""
+        return self._guarded(
+            "ServerMetadata", context, lambda: pb.ServerMetadataResponse(name="edgeloop", version=__version__)
+        )
+
+    def ModelMetadata(  # noqa: N802 - named by the wire
+        self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext
+    ) -> pb.ModelMetadataResponse:
+        """Tell inputs and outputs."""
+
+        def work() -> pb.ModelMetadataResponse:
+            model = self._engine.model(request.name, request.version)
+            inputs, outputs = self._engine.metadata(model)
+            return pb.ModelMetadataResponse(
+                name=request.name,
+                versions=[model.version],
+                platform=model.platform,
+                inputs=_tensors(inputs),
+                outputs=_tensors(outputs),
+            )
+
+        return self._guarded("ModelMetadata", context, work)
+
+    def ModelInfer(  # noqa: N802 - named by the wire
+        self, request: pb.ModelInferRequest, context: grpc.ServicerContext
+    ) -> pb.ModelInferResponse:
+        """Run one inference."""
+
+        def work() -> pb.ModelInferResponse:
+            with self._engine.counted("grpc") as answered:
+                model = self._engine.model(request.model_name, request.model_version)
+                wanted = [output.name for output in request.outputs]
+                answer = self._engine.infer(model, _feeds(model, request), wanted, context.is_active)
+                response = _response(request, answer)
+                answered(answer)
+            return response
+
+        return self._guarded("ModelInfer", context, work)
+
+
+def _tensors(specs: Sequence[TensorSpec]) -> list[pb.ModelMetadataResponse.TensorMetadata]:
+    return [
+        pb.ModelMetadataResponse.TensorMetadata(
+            name=spec.name, datatype=datatype_of(spec.dtype), shape=spec.shape
+        )
+        for spec in specs
+    ]
+
+
+def _feeds(model: ServedModel, request: pb.ModelInferRequest) -> dict[str, Array]:
+    """Return the arrays of a request.
+
+    Raises:
+        InvalidInputError: they are not what the model takes.
+    """
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise InvalidInputError(f"{len(request.inputs)} inputs came with {len(raw)} raw contents.")
+    feeds: dict[str, Array] = {}
+    for index, tensor in enumerate(request.inputs):
+        spec = model.inputs.get(tensor.name)
+        if spec is None or tensor.name in feeds:
+            raise InvalidInputError(
+                f"{tensor.name[:80]!r} is no input, or came twice; {', '.join(model.inputs)} are inputs."
+            )
+        shape = check_claim(spec, tensor.datatype, tensor.shape)
+        if not raw:
+            feeds[tensor.name] = array_of_list(spec, shape, _contents(spec, tensor))
+        elif tensor.HasField("contents"):
+            raise InvalidInputError(f"input {tensor.name!r} came both raw and in contents.")
+        else:
+            feeds[tensor.name] = array_of_raw(spec, shape, raw[index])
+    return feeds
+
+
+def _contents(spec: TensorSpec, tensor: pb.ModelInferRequest.InferInputTensor) -> Sequence[Any]:
+    field = _CONTENTS.get(spec.dtype)
+    if field is None:
+        raise InvalidInputError(f"{datatype_of(spec.dtype)} comes as raw contents only.")
+    found: Sequence[Any] = getattr(tensor.contents, field)
+    return found
+
+
+def _response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelInferResponse:
+    response = pb.ModelInferResponse(
+        model_name=request.model_name, model_version=answer.version, id=request.id
+    )
+    for name, array in answer.outputs:
+        response.outputs.add(name=name, datatype=datatype_of(array.dtype.name), shape=array.shape)
+        response.raw_output_contents.append(raw_of(array))
+    return response
+
+
+class GrpcListener:
+    """A gRPC server of its own for one deployment."""
+
+    def __init__(self, engine: Engine, admission: Admission, listener: Listener, *, plain: bool) -> None:
+        spec = engine.spec
+        threads = spec.queue_max + 2 * spec.batch_max + _SPARE_THREADS
+        self._server = grpc.server(
+            ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+            options=(
+                ("grpc.max_receive_message_length", spec.message_bytes_max),
+                ("grpc.max_send_message_length", spec.message_bytes_max),
+                ("grpc.max_allowed_incoming_connections", _CONNECTIONS_MAX),
+                ("grpc.server_handshake_timeout_ms", 2000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.so_reuseport", 0),
+            ),
+            # Beyond it the library itself says RESOURCE_EXHAUSTED.
+            maximum_concurrent_rpcs=threads,
+        )
+        service = InferenceService(engine, admission, trusts_loopback=plain)
+        add: Any = pb_grpc.add_GRPCInferenceServiceServicer_to_server
+        add(service, self._server)
+        self.address = listener.bind(self._server)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._server.start()
+
+    def stop(self, grace_s: float) -> None:
+        """Take no more calls and let those under way end within ``grace_s``."""
+        self._server.stop(grace_s).wait()
