@@ -47,6 +47,7 @@ _BY_SERVICE: Mapping[str, Mapping[str, frozenset[Caller]]] = {
         "Rollback": _ACT,
         "CancelDeployment": _ACT,
         "ListDeployments": _LOOK,
+        "AttestDeployment": _ACT,
     },
     # Blobs are models and raw samples.
     "google.bytestream.ByteStream": {"Read": _ACT, "Write": _ACT, "QueryWriteStatus": _ACT},

@@ -53,6 +53,14 @@ _VERBS: dict[str, tuple[str, str]] = {
     "release": ("release:release", "Sign what may be deployed: make the keys, sign artifacts, replace keys."),
     "deploy": ("release:deploy", "Install a signed release: verified, probed, on trial, committed or back."),
     "deployment": ("release:deployment", "Look at what devices serve, go back, end an installation."),
+    "rollout": (
+        "rollout:rollout",
+        "Bring a signed release to many devices in waves, with a gate and a way back.",
+    ),
+    "certificate": (
+        "certificate:certificate",
+        "Parity certificates: have a device sign one, verify one offline.",
+    ),
     "audit": ("release:audit", "Check the log of who signed, deployed and rolled back what."),
     "device": ("device:device", "Add boards, list devices, show their facts, look them over."),
     "profile": ("profile:profile", "Show the declared boards, check a file of your own, print the layout."),
