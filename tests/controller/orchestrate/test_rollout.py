@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from edgeloop.app import App
 from edgeloop.domain.device import DeviceSpec
@@ -26,6 +27,7 @@ from edgeloop.store.rollouts import RolloutStore
 from edgeloop_foundation.errors import AlreadyExistsError, BusyError, StateError
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_protocol.types.artifact import FileEntry
+from onnx import numpy_helper
 
 from tests.controller.orchestrate.test_compare import network
 
@@ -124,11 +126,21 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         found = {}
         for name, layers in (("first", 20), ("same", 20), ("slower", 22)):
             (home / name).mkdir()
-            path = Path(network(home / name / f"{name}.onnx", layers))
-            _, found[name] = asyncio.run(artifact_of(app, str(path), "", (), 0, SilentListener()))
+            path = network(home / name / f"{name}.onnx", layers)
+            if name == "same":
+                other_weights(path)
+            _, found[name] = asyncio.run(artifact_of(app, path, "", (), 0, SilentListener()))
         found["wrong"] = with_other_answers(app, found["first"], home)
         assert len(set(found.values())) == 4
         yield Ground(home, select_boards(home, "fleet:t"), found)
+
+
+def other_weights(path: str) -> None:
+    """Change what a model computes and not what it costs."""
+    model = onnx.load(path)
+    weights = numpy_helper.to_array(model.graph.initializer[0])
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights * np.float32(0.5), "w0"))
+    onnx.save(model, path)
 
 
 def with_other_answers(app: App, digest: str, home: Path) -> str:

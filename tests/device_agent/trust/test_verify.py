@@ -6,7 +6,6 @@ import dataclasses
 import json
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.types.artifact import FileEntry
 from edgeloop_protocol.types.deployment import ReleaseBundle, ReleaseTerms
 
+from scripts.heavy.bundle_mutations import json_equal, mutations
 from scripts.heavy.install_scenario import FACTS
 
 GOLDEN = FileEntry(name="golden.npz", digest="1" * 64, size_bytes=3)
@@ -234,27 +234,6 @@ def test_a_release_for_another_device_is_refused(change: dict[str, object], matc
         check_device(dataclasses.replace(terms(1), **change), FACTS)  # type: ignore[arg-type]
 
 
-def mutations(text: str) -> list[Callable[[random.Random], str]]:
-    def flip(draw: random.Random) -> str:
-        at = draw.randrange(len(text))
-        return text[:at] + chr(33 + (ord(text[at]) - 32) % 90) + text[at + 1 :]
-
-    def cut(draw: random.Random) -> str:
-        return text[: draw.randrange(len(text))]
-
-    def number(draw: random.Random) -> str:
-        tree = json.loads(text)
-        tree["signed"]["version"] = draw.choice([0, -1, 1, 10**9, "2", None, 2.5])
-        return json.dumps(tree)
-
-    def unsigned(draw: random.Random) -> str:
-        tree = json.loads(text)
-        tree["signatures"] = []
-        return json.dumps(tree)
-
-    return [flip, cut, number, unsigned]
-
-
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("seed", range(10))
 def test_a_changed_bundle_is_refused(fleet: Fleet, role: str, seed: int) -> None:
@@ -266,11 +245,3 @@ def test_a_changed_bundle_is_refused(fleet: Fleet, role: str, seed: int) -> None
             continue
         with pytest.raises(EdgeloopError):
             verify(fleet.behind, replace(fleet.second, **{role: changed}), "demo", fleet.now_s)
-
-
-def json_equal(one: str, other: str) -> bool:
-    """Whether two texts are the same metadata: what is signed is the value, not its spelling."""
-    try:
-        return bool(json.loads(one) == json.loads(other))
-    except ValueError:
-        return False
