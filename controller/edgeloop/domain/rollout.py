@@ -174,6 +174,8 @@ class RolloutDevice:
     strikes: int = 0
     #: SHA-256 of the manifest of what it served before; empty when nothing did, or it was not asked yet.
     before_digest: str = ""
+    #: Whether it passed the gate, or somebody approved what the gate could not say.
+    gated: bool = False
     #: Answers of the gate on it, one sentence each.
     gate: tuple[str, ...] = ()
     #: Name of the file with its parity certificate; empty when none was asked for.

@@ -105,7 +105,7 @@ class RolloutDriver:
     ) -> None:
         self._app, self._store, self._clock, self._listener = app, store, clock, listener
         self._rollout, self._wait = rollout, wait
-        self._saving = asyncio.Lock()
+        self._saving, self._heeding = asyncio.Lock(), asyncio.Lock()
         self._last_begin_s = float("-inf")
         self._work: DeviceWork | None = None
 
@@ -160,14 +160,18 @@ class RolloutDriver:
 
     async def _heed(self) -> None:
         """Do what another process asked for, and end what took too long."""
-        rollout = self._rollout
-        if rollout.over:
-            return
-        request = await asyncio.to_thread(self._store.take_request, rollout.rollout_id)
-        if request and not (rollout.state is S.ROLLING_BACK and request != "abort"):
-            await self._move(_EVENTS[request], _REASONS[request])
-        elif self._now() - self._rollout.since_wall_s > rollout.plan.deadline_s:
-            await self._expire()
+        async with self._heeding:
+            rollout = self._rollout
+            if rollout.over:
+                return
+            request = await asyncio.to_thread(self._store.take_request, rollout.rollout_id)
+            if self._rollout.over:
+                return
+            # What goes back goes back to its end.
+            if request and self._rollout.state is not S.ROLLING_BACK:
+                await self._move(_EVENTS[request], _REASONS[request])
+            elif self._now() - self._rollout.since_wall_s > rollout.plan.deadline_s:
+                await self._expire()
 
     async def _expire(self) -> None:
         rollout = self._rollout
@@ -185,7 +189,7 @@ class RolloutDriver:
         """Wait, and leave the step when the rollout is in another state afterwards."""
         state, ends = self._rollout.state, self._now() + seconds
         while (left := ends - self._now()) > 0:
-            await self._clock.sleep(min(left, max(_NAP_S, seconds / 100)))
+            await self._clock.sleep(min(left, _NAP_S))
             await self._heed()
             if self._rollout.state is not state:
                 raise _Interrupted
@@ -250,6 +254,9 @@ class RolloutDriver:
 
     def _enough(self) -> bool:
         plan, wave = self._rollout.plan, self._rollout.wave
+        canaries = self._rollout.of_wave(0)
+        if wave == 0 and canaries and not any(device.gated for device in canaries):
+            return False
         return self._rollout.success_share(wave) >= plan.waves[wave].success_share_min
 
     async def _run_wave(self) -> bool:
@@ -265,7 +272,7 @@ class RolloutDriver:
         if todo and not await self._window():
             return False
         await self._each(todo, self._bring)
-        if any(device.phase is P.SERVING for device in self._rollout.devices):
+        if self._ungated() or any(device.phase is P.SERVING for device in self._rollout.devices):
             await self._move(E.BROUGHT)
             return True
         return await self._advance()
@@ -304,7 +311,7 @@ class RolloutDriver:
         # Nothing is begun that could not be written down.
         await asyncio.to_thread(audit_log, self._app.state_directory)
         work = await self._device_work()
-        gated = [d for d in self._rollout.of_wave(0) if d.gate and d.before_digest]
+        gated = [d for d in self._rollout.of_wave(0) if d.gated]
         evidence = device.wave > 0 and bool(gated) and all(d.simulated for d in gated)
         rollout_id = self._rollout.rollout_id
         done = await work.bring(device, self._keep, simulated_evidence=evidence)
@@ -341,7 +348,7 @@ class RolloutDriver:
         rollout = self._rollout
         if not rollout.watch_from_wall_s:
             undecided = await self._gate_canaries()
-            if undecided and rollout.approved_wave < rollout.wave:
+            if undecided:
                 await self._move(E.PAUSE, f"the gate cannot say: {undecided}")
                 return True
             await self._save(replace(self._rollout, watch_from_wall_s=self._now()))
@@ -350,7 +357,7 @@ class RolloutDriver:
             last = self._now() >= ends
             await self._each([d for d in self._rollout.devices if d.phase is P.SERVING], self._look)
             watched = [d for d in self._rollout.devices if d.phase is P.SERVING]
-            if last and not any(device.reason for device in watched):
+            if not watched or (last and not any(device.reason for device in watched)):
                 break
             await self._nap(
                 rollout.plan.watch_every_s if last else min(rollout.plan.watch_every_s, ends - self._now())
@@ -366,14 +373,19 @@ class RolloutDriver:
 
         async def gate(device: RolloutDevice) -> None:
             done, verdict = await work.gate(device)
-            await self._keep(done)
-            if verdict is Verdict.UNDECIDED:
+            approved = verdict is Verdict.UNDECIDED and self._rollout.approved_wave >= self._rollout.wave
+            await self._keep(replace(done, gated=approved or verdict is Verdict.PASSED))
+            if verdict is Verdict.UNDECIDED and not approved:
                 undecided.append(f"{done.spec.name}: {done.reason}")
             await self._hold_thresholds()
 
-        canaries = [d for d in self._rollout.of_wave(0) if d.phase is P.SERVING]
-        await self._each(canaries, gate)
+        await self._each(self._ungated(), gate)
         return "; ".join(undecided)
+
+    def _ungated(self) -> list[RolloutDevice]:
+        """Return the canaries that serve the release and were held against nothing yet."""
+        ready = (P.SERVING, P.PRESENT)
+        return [d for d in self._rollout.of_wave(0) if d.phase in ready and not d.gated]
 
     async def _look(self, device: RolloutDevice) -> None:
         work = await self._device_work()

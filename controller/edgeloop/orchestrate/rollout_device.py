@@ -70,7 +70,8 @@ class DeviceWork:
                 status = await self._settled(opened, device)
                 if status is not None and self._is_new(status):
                     ours = device.phase is P.INSTALLING and status.previous_digest == device.before_digest
-                    return replace(device, phase=P.SERVING if ours else P.PRESENT, reason="")
+                    phase = P.SERVING if ours else P.PRESENT
+                    return replace(device, phase=phase, before_digest=status.previous_digest, reason="")
                 if device.phase is not P.INSTALLING:
                     before = "" if status is None else status.current_digest
                     device = replace(device, phase=P.INSTALLING, before_digest=before, reason="")
@@ -137,7 +138,9 @@ class DeviceWork:
                 return replace(device, reason=reason), answer.verdict
             failed = "; ".join(s for s in answer.sentences if s.endswith("(failed)"))
             self.listener.note(f"{device.spec.name}: strike {strike} of {plan.strikes}: {failed}")
-        return replace(device, phase=P.UNHEALTHY, reason=failed), Verdict.FAILED
+        # What was there before the rollout is not the rollout's to take back.
+        phase = P.REFUSED if device.phase is P.PRESENT else P.UNHEALTHY
+        return replace(device, phase=phase, reason=failed), Verdict.FAILED
 
     async def look(self, device: RolloutDevice) -> RolloutDevice:
         """Have what serves verified and run; too many bad looks in a row condemn it."""
