@@ -7,6 +7,7 @@ import json
 import random
 import time
 from dataclasses import dataclass, replace
+from itertools import combinations, permutations
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,11 @@ def make_fleet(directory: Path) -> Fleet:
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
     return make_fleet(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    return make_fleet(tmp_path_factory.mktemp("strange"))
 
 
 def other_fleet(fleet: Fleet, tmp_path: Path) -> ReleaseBundle:
@@ -139,6 +145,62 @@ def test_what_another_fleet_signed_is_refused(fleet: Fleet, tmp_path: Path, role
     mixed = other if role == "all" else replace(fleet.second, **{role: getattr(other, role)})
     with pytest.raises(AccessDeniedError):
         verify(fleet.behind, mixed, "demo", fleet.now_s)
+
+
+SEVERAL = [roles for count in (1, 2, 3) for roles in combinations(ROLES, count)]
+
+
+def with_roles(bundle: ReleaseBundle, other: ReleaseBundle, roles: tuple[str, ...]) -> ReleaseBundle:
+    return replace(bundle, **{role: getattr(other, role) for role in roles})
+
+
+@pytest.mark.parametrize("roles", SEVERAL, ids="+".join)
+def test_files_of_two_fleets_make_no_bundle(fleet: Fleet, strange: Fleet, roles: tuple[str, ...]) -> None:
+    with pytest.raises(AccessDeniedError):
+        verify(fleet.behind, with_roles(fleet.second, strange.second, roles), "demo", fleet.now_s)
+    # Its own root does not help: the device follows a root only from the one that it has.
+    forged = replace(with_roles(fleet.second, strange.second, roles), roots=strange.second.roots)
+    with pytest.raises(AccessDeniedError):
+        verify(fleet.behind, forged, "demo", fleet.now_s)
+
+
+@pytest.mark.parametrize("roles", SEVERAL, ids="+".join)
+def test_files_of_two_times_make_no_bundle(fleet: Fleet, roles: tuple[str, ...]) -> None:
+    # The old timestamp with old files would be the state that a device behind has already.
+    state = fleet.state if "timestamp" in roles else fleet.behind
+    with pytest.raises(AccessDeniedError):
+        verify(state, with_roles(fleet.second, fleet.first, roles), "demo", fleet.now_s)
+
+
+@pytest.mark.parametrize(("place", "found"), list(permutations(ROLES, 2)))
+def test_a_file_in_the_place_of_another_is_refused(fleet: Fleet, place: str, found: str) -> None:
+    with pytest.raises(AccessDeniedError):
+        verify(
+            fleet.behind,
+            replace(fleet.second, **{place: getattr(fleet.second, found)}),
+            "demo",
+            fleet.now_s,
+        )
+
+
+@pytest.mark.parametrize("role", [*ROLES, "root"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", "0", '{"signed": {}, "signatures": []}', "\x00", "{" * 9999]
+)
+def test_what_is_no_metadata_is_refused(fleet: Fleet, role: str, text: str) -> None:
+    changed = {"roots": (*fleet.second.roots, text)} if role == "root" else {role: text}
+    with pytest.raises(EdgeloopError):
+        verify(fleet.behind, replace(fleet.second, **changed), "demo", fleet.now_s)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("later_s", [YEAR_S, 10 * YEAR_S, 50 * YEAR_S])
+def test_an_expiry_that_was_written_later_is_refused(fleet: Fleet, role: str, later_s: int) -> None:
+    tree = json.loads(getattr(fleet.second, role))
+    year = int(tree["signed"]["expires"][:4]) + later_s // YEAR_S
+    tree["signed"]["expires"] = f"{year}{tree['signed']['expires'][4:]}"
+    with pytest.raises(AccessDeniedError):
+        verify(fleet.behind, replace(fleet.second, **{role: json.dumps(tree)}), "demo", fleet.now_s)
 
 
 @pytest.mark.parametrize("role", [*ROLES, "root"])
