@@ -92,8 +92,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pi(root: Path) -> Device:
-    authority = Authority(root / "authority", wall_s=lambda: NOW_S)
     Authority.create(root / "authority", "lab")
+    authority = Authority(root / "authority", wall_s=lambda: NOW_S)
     return enrolled(authority, "pi", root)
 
 

@@ -194,11 +194,13 @@ def test_damaged_metadata_is_named(repository: Repository, tmp_path: Path) -> No
 def test_an_interrupted_beginning_goes_on_with_its_own_keys_and_never_with_others(tmp_path: Path) -> None:
     whole = place(tmp_path / "whole")
     whole.create()
-    written = [p for p in (tmp_path / "whole").rglob("*") if p.is_file()]
-    # In the order in which they were made, each of them the last that a cut left.
-    written.sort(key=lambda path: path.stat().st_mtime_ns)
-    assert len(written) == 9
-    for count in range(len(written)):
+    # In the order in which they are made, each of them the last that a cut left.
+    names = "stick/root-1.pem stick/root-2.pem stick/targets.pem release/online/snapshot.pem"
+    names += " release/online/timestamp.pem release/1.root.json release/targets.json release/snapshot.json"
+    written = [tmp_path / "whole" / name for name in names.split()]
+    last = tmp_path / "whole" / "release" / "timestamp.json"
+    assert {p for p in (tmp_path / "whole").rglob("*") if p.is_file()} == {*written, last}
+    for count in range(len(written) + 1):
         cut = tmp_path / str(count)
         for path in (tmp_path / "whole" / "release" / "init.begun", *written[:count]):
             target = cut / path.relative_to(tmp_path / "whole")
