@@ -197,6 +197,7 @@ def test_good_releases_arrive_and_bad_ones_are_taken_back(ground: Ground) -> Non
     two_groups_with_wrong_outputs_stop_it_once(ground)
     canary_that_crashes_after_an_hour_is_taken_back(ground)
     what_another_process_drives_is_asked(ground)
+    gate_that_cannot_say_waits_for_somebody(ground)
 
 
 def what_serves_already_waits_only_for_approval(ground: Ground) -> None:
@@ -285,3 +286,15 @@ def what_another_process_drives_is_asked(ground: Ground) -> None:
     with pytest.raises(StateError, match="rolled back"):
         ground.shipping.resume(killed.rollout_id)
     assert ground.serving(2) == ["first"]
+
+
+def gate_that_cannot_say_waits_for_somebody(ground: Ground) -> None:
+    (ground.home / "artifacts" / "index" / ground.artifacts["first"]).unlink()
+    plan = replace(PLAN, watch_s=0.0, waves=(PLAN.waves[0],))
+    waiting = ground.shipping.start(ground.lay_out(plan, (2,)))
+    assert (waiting.state, phases(waiting)) == (S.PAUSED, [P.SERVING])
+    assert "not kept here, so that nothing can be compared" in waiting.reason
+    # Going on without an approval asks the gate again, and it still cannot say.
+    assert ground.shipping.resume("demo").state is S.PAUSED
+    done = ground.shipping.approve("demo")
+    assert (done.state, phases(done)) == (S.COMPLETED, [P.HELD])
