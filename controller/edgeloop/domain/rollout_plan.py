@@ -95,8 +95,10 @@ class RolloutGate:
     parity: bool = True
     #: Of these an answer that cannot be given stops the rollout until somebody decides.
     required: tuple[str, ...] = ("latency_p95", "memory", "parity")
-    #: Measured time of each version.
-    seconds: float = 2.1
+    #: Fresh processes of each version: twice as many as ``compare`` takes, so that a tenth is told from a twentieth.
+    rounds: int = 12
+    #: Measured time of each version, over all rounds.
+    seconds: float = 4.2
 
     def __post_init__(self) -> None:
         for name in ("latency_p95", "energy", "memory"):
@@ -107,6 +109,8 @@ class RolloutGate:
             raise InvalidInputError(
                 f"gate: required names {unknown[0]!r}; allowed are {', '.join(GATE_QUANTITIES)}."
             )
+        if not 3 <= self.rounds <= 100:
+            raise InvalidInputError(f"gate: rounds are 3 to 100, not {self.rounds}.")
         if not 0.1 <= self.seconds <= 600.0:
             raise InvalidInputError(f"gate: seconds are 0.1 to 600, not {self.seconds:g}.")
 

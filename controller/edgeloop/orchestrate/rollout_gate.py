@@ -76,6 +76,7 @@ async def hold_gate(
         return GateAnswer(verdict=Verdict.UNDECIDED, sentences=(f"{reason} (undecided)",))
     benchmark = replace(
         COMPARISON_BENCHMARK,
+        rounds=gate.rounds,
         steady_s_max=gate.seconds,
         measure_memory=True,
         check_parity=gate.parity,
