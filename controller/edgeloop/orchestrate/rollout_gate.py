@@ -135,7 +135,7 @@ def _checks(
         ]
     else:
         how = "both versions in turns on this device" + (", predicted" if found.predicted else "")
-        checks = [_median(found, gate.latency_p95)]
+        checks = [_median(found, gate.median)]
         checks += [_held(name, evidence.gain(name), allowed, how) for name, allowed in bounds]
     return [*checks, hold_parity(evidence, runs[1])] if gate.parity else checks
 

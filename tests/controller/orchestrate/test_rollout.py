@@ -215,14 +215,14 @@ def what_serves_already_waits_only_for_approval(ground: Ground) -> None:
 
 def slower_canary_is_taken_back(ground: Ground) -> None:
     ground.signed("slower")
-    done = ground.shipping.start(ground.lay_out(PLAN, (1, 2)))
+    done = ground.shipping.start(ground.lay_out(PLAN, (CRASHING, 2)))
     assert (done.state, phases(done)) == (S.ROLLED_BACK, [P.BACK, P.WAITING]), ground.notes.said
     (median, *_) = done.devices[0].gate
     assert median.startswith("median: B/A is 1.")
     assert median.endswith("(failed)")
     assert "1 of 1 failed" in done.reason
     assert any("strike 2 of 2" in note for note in ground.notes.said)
-    assert ground.serving(1, 2) == ["first", "first"]
+    assert ground.serving(CRASHING, 2) == ["first", "first"]
 
 
 def two_groups_with_wrong_outputs_stop_it_once(ground: Ground) -> None:
