@@ -195,8 +195,15 @@ def test_good_releases_arrive_and_bad_ones_are_taken_back(ground: Ground) -> Non
     what_serves_already_waits_only_for_approval(ground)
     slower_canary_is_taken_back(ground)
     two_groups_with_wrong_outputs_stop_it_once(ground)
-    canary_that_crashes_after_an_hour_is_taken_back(ground)
     what_another_process_drives_is_asked(ground)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_a_crash_is_taken_back_and_what_cannot_be_said_waits(ground: Ground) -> None:
+    ground.signed("first")
+    assert not any(one.error for one in ground.shipping.deploy("demo", ground.boards, trial_s=0.0))
+    canary_that_crashes_after_an_hour_is_taken_back(ground)
     gate_that_cannot_say_waits_for_somebody(ground)
 
 
