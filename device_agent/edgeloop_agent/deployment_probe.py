@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, StateError
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.artifact import Artifact
-from edgeloop_protocol.types.run import Parity, Verdict
+from edgeloop_protocol.types.run import Isolation, Parity, Verdict
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.board import Board, RunnerSession, RunnerStart, open_arguments
@@ -16,7 +17,7 @@ from edgeloop_agent.runner_use import memory_limit
 from edgeloop_agent.samples import from_bytes
 from edgeloop_agent.slots import SlotRecord
 
-__all__ = ["probe_slot"]
+__all__ = ["ProbedSlot", "probe_slot"]
 
 # A median of so few is no measurement for a record; as a guard against "ten times too slow" it is enough.
 _INFERENCES = 20
@@ -25,14 +26,37 @@ _STEP_S = 120.0
 _NS = 1e-9
 
 
-async def probe_slot(board: Board, record: SlotRecord, directory: Path, artifact: Artifact) -> str:
-    """Return what was measured, for people.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbedSlot:
+    """A slot that works here."""
+
+    #: Its outputs held against its golden pack.
+    parity: Parity
+    #: What kept the runner in.
+    isolation: Isolation
+    #: Median latency of one inference in seconds.
+    latency_s: float
+    #: Peak of resident memory in bytes; absent when it cannot be read.
+    memory_bytes: int | None
+    #: Whether the latency is predicted.
+    simulated: bool
+
+    @property
+    def text(self) -> str:
+        """What was measured, for people."""
+        memory = "memory unknown" if self.memory_bytes is None else f"peak {self.memory_bytes / 1e6:.0f} MB"
+        simulated = " (simulated)" if self.simulated else ""
+        return f"parity of {self.parity.item_count} items, median {self.latency_s * 1e3:.3g} ms, {memory}{simulated}"
+
+
+async def probe_slot(board: Board, record: SlotRecord, directory: Path, artifact: Artifact) -> ProbedSlot:
+    """Run a slot and return what was measured.
 
     Raises:
         StateError: it does not load, differs from its golden pack, or breaks a limit.
     """
     try:
-        parity = await _parity(board, record, directory, artifact)
+        parity, isolation = await _parity(board, record, directory, artifact)
         latency_s, memory_bytes = await _cost(board, record, directory, artifact)
     except (EdgeloopError, ValueError) as error:
         if isinstance(error, StateError):
@@ -46,9 +70,13 @@ async def probe_slot(board: Board, record: SlotRecord, directory: Path, artifact
     if record.memory_bytes_max and (memory_bytes is None or memory_bytes > record.memory_bytes_max):
         taken = "cannot be read" if memory_bytes is None else f"is {memory_bytes} bytes"
         raise StateError(f"its peak memory here {taken}, signed are {record.memory_bytes_max}.")
-    memory = "memory unknown" if memory_bytes is None else f"peak {memory_bytes / 1e6:.0f} MB"
-    simulated = " (simulated)" if board.simulation is not None else ""
-    return f"parity of {parity.item_count} items, median {latency_s * 1e3:.3g} ms, {memory}{simulated}"
+    return ProbedSlot(
+        parity=parity,
+        isolation=isolation,
+        latency_s=latency_s,
+        memory_bytes=memory_bytes,
+        simulated=board.simulation is not None,
+    )
 
 
 async def _open(
@@ -74,7 +102,9 @@ async def _open(
     return session
 
 
-async def _parity(board: Board, record: SlotRecord, directory: Path, artifact: Artifact) -> Parity:
+async def _parity(
+    board: Board, record: SlotRecord, directory: Path, artifact: Artifact
+) -> tuple[Parity, Isolation]:
     session = await _open(board, record, directory, artifact, "parity")
     try:
         reply = await session.request("parity", {}, _STEP_S)
@@ -87,7 +117,7 @@ async def _parity(board: Board, record: SlotRecord, directory: Path, artifact: A
         raise StateError(f"its outputs here differ from {failed.against}: {failed.reason}")
     if "host" not in verdicts or verdicts["host"].verdict is not Verdict.PASSED:
         raise StateError("its outputs here could not be held against the host's.")
-    return parity
+    return parity, session.isolation
 
 
 async def _cost(

@@ -389,6 +389,29 @@ class Deployments:
         self._go_back(record)
         self._slots.sweep(name)
 
+    async def inspect(self, name: str, look: Callable[[SlotRecord, Path, Artifact], Awaitable[V]]) -> V:
+        """Verify every byte of what serves and return what ``look`` makes of it; nothing changes meanwhile.
+
+        Raises:
+            NotFoundError: nothing serves under that name.
+            BusyError: an installation is under way.
+            CorruptDataError: it is not what was signed.
+        """
+        async with self._changing:
+            if self._task is not None:
+                raise BusyError(f"deployment {self._active} is under way.", next_step="Wait for it.")
+            record, artifact = await asyncio.to_thread(self._serving, name)
+            return await look(record, self._slots.directory(name, record.slot), artifact)
+
+    def _serving(self, name: str) -> tuple[SlotRecord, Artifact]:
+        record, pointer = self._slots.record(name), self._slots.pointer(name)
+        if not pointer.current:
+            raise NotFoundError(f"deployment {name} serves nothing.", next_step="Deploy it first.")
+        if record.slot != pointer.current:
+            # The limits are those of a version that does not serve.
+            record = replace(record, slot=pointer.current, memory_bytes_max=0, latency_us_max=0)
+        return record, self._slots.verify(name, pointer.current)
+
     async def cancel(self, name: str) -> DeploymentStatus:
         """End an installation under way and return how it stands; one that is over stays as it is.
 

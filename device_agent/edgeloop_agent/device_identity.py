@@ -13,6 +13,7 @@ from edgeloop_foundation.ports.clock import Clock
 from edgeloop_foundation.ports.fs import FileSystem
 from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_protocol.convert.json import to_json
+from edgeloop_protocol.envelope import Envelope
 from edgeloop_protocol.types.identity import IdentityStatus, SignedTrust
 
 from edgeloop_agent.helper_program import ask_program
@@ -112,6 +113,26 @@ class DeviceIdentity:
         """
         await self._change({"command": "trust", "trust": to_json(signed)})
         return self.status()
+
+    async def sign_statement(self, statement: str) -> Envelope:
+        """Return an in-toto statement signed with the device's key.
+
+        Raises:
+            StateError: the device is not enrolled, or its clock cannot be right.
+        """
+        known = self.credentials
+        if known is None:
+            raise _not_enrolled()
+        if not self.status().clock_trusted:
+            raise e.StateError("this device's clock is before its trust list.", next_step="Set it right.")
+        async with self._one_at_a_time:
+            reply = await self._ask({"command": "sign", "statement": statement})
+        return Envelope(
+            payload=statement.encode(),
+            key_id=known.certificate.public_key,
+            signature=bytes.fromhex(str(reply.get("signature", ""))),
+            chain=known.chain,
+        )
 
     async def _change(self, header: dict[str, Any]) -> dict[str, Any]:
         if self.credentials is None:

@@ -172,6 +172,7 @@ class Agent:
         )
         self.splicer = Splicer(self.store)
         self.spool = Spool(fs, state_directory / "spool", reserve_bytes=reserve_bytes)
+        self._clock = clock
         self.leases = Leases(fs=fs, clock=clock, root=state_directory / "leases", boot_id=boot_id)
         self.workspace = Workspace(fs, state_directory / "work", self.store, reserve_bytes=reserve_bytes)
         self.jobs = Jobs(
@@ -211,7 +212,12 @@ class Agent:
         # Loaded with the first deployment, an idle daemon does without.
         from edgeloop_agent.deployment_probe import probe_slot
 
-        return await probe_slot(self._board, record, directory, artifact)
+        return (await probe_slot(self._board, record, directory, artifact)).text
+
+    async def _attest(self, name: str, life_s: float) -> tuple[str, str]:
+        from edgeloop_agent.attestation import attest
+
+        return await attest(self.deployments, self._board, self.identity, self._clock, name, life_s)
 
     def _trust(self, credentials: Credentials) -> None:
         trust = credentials.trust
@@ -259,7 +265,7 @@ class Agent:
             (identity_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityService(self.identity)),
             (
                 deployment_pb2_grpc.add_DeploymentServiceServicer_to_server,
-                DeploymentService(self.deployments, self._release_trust, self.leases),
+                DeploymentService(self.deployments, self._release_trust, self.leases, self._attest),
             ),
             (
                 serving_pb2_grpc.add_ServingServiceServicer_to_server,

@@ -118,18 +118,95 @@ def test_nothing_is_done_that_the_log_cannot_hold(fleet: Fleet, tmp_path: Path) 
     home = shutil.copytree(fleet.home, tmp_path / "home")
     log = home / "audit.jsonl"
     log.write_text(log.read_text().replace('"created"', '"changed"'))
+    plan = tmp_path / "plan.toml"
+    plan.write_text('release = "unwritten"\non = ["local"]\nwaves = [{ rest = true }]\n')
     before, roots = call(home, "release", "list", "--json").stdout, sorted(home.glob("release/*.root.json"))
     for words in (
         ("release", "sign", fleet.second, "--name", "unwritten"),
         ("release", "rotate", "root"),
         ("deploy", "unwritten", "--on", "local"),
-        ("deployment", "rollback", "unwritten", "--on", "local"),
+        ("rollout", "start", plan),
     ):
         result = call(home, *words)
         assert result.exit_code == 3, result.output
         assert "line 1: it is not what was written" in result.stderr
     assert call(home, "release", "list", "--json").stdout == before
     assert sorted(home.glob("release/*.root.json")) == roots
+
+
+def test_a_broken_log_does_not_stop_a_rollback(fleet: Fleet, tmp_path: Path) -> None:
+    home = shutil.copytree(fleet.home, tmp_path / "home")
+    log = home / "audit.jsonl"
+    broken = log.read_text().replace('"created"', '"changed"')
+    log.write_text(broken)
+    result = call(home, "deployment", "rollback", "nothing", "--on", "local", "--json")
+    assert "there is no deployment 'nothing'" in json.loads(result.stdout)["devices"][0]["error"]
+    assert "the audit log cannot be written to" in result.stderr
+    beside = json.loads((home / "audit-beside.jsonl").read_text())
+    assert (beside["action"], beside["subject"]) == ("rollback nothing", LOCAL)
+    assert "line 1: it is not what was written" in beside["details"]["why_beside"]
+    assert log.read_text() == broken
+
+
+def test_a_plan_is_laid_out_and_refused_by_its_place(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.call("release", "sign", fleet.first, "--name", "planned")
+    plan = tmp_path / "plan.toml"
+    plan.write_text('release = "planned"\non = ["local,pi=sim:raspberry_pi_4,far=sim:nuc11"]\n')
+    laid_out = json.loads(fleet.call("rollout", "start", plan, "--dry-run", "--json").stdout)
+    assert [(one["spec"]["name"], one["wave"]) for one in laid_out["devices"]] == [
+        (LOCAL, 0),
+        (PI, 1),
+        ("far", 2),
+    ]
+    assert json.loads(fleet.call("rollout", "status", "--json").stdout) == {"rollouts": []}
+    for text, sentence in (
+        ('release = "planned"\nspeed = 3\n', "the plan has no 'speed'"),
+        ('release = "planned"\n[gate]\np95 = 3\n', "gate has no 'p95'"),
+        ('release = "planned"\n[[waves]]\ncount = "one"\n', "count is int, not str"),
+        ("release = ", "is no TOML"),
+    ):
+        plan.write_text(text)
+        result = fleet.call("rollout", "start", plan, "--dry-run", code=2)
+        assert sentence in result.stderr
+    assert "there is no rollout 'planned'" in fleet.call("rollout", "pause", "planned", code=2).stderr
+
+
+@pytest.mark.timeout(120)
+def test_a_device_signs_its_parity_and_anybody_verifies_it_offline(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.call("release", "sign", fleet.first, "--name", "proven")
+    fleet.call("deploy", "proven", "--trial", 0, "--on", "pi=sim:raspberry_pi_4")
+    issue = ("certificate", "issue", "proven", "--on", "pi=sim:raspberry_pi_4", "--json")
+    assert "not enrolled" in fleet.call(*issue, code=3).stderr
+    fleet.call("ca", "init", "--fleet", "lab")
+    (state,) = (path for path in fleet.home.glob("agents/pi*/state"))
+    fleet.call("device", "enrol", "pi", "--state", state)
+    (issued,) = json.loads(fleet.call(*issue).stdout)["certificates"]
+    file, stated = Path(issued["file"]), issued["statement"]
+    assert (stated["artifact_digest"], stated["identity"]) == (fleet.first, "spiffe://lab/device/pi")
+    assert stated["simulated"] is True
+    assert stated["parity"]["comparisons"][0]["outputs"][0]["within_tolerance"] is True
+    assert stated["isolation"]["tier"]
+
+    reader, root = tmp_path / "reader", tmp_path / "root.pem"
+    root.write_text(fleet.call("certificate", "root").stdout)
+    verify = ("certificate", "verify", file, "--root", root, "--json")
+    held = call(reader, *verify, "--device", "pi", "--artifact", fleet.first)
+    assert held.exit_code == 0, held.output
+    assert json.loads(held.stdout)["statement"] == stated
+    for words, sentence in (
+        ((*verify, "--device", "other"), "it is of spiffe://lab/device/pi, not of other"),
+        ((*verify, "--artifact", fleet.second), "it is about artifact"),
+    ):
+        refused = call(reader, *words)
+        assert (refused.exit_code, json.loads(refused.stdout)["holds"]) == (1, False)
+        assert sentence in refused.stderr
+    tampered = tmp_path / "tampered.json"
+    tree = json.loads(file.read_text())
+    tree["payload"] = tree["payload"][:-8] + tree["payload"][-4:] + tree["payload"][-8:-4]
+    tampered.write_text(json.dumps(tree))
+    refused = call(reader, "certificate", "verify", tampered, "--root", root)
+    assert refused.exit_code in (1, 2)
+    assert "Traceback" not in refused.output
 
 
 def test_what_was_never_signed_is_not_deployed(fleet: Fleet) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "Signing",
     "check_request",
     "load_key",
+    "need_cryptography",
     "new_key",
     "public_key_digest",
     "request_for",
@@ -32,7 +33,12 @@ BACKDATED_S = 7 * DAY_S
 _REQUEST_BYTES_MAX = 16 * 1024
 
 
-def _need() -> None:
+def need_cryptography() -> None:
+    """Say what to install where the package is missing.
+
+    Raises:
+        MissingDependencyError: it is.
+    """
     try:
         import cryptography  # noqa: F401 - whether it is there
     except ImportError as error:
@@ -43,7 +49,7 @@ def _need() -> None:
 
 def new_key(passphrase: str = "") -> tuple[ec.EllipticCurvePrivateKey, bytes]:
     """Return a new key and its PEM, encrypted if there is a passphrase."""
-    _need()
+    need_cryptography()
     from cryptography.hazmat.primitives import serialization as s
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -61,7 +67,7 @@ def load_key(pem: bytes, passphrase: str = "") -> ec.EllipticCurvePrivateKey:
         UnauthenticatedError: the passphrase is missing or wrong.
         InvalidInputError: it is no key of ours.
     """
-    _need()
+    need_cryptography()
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -113,7 +119,7 @@ def check_request(pem: str, identity: Identity) -> ec.EllipticCurvePublicKey:
     Raises:
         InvalidInputError: it is no request, names something else, or its key is of another kind.
     """
-    _need()
+    need_cryptography()
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 

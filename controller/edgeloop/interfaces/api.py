@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from edgeloop.domain.judgement import Judgement
     from edgeloop.domain.ladder import Climb, Ladder
     from edgeloop.domain.probe import ProbedFacts
+    from edgeloop.interfaces.shipping import Shipping
     from edgeloop.orchestrate.calibrate import Calibrated
     from edgeloop.orchestrate.devices import DoctorFinding
     from edgeloop.orchestrate.energy import AlignedRun
@@ -95,6 +96,13 @@ class Edgeloop:
         from edgeloop.app import App
 
         return App.open(self._state_directory)
+
+    @property
+    def shipping(self) -> Shipping:
+        """Releases, deployments, rollouts and parity certificates."""
+        from edgeloop.interfaces.shipping import Shipping
+
+        return Shipping(self._open, self._listener)
 
     def run(self, request: ExperimentRequest) -> ExperimentResult:
         """Compress, measure on every device, prove parity there and choose a strategy per device."""

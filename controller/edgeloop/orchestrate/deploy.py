@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeloop_foundation.errors import (
+    CorruptDataError,
     EdgeloopError,
     InvalidInputError,
     MissingDependencyError,
@@ -39,8 +40,10 @@ __all__ = [
     "Deployed",
     "Selectors",
     "audit_log",
+    "bring",
     "cancel",
     "deploy",
+    "note_in_audit",
     "repository",
     "roll_back",
     "sign",
@@ -85,6 +88,8 @@ class Deployed:
     error: str = ""
     #: Whether the release root was pinned on first use.
     pinned_now: bool = False
+    #: What a reader has to know besides, one sentence; empty as a rule.
+    note: str = ""
 
 
 def repository(home: Path, keys: Path | None = None) -> Repository:
@@ -115,6 +120,25 @@ def audit_log(home: Path) -> AuditLog:
     log = AuditLog(home / "audit.jsonl", time.time)
     log.verify()
     return log
+
+
+def note_in_audit(
+    home: Path, action: str, subject: str, outcome: str, details: Mapping[str, Any] | None = None
+) -> str:
+    """Write down what was done; where the log is broken, into the log beside it.
+
+    For what must not wait for a log, such as going back. Returns one sentence when the log beside was used.
+    """
+    from edgeloop.store.audit import AuditLog
+
+    found = {**(details or {})}
+    try:
+        AuditLog(home / "audit.jsonl", time.time).append(action, subject, outcome, **found)
+    except (CorruptDataError, OSError) as error:
+        beside = home / "audit-beside.jsonl"
+        AuditLog(beside, time.time).append(action, subject, outcome, **found, why_beside=str(error))
+        return f"the audit log cannot be written to; this stands in {beside}."
+    return ""
 
 
 def sign(app: App, artifact: str, name: str, selectors: Selectors, keys: Path | None = None) -> ReleaseTerms:
@@ -174,16 +198,21 @@ async def deploy(
     bundle = await asyncio.to_thread(releases.bundle)
 
     async def one(device: OpenDevice) -> Deployed:
-        status, pinned = await _bring(app, device, name, digest, bundle, trial_s)
+        status, pinned = await bring(app, device, name, digest, bundle, trial_s)
         error = status.reason if status.state is not DeploymentState.COMMITTED else ""
         return Deployed(device=device.spec, statuses=(status,), error=error, pinned_now=pinned)
 
     return await _on_each(app, devices, f"deploy {name}", one)
 
 
-async def _bring(
+async def bring(
     app: App, device: OpenDevice, name: str, digest: str, bundle: ReleaseBundle, trial_s: float
 ) -> tuple[DeploymentStatus, bool]:
+    """Bring a release to one open device, wait until it is committed or not, and say whether its root was pinned now.
+
+    Raises:
+        EdgeloopError: the device refused it, or did not answer.
+    """
     client = device.client
     pinned = await client.deployments.pin_root(bundle.roots[0])
     await client.push_artifact(digest, app.artifacts)
@@ -208,9 +237,13 @@ async def _on_each(
     devices: Sequence[DeviceSpec],
     action: str,
     work: Callable[[OpenDevice], Awaitable[Deployed]],
+    *,
+    going_back: bool = False,
 ) -> tuple[Deployed, ...]:
     """Do the same on every device, one after the other, and write down how it went."""
-    log, results = audit_log(app.state_directory) if action else None, []
+    home, results = app.state_directory, []
+    if action and not going_back:
+        audit_log(home)
     async with open_fleet(app, devices, seed=0) as fleet:
         for spec, device in fleet:
             try:
@@ -219,11 +252,14 @@ async def _on_each(
                 done = await work(device)
             except EdgeloopError as error:
                 done = Deployed(device=spec, error=str(error))
-            results.append(done)
-            if log is not None:
+            if action:
                 outcome = done.error or (done.statuses[0].state.value if done.statuses else "done")
-                counter = done.statuses[0].counter if done.statuses else 0
-                log.append(action, spec.name, outcome, counter=counter, pinned_now=done.pinned_now)
+                details = {
+                    "counter": done.statuses[0].counter if done.statuses else 0,
+                    "pinned_now": done.pinned_now,
+                }
+                done = replace(done, note=note_in_audit(home, action, spec.name, outcome, details))
+            results.append(done)
     return tuple(results)
 
 
@@ -237,12 +273,12 @@ async def statuses(app: App, devices: Sequence[DeviceSpec]) -> tuple[Deployed, .
 
 
 async def roll_back(app: App, name: str, devices: Sequence[DeviceSpec]) -> tuple[Deployed, ...]:
-    """Go back to the version before the committed one on every device."""
+    """Go back to the version before the committed one on every device, also when the audit log is broken."""
 
     async def one(device: OpenDevice) -> Deployed:
         return Deployed(device=device.spec, statuses=(await device.client.deployments.rollback(name),))
 
-    return await _on_each(app, devices, f"rollback {name}", one)
+    return await _on_each(app, devices, f"rollback {name}", one, going_back=True)
 
 
 async def cancel(app: App, name: str, devices: Sequence[DeviceSpec]) -> tuple[Deployed, ...]:
@@ -251,4 +287,4 @@ async def cancel(app: App, name: str, devices: Sequence[DeviceSpec]) -> tuple[De
     async def one(device: OpenDevice) -> Deployed:
         return Deployed(device=device.spec, statuses=(await device.client.deployments.cancel(name),))
 
-    return await _on_each(app, devices, f"cancel {name}", one)
+    return await _on_each(app, devices, f"cancel {name}", one, going_back=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeloop.orchestrate.gate import Gated, GateDevice, GateRequest
     from edgeloop.select.gate import GateCheck
 
-__all__ = ["PERCENTILES", "RegressionRequest", "hold_regression", "keep_as_baseline"]
+__all__ = ["PERCENTILES", "RegressionRequest", "hold_regression", "inverse", "keep_as_baseline"]
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 """Percentiles of latency that a regression can be judged by."""
@@ -156,7 +156,7 @@ async def _interleaved(
         against = objection(gated.run)
         if against:
             return _undecided(asked, f"interleaved with its baseline, {which}: {against}"), new.run
-    slowdown = _inverse(new.evidence.gain(f"latency_{asked.of}"))
+    slowdown = inverse(new.evidence.gain(f"latency_{asked.of}"))
     how = f"both measured again, interleaved, on {device.spec.name}"
     return hold_slowdown(asked.check, slowdown, asked.allowed, how), new.run
 
@@ -170,7 +170,7 @@ def _undecided(asked: RegressionRequest, reason: str) -> GateCheck:
     )
 
 
-def _inverse(gain: Estimate) -> Estimate:
+def inverse(gain: Estimate) -> Estimate:
     """Return "how many times slower" of "how many times better"."""
     if gain.value is None:
         return gain

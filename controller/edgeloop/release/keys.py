@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -30,9 +31,8 @@ class KeyRing:
         Raises:
             AlreadyExistsError: there is one of that name.
         """
+        self.refuse_existing((name,))
         path = self._directory / f"{name}.pem"
-        if path.exists():
-            raise AlreadyExistsError(f"{path} exists already.")
         private = Ed25519PrivateKey.generate()
         lock: serialization.KeySerializationEncryption = serialization.NoEncryption()
         if self._passphrase:
@@ -42,6 +42,25 @@ class KeyRing:
         fs.make_directory(self._directory)
         write_durably(fs, path, pem)
         return CryptoSigner(private)
+
+    def made(self, name: str) -> CryptoSigner:
+        """Return a key, made now where it is not here yet.
+
+        Raises:
+            InvalidInputError: the passphrase is missing or wrong.
+        """
+        return self.open(name) if (self._directory / f"{name}.pem").exists() else self.create(name)
+
+    def refuse_existing(self, names: Iterable[str]) -> None:
+        """Refuse a directory that holds one of these keys.
+
+        Raises:
+            AlreadyExistsError: it does.
+        """
+        for name in names:
+            path = self._directory / f"{name}.pem"
+            if path.exists():
+                raise AlreadyExistsError(f"{path} exists already.")
 
     def open(self, name: str) -> CryptoSigner:
         """Return a key.

@@ -42,6 +42,9 @@ _KEYS = {
     "snapshot": ("snapshot",),
     "timestamp": ("timestamp",),
 }
+_BEGUN = "init.begun"
+"""There from the first key of ``create`` to its end: what it finds then is its own."""
+
 SIGNED_FIELD = "x-edgeloop-signed-s"
 
 
@@ -67,19 +70,30 @@ class Repository:
     def create(self) -> str:
         """Make every key and the first metadata; return the SHA-256 of the root.
 
+        One that was interrupted goes on with the keys that it had made.
+
         Raises:
-            AlreadyExistsError: there is one already.
+            AlreadyExistsError: there is one already, or a key that another one made.
         """
-        if self.exists:
+        begun = self._directory / _BEGUN
+        if self.exists and not begun.exists():
             raise AlreadyExistsError(f"{self._directory} holds releases already.")
-        signers = {role: [self._ring(role).create(name) for name in _KEYS[role]] for role in ROLES}
-        root = Root(version=1, expires=self._expiry("root"), consistent_snapshot=False)
-        for role, held in signers.items():
-            for signer in held:
-                root.add_key(signer.public_key, role)
-        root.roles["root"].threshold = 2
-        self._write("1.root.json", root, signers["root"])
+        fs = OsFileSystem()
+        if not begun.exists():
+            for role in ROLES:
+                self._ring(role).refuse_existing(_KEYS[role])
+            fs.make_directory(self._directory)
+            write_durably(fs, begun, b"release init has begun and not ended\n")
+        signers = {role: [self._ring(role).made(name) for name in _KEYS[role]] for role in ROLES}
+        if not self.exists:
+            root = Root(version=1, expires=self._expiry("root"), consistent_snapshot=False)
+            for role, held in signers.items():
+                for signer in held:
+                    root.add_key(signer.public_key, role)
+            root.roles["root"].threshold = 2
+            self._write("1.root.json", root, signers["root"])
         self._publish(Targets(version=1, expires=self._expiry("targets")), signers["targets"])
+        fs.remove(begun)
         return self.fingerprint()
 
     def fingerprint(self) -> str:

@@ -47,6 +47,7 @@ _BY_SERVICE: Mapping[str, Mapping[str, frozenset[Caller]]] = {
         "Rollback": _ACT,
         "CancelDeployment": _ACT,
         "ListDeployments": _LOOK,
+        "AttestDeployment": _ACT,
     },
     "edgeloop.v1.ServingService": {"Serve": _ACT, "StopServing": _ACT, "ListServing": _LOOK},
     # Blobs are models and raw samples.

@@ -76,6 +76,8 @@ def _perform(header: dict[str, Any], steps: Any) -> dict[str, Any]:
     if command == "trust":
         steps.update_trust(from_json(header.get("trust"), SignedTrust))
         return {}
+    if command == "sign":
+        return {"signature": steps.sign_statement(str(header.get("statement", "")))}
     raise InvalidInputError(f"unknown command {command!r}.")
 
 

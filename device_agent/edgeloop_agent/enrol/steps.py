@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from edgeloop_foundation.errors import AlreadyExistsError, StateError
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
 from edgeloop_protocol.convert.json import from_json
+from edgeloop_protocol.envelope import signed_bytes
 from edgeloop_protocol.types.identity import Enrolment, Identity, Role, SignedTrust, TrustList
 
-from edgeloop_agent.enrol.keys import new_key, request_for
+from edgeloop_agent.enrol.keys import load_key, new_key, request_for
 from edgeloop_agent.enrol.verify import check_certificate, verified_trust
 from edgeloop_agent.identity_files import DIRECTORY, IdentityFiles
 
@@ -86,6 +89,15 @@ class Steps:
         trust = self._newer(signed, self._files.trust_list().roots)
         self._files.write_trust(signed)
         return trust
+
+    def sign_statement(self, statement: str) -> str:
+        """Return the signature of the device's key over an in-toto statement, ECDSA in hexadecimal.
+
+        The key also proves who speaks in a handshake: what is signed begins with the type of the statement, so that it
+        can be taken for nothing else.
+        """
+        key = load_key(self._files.credentials().key)
+        return key.sign(signed_bytes(statement.encode()), ec.ECDSA(hashes.SHA256())).hex()
 
     def _known_roots(self, signed: SignedTrust) -> tuple[str, ...]:
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from edgeloop_protocol.convert import from_wire, to_wire
 from edgeloop_protocol.types.deployment import DeploymentStatus, ReleaseBundle
@@ -21,10 +22,16 @@ def _wire(status: DeploymentStatus) -> deployment_pb2.DeploymentStatus:
 
 
 class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
-    """Pins the root, installs, rolls back, tells."""
+    """Pins the root, installs, rolls back, tells, attests."""
 
-    def __init__(self, deployments: Deployments, trust: ReleaseTrust, leases: Leases) -> None:
-        self._deployments, self._trust, self._leases = deployments, trust, leases
+    def __init__(
+        self,
+        deployments: Deployments,
+        trust: ReleaseTrust,
+        leases: Leases,
+        attest: Callable[[str, float], Awaitable[tuple[str, str]]],
+    ) -> None:
+        self._deployments, self._trust, self._leases, self._attest = deployments, trust, leases, attest
 
     async def PinRoot(  # noqa: N802 - named by the wire
         self, request: deployment_pb2.PinRootRequest, context: Context
@@ -60,3 +67,11 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
         """Tell every deployment."""
         known = await asyncio.to_thread(self._deployments.list)
         return deployment_pb2.ListDeploymentsResponse(deployments=[_wire(status) for status in known])
+
+    async def AttestDeployment(  # noqa: N802 - named by the wire
+        self, request: deployment_pb2.AttestDeploymentRequest, context: Context
+    ) -> deployment_pb2.AttestDeploymentResponse:
+        """State whether what serves agrees with its golden pack; running it disturbs a benchmark, so it is leased."""
+        self._leases.check(request.lease_id, request.fencing_token)
+        statement, envelope = await self._attest(request.name, request.life_s)
+        return deployment_pb2.AttestDeploymentResponse(statement=statement, envelope=envelope)

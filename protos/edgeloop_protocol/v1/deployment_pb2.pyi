@@ -370,3 +370,55 @@ class ListDeploymentsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["deployments", b"deployments"]) -> None: ...
 
 global___ListDeploymentsResponse = ListDeploymentsResponse
+
+@typing.final
+class AttestDeploymentRequest(google.protobuf.message.Message):
+    """Asks for a statement about what serves."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LEASE_ID_FIELD_NUMBER: builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: builtins.int
+    LIFE_S_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name of the deployment."""
+    lease_id: builtins.str
+    """Lease under which it is run."""
+    fencing_token: builtins.int
+    """Fencing token of that lease."""
+    life_s: builtins.float
+    """How long the statement is to be valid; never longer than the device's certificate."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        lease_id: builtins.str = ...,
+        fencing_token: builtins.int = ...,
+        life_s: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fencing_token", b"fencing_token", "lease_id", b"lease_id", "life_s", b"life_s", "name", b"name"]) -> None: ...
+
+global___AttestDeploymentRequest = AttestDeploymentRequest
+
+@typing.final
+class AttestDeploymentResponse(google.protobuf.message.Message):
+    """What serves agrees with its golden pack on this device."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: builtins.int
+    ENVELOPE_FIELD_NUMBER: builtins.int
+    statement: builtins.str
+    """The statement: an in-toto statement as canonical JSON."""
+    envelope: builtins.str
+    """The statement in a DSSE envelope, JSON, signed with the key of the device's identity; empty when it is not enrolled."""
+    def __init__(
+        self,
+        *,
+        statement: builtins.str = ...,
+        envelope: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["envelope", b"envelope", "statement", b"statement"]) -> None: ...
+
+global___AttestDeploymentResponse = AttestDeploymentResponse

@@ -60,6 +60,11 @@ class DeploymentServiceStub(object):
                 request_serializer=edgeloop_dot_v1_dot_deployment__pb2.ListDeploymentsRequest.SerializeToString,
                 response_deserializer=edgeloop_dot_v1_dot_deployment__pb2.ListDeploymentsResponse.FromString,
                 _registered_method=True)
+        self.AttestDeployment = channel.unary_unary(
+                '/edgeloop.v1.DeploymentService/AttestDeployment',
+                request_serializer=edgeloop_dot_v1_dot_deployment__pb2.AttestDeploymentRequest.SerializeToString,
+                response_deserializer=edgeloop_dot_v1_dot_deployment__pb2.AttestDeploymentResponse.FromString,
+                _registered_method=True)
 
 
 class DeploymentServiceServicer(object):
@@ -101,6 +106,13 @@ class DeploymentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AttestDeployment(self, request, context):
+        """Checks what serves, byte by byte and by running it, and states the result; signed where the device is enrolled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeploymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.ListDeployments,
                     request_deserializer=edgeloop_dot_v1_dot_deployment__pb2.ListDeploymentsRequest.FromString,
                     response_serializer=edgeloop_dot_v1_dot_deployment__pb2.ListDeploymentsResponse.SerializeToString,
+            ),
+            'AttestDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.AttestDeployment,
+                    request_deserializer=edgeloop_dot_v1_dot_deployment__pb2.AttestDeploymentRequest.FromString,
+                    response_serializer=edgeloop_dot_v1_dot_deployment__pb2.AttestDeploymentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class DeploymentService(object):
             '/edgeloop.v1.DeploymentService/ListDeployments',
             edgeloop_dot_v1_dot_deployment__pb2.ListDeploymentsRequest.SerializeToString,
             edgeloop_dot_v1_dot_deployment__pb2.ListDeploymentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AttestDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeloop.v1.DeploymentService/AttestDeployment',
+            edgeloop_dot_v1_dot_deployment__pb2.AttestDeploymentRequest.SerializeToString,
+            edgeloop_dot_v1_dot_deployment__pb2.AttestDeploymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

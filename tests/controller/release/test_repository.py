@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,34 @@ def test_damaged_metadata_is_named(repository: Repository, tmp_path: Path) -> No
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(CorruptDataError, match=r"targets\.json cannot be read"):
         repository.releases()
+
+
+def test_an_interrupted_beginning_goes_on_with_its_own_keys_and_never_with_others(tmp_path: Path) -> None:
+    whole = place(tmp_path / "whole")
+    whole.create()
+    # In the order in which they are made, each of them the last that a cut left.
+    names = "stick/root-1.pem stick/root-2.pem stick/targets.pem release/online/snapshot.pem"
+    names += " release/online/timestamp.pem release/1.root.json release/targets.json release/snapshot.json"
+    written = [tmp_path / "whole" / name for name in names.split()]
+    last = tmp_path / "whole" / "release" / "timestamp.json"
+    assert {p for p in (tmp_path / "whole").rglob("*") if p.is_file()} == {*written, last}
+    for count in range(len(written) + 1):
+        cut = tmp_path / str(count)
+        for path in (tmp_path / "whole" / "release" / "init.begun", *written[:count]):
+            target = cut / path.relative_to(tmp_path / "whole")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target) if path.exists() else target.write_text("")
+        made = place(cut)
+        made.create()
+        made.sign("demo", "a" * 64, 10, terms(1))
+        assert [name for name, _, _ in made.releases()] == ["demo"]
+        for path in written[:count]:
+            assert (
+                path.suffix != ".pem"
+                or (cut / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
+            )
+        with pytest.raises(AlreadyExistsError, match="holds releases already"):
+            made.create()
+    shutil.rmtree(tmp_path / "whole" / "release")
+    with pytest.raises(AlreadyExistsError, match=r"root-1\.pem exists already"):
+        whole.create()

@@ -6,8 +6,8 @@ import dataclasses
 import json
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import combinations, permutations
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.types.artifact import FileEntry
 from edgeloop_protocol.types.deployment import ReleaseBundle, ReleaseTerms
 
+from scripts.heavy.bundle_mutations import json_equal, mutations
 from scripts.heavy.install_scenario import FACTS
 
 GOLDEN = FileEntry(name="golden.npz", digest="1" * 64, size_bytes=3)
@@ -63,6 +64,11 @@ def make_fleet(directory: Path) -> Fleet:
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
     return make_fleet(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    return make_fleet(tmp_path_factory.mktemp("strange"))
 
 
 def other_fleet(fleet: Fleet, tmp_path: Path) -> ReleaseBundle:
@@ -139,6 +145,62 @@ def test_what_another_fleet_signed_is_refused(fleet: Fleet, tmp_path: Path, role
     mixed = other if role == "all" else replace(fleet.second, **{role: getattr(other, role)})
     with pytest.raises(AccessDeniedError):
         verify(fleet.behind, mixed, "demo", fleet.now_s)
+
+
+SEVERAL = [roles for count in (1, 2, 3) for roles in combinations(ROLES, count)]
+
+
+def with_roles(bundle: ReleaseBundle, other: ReleaseBundle, roles: tuple[str, ...]) -> ReleaseBundle:
+    return replace(bundle, **{role: getattr(other, role) for role in roles})
+
+
+@pytest.mark.parametrize("roles", SEVERAL, ids="+".join)
+def test_files_of_two_fleets_make_no_bundle(fleet: Fleet, strange: Fleet, roles: tuple[str, ...]) -> None:
+    with pytest.raises(AccessDeniedError):
+        verify(fleet.behind, with_roles(fleet.second, strange.second, roles), "demo", fleet.now_s)
+    # Its own root does not help: the device follows a root only from the one that it has.
+    forged = replace(with_roles(fleet.second, strange.second, roles), roots=strange.second.roots)
+    with pytest.raises(AccessDeniedError):
+        verify(fleet.behind, forged, "demo", fleet.now_s)
+
+
+@pytest.mark.parametrize("roles", SEVERAL, ids="+".join)
+def test_files_of_two_times_make_no_bundle(fleet: Fleet, roles: tuple[str, ...]) -> None:
+    # The old timestamp with old files would be the state that a device behind has already.
+    state = fleet.state if "timestamp" in roles else fleet.behind
+    with pytest.raises(AccessDeniedError):
+        verify(state, with_roles(fleet.second, fleet.first, roles), "demo", fleet.now_s)
+
+
+@pytest.mark.parametrize(("place", "found"), list(permutations(ROLES, 2)))
+def test_a_file_in_the_place_of_another_is_refused(fleet: Fleet, place: str, found: str) -> None:
+    with pytest.raises(AccessDeniedError):
+        verify(
+            fleet.behind,
+            replace(fleet.second, **{place: getattr(fleet.second, found)}),
+            "demo",
+            fleet.now_s,
+        )
+
+
+@pytest.mark.parametrize("role", [*ROLES, "root"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", "0", '{"signed": {}, "signatures": []}', "\x00", "{" * 9999]
+)
+def test_what_is_no_metadata_is_refused(fleet: Fleet, role: str, text: str) -> None:
+    changed = {"roots": (*fleet.second.roots, text)} if role == "root" else {role: text}
+    with pytest.raises(EdgeloopError):
+        verify(fleet.behind, replace(fleet.second, **changed), "demo", fleet.now_s)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("later_s", [YEAR_S, 10 * YEAR_S, 50 * YEAR_S])
+def test_an_expiry_that_was_written_later_is_refused(fleet: Fleet, role: str, later_s: int) -> None:
+    tree = json.loads(getattr(fleet.second, role))
+    year = int(tree["signed"]["expires"][:4]) + later_s // YEAR_S
+    tree["signed"]["expires"] = f"{year}{tree['signed']['expires'][4:]}"
+    with pytest.raises(AccessDeniedError):
+        verify(fleet.behind, replace(fleet.second, **{role: json.dumps(tree)}), "demo", fleet.now_s)
 
 
 @pytest.mark.parametrize("role", [*ROLES, "root"])
@@ -234,27 +296,6 @@ def test_a_release_for_another_device_is_refused(change: dict[str, object], matc
         check_device(dataclasses.replace(terms(1), **change), FACTS)  # type: ignore[arg-type]
 
 
-def mutations(text: str) -> list[Callable[[random.Random], str]]:
-    def flip(draw: random.Random) -> str:
-        at = draw.randrange(len(text))
-        return text[:at] + chr(33 + (ord(text[at]) - 32) % 90) + text[at + 1 :]
-
-    def cut(draw: random.Random) -> str:
-        return text[: draw.randrange(len(text))]
-
-    def number(draw: random.Random) -> str:
-        tree = json.loads(text)
-        tree["signed"]["version"] = draw.choice([0, -1, 1, 10**9, "2", None, 2.5])
-        return json.dumps(tree)
-
-    def unsigned(draw: random.Random) -> str:
-        tree = json.loads(text)
-        tree["signatures"] = []
-        return json.dumps(tree)
-
-    return [flip, cut, number, unsigned]
-
-
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("seed", range(10))
 def test_a_changed_bundle_is_refused(fleet: Fleet, role: str, seed: int) -> None:
@@ -266,11 +307,3 @@ def test_a_changed_bundle_is_refused(fleet: Fleet, role: str, seed: int) -> None
             continue
         with pytest.raises(EdgeloopError):
             verify(fleet.behind, replace(fleet.second, **{role: changed}), "demo", fleet.now_s)
-
-
-def json_equal(one: str, other: str) -> bool:
-    """Whether two texts are the same metadata: what is signed is the value, not its spelling."""
-    try:
-        return bool(json.loads(one) == json.loads(other))
-    except ValueError:
-        return False

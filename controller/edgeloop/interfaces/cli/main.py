@@ -56,6 +56,14 @@ _VERBS: dict[str, tuple[str, str]] = {
         "release:deployment",
         "Look at what devices have installed, serve it, go back, end an installation.",
     ),
+    "rollout": (
+        "rollout:rollout",
+        "Bring a signed release to many devices in waves, with a gate and a way back.",
+    ),
+    "certificate": (
+        "certificate:certificate",
+        "Parity certificates: have a device sign one, verify one offline.",
+    ),
     "audit": ("release:audit", "Check the log of who signed, deployed and rolled back what."),
     "device": ("device:device", "Add boards, list devices, show their facts, look them over."),
     "profile": ("profile:profile", "Show the declared boards, check a file of your own, print the layout."),

@@ -188,7 +188,12 @@ def _show(ctx: click.Context, done: Sequence[Deployed], as_json: bool) -> None:
         present.print_json(
             {
                 "devices": [
-                    {"device": one.device.name, "deployments": one.statuses, "error": one.error}
+                    {
+                        "device": one.device.name,
+                        "deployments": one.statuses,
+                        "error": one.error,
+                        "note": one.note,
+                    }
                     for one in done
                 ]
             }
@@ -198,6 +203,8 @@ def _show(ctx: click.Context, done: Sequence[Deployed], as_json: bool) -> None:
             ("device", "name", "state", "serves", "before", "switch", "remark"),
             [row for one in done for row in _rows(one)],
         )
+    for note in sorted({one.note for one in done if one.note}):
+        click.echo(f"edgeloop: {note}", err=True)
     if any(one.error and not one.statuses for one in done):
         ctx.exit(_EXIT_DEVICE)
     if any(one.error for one in done):

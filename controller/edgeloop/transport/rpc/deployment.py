@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
 from edgeloop_protocol.convert import to_wire
+from edgeloop_protocol.envelope import read_statement
+from edgeloop_protocol.types.attestation import ParityStatement
 from edgeloop_protocol.types.deployment import DeploymentStatus, ReleaseBundle
 from edgeloop_protocol.v1 import deployment_pb2
 
@@ -16,6 +19,8 @@ __all__ = ["DeploymentCalls"]
 _SHORT_S = 15.0
 # Verification starts a program on a slow board.
 _VERIFY_S = 90.0
+# It loads the model twice and runs it.
+_ATTEST_S = 300.0
 
 
 class DeploymentCalls:
@@ -79,6 +84,25 @@ class DeploymentCalls:
             self._stub.CancelDeployment, request, what=f"cancelling {name}", deadline_s=_VERIFY_S
         )
         return self._status(answer)
+
+    async def attest(self, name: str, lease: LeaseHandle, life_s: float) -> tuple[ParityStatement, str]:
+        """Have what serves verified and run, and return the statement and, of an enrolled device, its envelope.
+
+        Raises:
+            NotFoundError: nothing serves under that name.
+            StateError: it does not load, differs from its golden pack, or breaks a limit.
+            CorruptDataError: it is not what was signed, or the answer is no statement.
+        """
+        request = deployment_pb2.AttestDeploymentRequest(
+            name=name, lease_id=lease.lease_id, fencing_token=lease.fencing_token, life_s=life_s
+        )
+        answer = await self._caller.once(
+            self._stub.AttestDeployment, request, what=f"attesting {name}", deadline_s=_ATTEST_S
+        )
+        try:
+            return read_statement(answer.statement), str(answer.envelope)
+        except InvalidInputError as error:
+            raise CorruptDataError(f"{self._caller.device}: {error.message}") from error
 
     async def listing(self) -> tuple[DeploymentStatus, ...]:
         """Return every deployment of the device."""
