@@ -38,7 +38,11 @@ def _tree(row: BoardPrediction) -> dict[str, Any]:
 
 def _title(rows: Sequence[BoardPrediction]) -> str:
     batch = f", batch {rows[0].batch_size}" if rows[0].batch_size > 1 else ""
-    return f"{rows[0].model}{batch}: predicted, not measured" if _all_predicted(rows) else f"{rows[0].model}{batch}"
+    return (
+        f"{rows[0].model}{batch}: predicted, not measured"
+        if _all_predicted(rows)
+        else f"{rows[0].model}{batch}"
+    )
 
 
 def _all_predicted(rows: Sequence[BoardPrediction]) -> bool:

@@ -154,9 +154,7 @@ class _Board:
             runtime_version=f"{model.name} {self._version or model.version}",
             tier=trust.tier.value,
             basis=f"{trust.basis}, stale" if trust.stale else trust.basis,
-            latency=Estimate(
-                value=found.point_s, low=found.low_s, high=found.high_s, confidence=_CONFIDENCE
-            ),
+            latency=Estimate(value=found.point_s, low=found.low_s, high=found.high_s, confidence=_CONFIDENCE),
             interval_factor=found.interval_factor,
             peak_memory=Estimate(
                 value=float(memory.peak_bytes),

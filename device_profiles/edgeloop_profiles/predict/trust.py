@@ -116,7 +116,9 @@ def trust(
             tier=tier,
             basis=tier.value,
             interval_factor=datasheet_factor * (_STALE_FACTOR if stale else 1.0),
-            extrapolations=(_stale_sentence(runtime, "is declared", known, runtime_version),) if stale else (),
+            extrapolations=(_stale_sentence(runtime, "is declared", known, runtime_version),)
+            if stale
+            else (),
             stale=stale,
         )
     nearest, distance = min(

@@ -14,14 +14,20 @@ __all__ = ["predict"]
 @click.argument("model")
 @on_option
 @click.option(
-    "--threads", "thread_words", default="1", metavar="N[,N...]", help="Threads within one operator, a row each."
+    "--threads",
+    "thread_words",
+    default="1",
+    metavar="N[,N...]",
+    help="Threads within one operator, a row each.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, help="Items per inference.")
 @click.option("--runtime", default="onnxruntime", help="Runtime that is to run it.")
 @click.option(
     "--runtime-version", default="", help="Version that will run; the profile's own when it is not given."
 )
-@click.option("--data", default="", help="Data that golden inputs are taken from; predictions do not depend on it.")
+@click.option(
+    "--data", default="", help="Data that golden inputs are taken from; predictions do not depend on it."
+)
 @state_option
 @json_option
 @click.pass_context
