@@ -55,7 +55,7 @@ def test_every_kind_of_fault_is_drawn_again_by_its_seed(tmp_path: Path) -> None:
     found = script(tmp_path, *(f'kind = "{kind}"\n{words}' for kind, words in EVERY_KIND.items()))
     one, again, other = (draw_faults(found, seed=seed, board="pi", profile="p") for seed in (7, 7, 8))
     assert one == again
-    assert [fault.kind for fault in one] == list(EVERY_KIND)
+    assert [fault.rule.kind for fault in one] == list(EVERY_KIND)
     assert all(10 <= fault.place <= 1000 for fault in one)
     assert len({fault.place for fault in one}) > 8
     assert sum(a.place != b.place for a, b in zip(one, other, strict=True)) > 8

@@ -5,7 +5,7 @@ The same predictor moves the clock of a simulated board. What only a run could s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -177,7 +177,7 @@ class _Board:
                 filled,
                 f"{row.model!r} is predicted to need {memory.peak_bytes} bytes of memory; {available} are available.",
             )
-        run = self._measured(filled)
+        run = self._measured(filled, artifact)
         if run is None or run.timing is None or run.timing.steady is None:
             return filled
         return replace(
@@ -193,13 +193,27 @@ class _Board:
             run_id=run.run_id,
         )
 
-    def _measured(self, row: BoardPrediction) -> Run | None:
+    def _measured(self, row: BoardPrediction, artifact: Artifact) -> Run | None:
         """Return the newest record of the same trial on the device that the profile was fitted to."""
         fitted = self._profile.calibration
         if fitted is None:
             return None
-        runs = self._app.records.measured_runs(fitted.device_id, row.artifact_digest)
+        same = _same_model(self._app, artifact)
+        runs = self._app.records.measured_runs(fitted.device_id, {row.artifact_digest, *same})
         return next((run for run in runs if _answers(run, row)), None)
+
+
+def _same_model(app: App, artifact: Artifact) -> Iterable[str]:
+    """Yield the kept artifacts with the same model file: other golden inputs make another artifact of the same model."""
+    wanted = _model_digest(artifact)
+    for digest in app.artifacts.digests():
+        if _model_digest(app.artifacts.manifest(digest)) == wanted:
+            yield digest
+
+
+def _model_digest(artifact: Artifact) -> str:
+    made = [expansion.made for expansion in artifact.expansions]
+    return next(file.digest for file in (*artifact.files, *made) if file.name == artifact.model_file)
 
 
 def _answers(run: Run, row: BoardPrediction) -> bool:

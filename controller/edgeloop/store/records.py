@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -327,12 +327,12 @@ class RecordStore:
             raise NotFoundError(f"no run {run_id!r} is recorded.")
         return from_json(record, Run)
 
-    def measured_runs(self, device_id: str, artifact_digest: str) -> tuple[Run, ...]:
-        """Return the measured, successful runs of an artifact on a device, newest first."""
+    def measured_runs(self, device_id: str, artifact_digests: Collection[str]) -> tuple[Run, ...]:
+        """Return the measured, successful runs of these artifacts on a device, newest first."""
         table = schema.runs
         query = (
             select(table.c.record)
-            .where(table.c.device_id == device_id, table.c.artifact_digest == artifact_digest)
+            .where(table.c.device_id == device_id, table.c.artifact_digest.in_(artifact_digests))
             .where(table.c.source == Source.MEASURED.value, table.c.outcome == Outcome.SUCCESS.value)
             .order_by(table.c.id.desc())
         )
