@@ -204,7 +204,7 @@ class _Board:
 
 
 def _same_model(app: App, artifact: Artifact) -> Iterable[str]:
-    """Yield the kept artifacts with the same model file: other golden inputs make another artifact of the same model."""
+    """Yield the kept artifacts with the same model file; other golden inputs make another artifact of it."""
     wanted = _model_digest(artifact)
     for digest in app.artifacts.digests():
         if _model_digest(app.artifacts.manifest(digest)) == wanted:
