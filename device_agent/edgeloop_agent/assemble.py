@@ -24,7 +24,6 @@ from edgeloop_protocol.types.run import (
     FailureKind,
     Outcome,
     Run,
-    Simulation,
     Source,
     SteadyState,
     StopReason,
@@ -100,7 +99,7 @@ async def assemble_run(
         placement=record.placement,
         parity=record.parity,
         isolation=record.isolation,
-        simulation=_simulation(context.board.simulation, record.interval_factor),
+        simulation=record.simulation or context.board.simulation,
         emulation=around.facts.emulation,
         emulation_reading=_emulation_reading(record) if around.facts.emulation else None,
         context=spec.context,
@@ -159,13 +158,6 @@ def _seen_block(block: MeasuredBlock) -> SeenBlock:
 
 def _seconds(nanoseconds: int | None) -> float | None:
     return None if nanoseconds is None else nanoseconds * _NS
-
-
-def _simulation(basis: Simulation | None, factor: float | None) -> Simulation | None:
-    """Return the basis of the numbers, with this trial's interval where it is wider than the board's."""
-    if basis is None or factor is None or basis.interval_factor is None:
-        return basis
-    return dataclasses.replace(basis, interval_factor=max(basis.interval_factor, factor))
 
 
 def _distribution(streams: Sequence[ThinnedSamples]) -> Distribution:

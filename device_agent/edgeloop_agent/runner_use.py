@@ -120,8 +120,7 @@ class RunnerUse:
             opened = (await self.request("open", open_arguments(self._start))).reply.header
         record.note_own_limits(opened)
         record.runtime_version = str(opened.get("runtime_version", ""))
-        if board.simulation is not None and isinstance(opened.get("interval_factor"), float):
-            record.interval_factor = opened["interval_factor"]
+        record.note_prediction(board.simulation, opened)
         return opened
 
     async def request(self, command: str, arguments: dict[str, Any]) -> TimedReply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from array import array
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.conditions import Phase
 from edgeloop_protocol.types.emulation import EmulationReading
 from edgeloop_protocol.types.load import ScenarioResult, Sustained
-from edgeloop_protocol.types.run import FailureKind, Isolation, Memory, Outcome, Parity, Placement
+from edgeloop_protocol.types.run import FailureKind, Isolation, Memory, Outcome, Parity, Placement, Simulation
 from edgeloop_protocol.types.trial import Trial
 
 from edgeloop_agent.benchmark import ClockCheck
@@ -96,8 +97,8 @@ class TrialRecord:
     scenario: ScenarioResult | None = None
     runtime_version: str = ""
     isolation: Isolation | None = None
-    #: 90 % interval of this trial's own prediction as a factor; absent for a real board.
-    interval_factor: float | None = None
+    #: What this trial's own prediction rests on; None for a real board, and before a prediction was made.
+    simulation: Simulation | None = None
     #: Limits that its runner read on itself; absent without emulated resources.
     own_limits: EmulationReading | None = None
     failure: RunnerFailure | None = None
@@ -131,6 +132,14 @@ class TrialRecord:
         """Keep the limits that a runner read on itself, where it was asked to."""
         if "own_limits" in opened:
             self.own_limits = from_json(opened["own_limits"], EmulationReading)
+
+    def note_prediction(self, board: Simulation | None, opened: Mapping[str, Any]) -> None:
+        """Keep what the prediction of this trial rests on, which may be more or less than that of its board."""
+        if board is not None and "prediction" in opened:
+            found = opened["prediction"]
+            self.simulation = dataclasses.replace(
+                board, **{**found, "extrapolations": tuple(found["extrapolations"])}
+            )
 
     def opened(self) -> tuple[Path, Artifact]:
         """Return directory and manifest.

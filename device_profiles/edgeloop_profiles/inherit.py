@@ -23,6 +23,7 @@ from edgeloop_profiles.profile import (
     Interval,
     Loading,
     Overheads,
+    PublishedRows,
     Rate,
     RuntimeMemory,
     ThreadScaling,
@@ -77,6 +78,7 @@ class LikeRuntime(Figures):
     memory: RuntimeMemory | None = None
     intervals: tuple[Interval, ...] = ()
     rates: tuple[Rate, ...] = ()
+    published: tuple[PublishedRows, ...] = ()
 
 
 Tree = dict[str, Any]

@@ -40,6 +40,7 @@ __all__ = [
     "PowerMode",
     "Processor",
     "Profile",
+    "PublishedRows",
     "Rate",
     "RuntimeMemory",
     "RuntimeModel",
@@ -263,6 +264,15 @@ class Interval(Figures):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedRows(Figures):
+    """Figures that others published for this runtime on this board, and that its rates were fitted to."""
+
+    precision: Precision
+    #: Rows of that precision; three are needed before a prediction may rest on them.
+    row_count: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeModel(Figures):
     """One inference runtime on this board."""
 
@@ -278,6 +288,9 @@ class RuntimeModel(Figures):
     rates: tuple[Rate, ...]
     #: Operator types that the runtime takes into the convolution in front of them on this board.
     absorbed: tuple[Text, ...] = ()
+    #: Published rows of this very runtime on this board that the rates were fitted to; without them the rates are
+    #: those of other runtimes or boards: transferred, unvalidated.
+    published: tuple[PublishedRows, ...] = ()
 
     def interval(self, precision: str) -> Interval:
         """Return the 90 % interval for kernels of a precision.
@@ -378,6 +391,8 @@ class Calibration(Figures):
     threads: tuple[Count, ...]
     #: Families that were measured.
     families: tuple[CalibratedFamily, ...]
+    #: Calibrated profile of another device that few measurements of this one corrected; empty after a whole suite.
+    transferred_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from edgeloop_profiles.modes import in_power_mode
 from edgeloop_profiles.profile import Profile, RuntimeModel
 from edgeloop_profiles.schema import WRONG, TreeReader
 
-__all__ = ["check_profile", "list_profiles", "load_profile", "parse_toml"]
+__all__ = ["check_profile", "list_profiles", "load_profile", "parse_toml", "problems_of"]
 
 _BOARDS = Path(__file__).parent / "boards"
 _RUNTIMES = Path(__file__).parent / "runtimes"
@@ -57,6 +57,14 @@ def check_profile(name_or_path: str | Path) -> tuple[InvalidInputError, ...]:
     return _read(_locate(_split_mode(str(name_or_path))[0]))[1]
 
 
+def problems_of(tree: object, name: str) -> tuple[InvalidInputError, ...]:
+    """Return every problem of a profile's tree, in its order; ``name`` is that of the file in the sentences.
+
+    Whether the profile is named after its file is not looked at.
+    """
+    return _build(tree, name, _Files())[1]
+
+
 def _split_mode(text: str) -> tuple[str, str]:
     """Return name or path, and the power mode behind the last ``@``; a path may hold an ``@`` of its own."""
     head, sign, mode = text.rpartition("@")
@@ -82,16 +90,23 @@ class _Files:
 def _read(path: Path) -> tuple[Profile | None, tuple[InvalidInputError, ...]]:
     files = _Files()
     tree = files.tree(path)
-    shared = expander(lambda name: files.tree(_RUNTIMES / f"{name}.toml"), _names(_RUNTIMES))
-    reader = TreeReader({RuntimeModel: shared})
-    profile = reader.table(Profile, tree, f"{path.name}: ")
-    name = tree.get("name") if isinstance(tree, dict) else None
-    if isinstance(name, str) and name != path.stem:
-        reader.note(f"{path.name}: name", repr(name), repr(path.stem))
-    problems = tuple(reader.problems)
-    if problems or profile is WRONG:
+    profile, problems = _build(tree, path.name, files, stem=path.stem)
+    if profile is None:
         return None, problems
     return dataclasses.replace(profile, digest=files.digest()), ()
+
+
+def _build(
+    tree: object, file: str, files: _Files, stem: str = ""
+) -> tuple[Profile | None, tuple[InvalidInputError, ...]]:
+    shared = expander(lambda name: files.tree(_RUNTIMES / f"{name}.toml"), _names(_RUNTIMES))
+    reader = TreeReader({RuntimeModel: shared})
+    profile = reader.table(Profile, tree, f"{file}: ")
+    name = tree.get("name") if isinstance(tree, dict) else None
+    if stem and isinstance(name, str) and name != stem:
+        reader.note(f"{file}: name", repr(name), repr(stem))
+    problems = tuple(reader.problems)
+    return (None if problems or profile is WRONG else profile), problems
 
 
 def _names(folder: Path) -> tuple[str, ...]:

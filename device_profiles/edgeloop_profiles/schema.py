@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -112,9 +113,17 @@ class TreeReader:
         return item
 
 
+def _read_hints(cls: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+# Resolving them takes most of the time of reading a profile.
+_kept_hints = typing.cast("Callable[[type[Any]], dict[str, Any]]", functools.cache(_read_hints))
+
+
 def hints_of(cls: type[Any]) -> dict[str, Any]:
     """Return the types of a dataclass's fields with the limits they carry."""
-    return typing.get_type_hints(cls, include_extras=True)
+    return _kept_hints(cls)
 
 
 def stated_fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:

@@ -33,6 +33,8 @@ COMMON = "raspberry_pi_4"
 RUNTIME = "onnxruntime"
 THREAD_EXPONENT = 0.7
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+ON_THE_BOARD = {"Celeron N5105", "Raspberry Pi 3 Model B+", "Raspberry Pi Zero 2 W"}
+"""Rows of published_boards.csv that were measured on the board itself; the others stand for a board of the same core."""
 ARITHMETIC = ("conv", "conv1x1", "depthwise", "product")
 
 MACS_PER_INSTRUCTION = {
@@ -94,6 +96,9 @@ def read(paths: Iterable[Path], cache: Path) -> tuple[list[Published], list[str]
             if what in known:
                 continue  # published in both tables
             known.add(what)
+            if entry.get("measured_on") not in {None, *ON_THE_BOARD}:
+                left_out.append(f"{path.name}: {' '.join(what)}: measured on {entry['measured_on']}")
+                continue
             try:
                 rows.append(_published(path.name, entry, boards, tables, names))
             except ValueError as error:

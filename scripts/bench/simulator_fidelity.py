@@ -165,14 +165,19 @@ def cells(rows: Sequence[Published], prior: Sequence[Published]) -> Iterable[tup
 
 
 def boards(rows: Sequence[Published], prior: Sequence[Published]) -> Iterable[tuple[str, Split]]:
-    """Yield each board from the others, with 0, 1 and 3 rows of its own, and from inside and outside its tier."""
+    """Yield each board from the others, with 0, 1 and 3 rows of its own, and from inside and outside its tier.
+
+    The two clusters of one processor are two boards, but neither helps the other.
+    """
     everything = [*rows, *prior]
     for board in sorted({row.board for row in everything}):
         own = [row for row in everything if row.board == board]
-        rest = [row for row in everything if row.board != board]
+        rest = [row for row in everything if _device(row.board) != _device(board)]
         order = [own[index] for index in np.random.default_rng(1).permutation(len(own))]
         for count in (0, 1, 3):
             chosen, test = order[:count], order[count:]
+            if not test:
+                continue
             split = Split(f"{board} ({own[0].tier}), {count} own rows")
             split.add(test, rest + chosen, lambda row: row.board)
             yield f"{count} own rows", split
@@ -184,6 +189,10 @@ def boards(rows: Sequence[Published], prior: Sequence[Published]) -> Iterable[tu
                 split = Split(f"{board} ({own[0].tier}), from {what}")
                 split.add(own, train, lambda row: row.board)
                 yield what, split
+
+
+def _device(board: str) -> str:
+    return board.removesuffix("_a53").removesuffix("_a72")
 
 
 def merged(what: str, splits: Iterable[Split]) -> Split:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -127,3 +128,18 @@ def test_what_int8_brings_is_near_the_published_median(
 )
 def test_what_threads_bring_is_the_published_median(board: str, threads: int, gain: float) -> None:
     assert load_profile(board).runtimes[0].threads.speedup[threads - 1] == gain
+
+
+def test_every_figure_of_the_benchs_boards_has_a_source_or_is_marked() -> None:
+    """Figures from memory alone are listed as assumed; a row rests on a named document for the others."""
+    path = Path(__file__).parents[2] / "scripts" / "bench" / "data" / "boards.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    figures = set(rows[0]) - {"board", "core", "source", "assumed"}
+    named = re.compile(r"raspberrypi/|NVIDIA data sheet|Intel ARK|ncnn benchmark/README|shipped profile")
+    for row in rows:
+        assumed = set(row["assumed"].split())
+        assert assumed <= figures
+        assert assumed != figures
+        assert named.search(row["source"]), row["board"]
+        # One core's bandwidth was measured with a named program, or it is marked.
+        assert ("tinymembench" in row["source"]) is ("one_core_bytes_per_s" not in assumed)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError
 from edgeloop_profiles import load_profile
-from edgeloop_profiles.fault_script import FaultScript, check_script, draw_faults, load_faults
+from edgeloop_profiles.fault_script import FaultRule, FaultScript, check_script, draw_faults, load_faults
 
 HEAD = 'apiVersion = "edgeloop/v1"\nkind = "Faults"\n'
 
@@ -30,6 +31,34 @@ def test_one_seed_draws_the_same_and_another_seed_something_else(tmp_path: Path)
     assert 60 <= len(places) <= 100
     assert all(10 <= place <= 1000 for place in places)
     assert len(set(places)) > 40
+
+
+EVERY_KIND = {
+    "drop": "after_requests = [10, 1000]\ncount = 2",
+    "delay": "after_bytes = [10, 1000]\ndelay_s = 0.1",
+    "corrupt": "after_bytes = [10, 1000]",
+    "power_loss": "after_writes = [10, 1000]",
+    "reboot": "after_requests = [10, 1000]",
+    "crash": "at_s = [10, 1000]",
+    "disk_full": "after_writes = [10, 1000]\nfor_s = 1",
+    "throttle": "at_s = [10, 1000]\nfactor = 0.5",
+    "slow": "at_s = [10, 1000]\nfactor = 2",
+    "clock_skew": "at_s = [10, 1000]\nskew_s = -60",
+    "sensor_gone": 'at_s = [10, 1000]\nsensor = "thermal"',
+}
+
+
+def test_every_kind_of_fault_is_drawn_again_by_its_seed(tmp_path: Path) -> None:
+    kinds = get_type_hints(FaultRule, include_extras=True)["kind"].__metadata__[0].values
+    assert set(kinds) == set(EVERY_KIND)
+    assert len(kinds) == 11
+    found = script(tmp_path, *(f'kind = "{kind}"\n{words}' for kind, words in EVERY_KIND.items()))
+    one, again, other = (draw_faults(found, seed=seed, board="pi", profile="p") for seed in (7, 7, 8))
+    assert one == again
+    assert [fault.rule.kind for fault in one] == list(EVERY_KIND)
+    assert all(10 <= fault.place <= 1000 for fault in one)
+    assert len({fault.place for fault in one}) > 8
+    assert sum(a.place != b.place for a, b in zip(one, other, strict=True)) > 8
 
 
 def test_a_board_keeps_its_faults_whoever_else_is_in_the_fleet(tmp_path: Path) -> None:

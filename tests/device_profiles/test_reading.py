@@ -268,6 +268,19 @@ def test_every_group_of_figures_says_where_it_comes_from() -> None:
         assert not [source for source in found if len(re.findall(r"\w+", source)) < 2]
 
 
+DOCUMENT = re.compile(
+    r"raspberrypi/documentation|[Dd]ata ?sheet|Intel ARK|sbc-bench|ncnn|geerlingguy/|AnandTech|MLPerf"
+)
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_what_is_no_assumption_names_a_document(name: str) -> None:
+    """Figures of the hardware that nobody looked up say that they are assumed."""
+    profile = load_profile(name)
+    for group in (profile.processor, profile.caches, profile.memory, profile.bandwidth, profile.power):
+        assert group.kind in ("assumed", "fitted") or DOCUMENT.search(group.source), group
+
+
 def test_runtime_rates_admit_that_they_are_not_validated() -> None:
     for name in list_profiles():
         assert all(

@@ -52,7 +52,7 @@ def check_strategies(result: Any, report: Path) -> None:
     for device in result["devices"]:
         assert not device["error"]
         assert device["strategy"]["source"] == "simulated"
-        assert device["strategy"]["basis"] == "datasheet"
+        assert device["strategy"]["basis"] == "transferred, unvalidated"
         assert {r["source"] for r in device["runs"]} == {"simulated"}
         assert device["runs"][0]["trial"]["label"] == "original"
         assert all(r["parity"] is not None for r in device["runs"] if r["outcome"] == "success")

@@ -43,7 +43,7 @@ class Evidence:
     gains: tuple[tuple[str, Estimate], ...] = ()
     #: True when the latency samples had not settled: there are no latency values then.
     unsettled: bool = False
-    #: Basis of simulated figures, for example "datasheet"; empty for measured ones.
+    #: Basis of simulated figures, for example "transferred, unvalidated"; empty for measured ones.
     basis: str = ""
     #: "nominal" or "as_deployed"; empty when it never ran. Figures of the two are never put side by side.
     series: str = ""
@@ -124,5 +124,5 @@ class Strategy:
     findings: tuple[Finding, ...] = ()
     #: Source of the figures: never satisfies a gate for a real device when simulated.
     source: Source | None = None
-    #: Basis of simulated figures, for example "datasheet"; empty for measured ones.
+    #: Basis of simulated figures, for example "transferred, unvalidated"; empty for measured ones.
     basis: str = ""

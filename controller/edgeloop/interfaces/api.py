@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from edgeloop.domain.divergence import Divergence
     from edgeloop.domain.judgement import Judgement
     from edgeloop.domain.ladder import Climb, Ladder
+    from edgeloop.domain.prediction import BoardPrediction
     from edgeloop.domain.probe import ProbedFacts
     from edgeloop.interfaces.shipping import Shipping
     from edgeloop.orchestrate.calibrate import Calibrated
@@ -204,6 +205,26 @@ class Edgeloop:
         more: dict[str, Any] = {"data": data, "state": tuple(state), "variants": variants, "sweep": sweep}
         with self._open() as app:
             return asyncio.run(bench(app, model, devices, benchmark, settings, self._listener, **more))
+
+    def predict(
+        self,
+        model: str,
+        devices: Sequence[DeviceSpec],
+        *,
+        threads: Sequence[int] = (1,),
+        batch_size: int = 1,
+        runtime: str = "onnxruntime",
+        runtime_version: str = "",
+        data: str = "",
+        state: Sequence[StateBinding] = (),
+    ) -> tuple[BoardPrediction, ...]:
+        """Predict a model's latency and memory on simulated boards from their profiles, without starting one."""
+        from edgeloop.orchestrate.predict import predict
+
+        how: dict[str, Any] = {"threads": tuple(threads), "batch_size": batch_size, "runtime": runtime}
+        more: dict[str, Any] = {"runtime_version": runtime_version, "data": data, "state": tuple(state)}
+        with self._open() as app:
+            return asyncio.run(predict(app, model, devices, self._listener, **how, **more))
 
     def parity(
         self,

@@ -142,6 +142,9 @@ async def calibrate(
         device_id=device.facts.device_id,
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
     )
+    if transfer and base is not None and profile.calibration is not None:
+        marked = replace(profile.calibration, transferred_from=base.name)
+        profile = replace(profile, calibration=marked)
     text = to_toml(profile, f"Written by edgeloop device calibrate; fitted to {spec.name}.")
     await asyncio.to_thread(_write, path, text)
     rows = tuple(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from edgeloop_protocol.types.conditions import CheckAnswer, Preflight
 from edgeloop_protocol.types.measurement import Estimate
-from edgeloop_protocol.types.run import Energy, Memory, Run, Timing
+from edgeloop_protocol.types.run import Energy, Memory, Run, Simulation, Timing
 
 from edgeloop.domain.experiment import DeviceResult
 from edgeloop.domain.latency import LatencyAssessment
@@ -377,10 +377,21 @@ def _around(run: Run) -> str:
     return ", ".join(_conditions(run))
 
 
+def _rests_on(simulation: Simulation) -> Iterable[str]:
+    """Yield how far a prediction can be trusted; its basis stands beside its source."""
+    if simulation.interval_factor is not None:
+        yield f"90 % interval of the prediction x/\N{DIVISION SIGN} {simulation.interval_factor:.3g}"
+    if simulation.family_distance is not None:
+        yield f"nearest measured family {simulation.nearest_family} at distance {simulation.family_distance:.2f}"
+    yield from (f"extrapolated: {sentence}" for sentence in simulation.extrapolations)
+
+
 def _conditions(run: Run) -> Iterable[str]:
     settings, before = run.trial.settings, run.conditions_before
     yield f"{settings.runtime} {run.runtime_version}".strip()
     yield f"{settings.intra_op_threads} thread{'s' if settings.intra_op_threads > 1 else ''}"
+    if run.simulation is not None:
+        yield from _rests_on(run.simulation)
     if run.emulation is not None:
         yield f"measured under emulated resources: {run.emulation.text}"
     if run.emulation_reading is not None and run.emulation_reading.note:

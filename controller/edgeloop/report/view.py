@@ -65,7 +65,7 @@ class DeviceView:
 
     name: str
     hardware: str
-    #: Source of its figures with the basis, for example "simulated: predicted, basis datasheet".
+    #: Source of its figures with the basis, for example "simulated: predicted, basis transferred, unvalidated".
     source: Cell
     headline: str
     #: "good", "open", "bad" or "quiet".

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from edgeloop_foundation.errors import (
 )
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
 from edgeloop_protocol.convert import from_json, to_json
-from edgeloop_protocol.types.run import Run, Source, SpooledRun
+from edgeloop_protocol.types.run import Outcome, Run, Source, SpooledRun
 from sqlalchemy import Connection, RowMapping, Table, func, select
 
 from edgeloop.domain.candidate import Candidate
@@ -326,6 +326,19 @@ class RecordStore:
         if record is None:
             raise NotFoundError(f"no run {run_id!r} is recorded.")
         return from_json(record, Run)
+
+    def measured_runs(self, device_id: str, artifact_digests: Collection[str]) -> tuple[Run, ...]:
+        """Return the measured, successful runs of these artifacts on a device, newest first."""
+        table = schema.runs
+        query = (
+            select(table.c.record)
+            .where(table.c.device_id == device_id, table.c.artifact_digest.in_(artifact_digests))
+            .where(table.c.source == Source.MEASURED.value, table.c.outcome == Outcome.SUCCESS.value)
+            .order_by(table.c.id.desc())
+        )
+        with self._database.reading() as connection:
+            records = connection.execute(query).scalars().all()
+        return tuple(from_json(record, Run) for record in records)
 
     def add_comparison(self, comparison: Comparison) -> None:
         """Append a comparison that was measured.

@@ -74,13 +74,14 @@ class SimulatedBoard:
         on_pass: Callable[[int], None] | None = None,
     ) -> None:
         self._isa_tier = profile.processor.isa_tier if numerics == "isa" else ""
+        self._disturbed = disturbed = _DISTURBED if stress is not None else ""
         self.simulation: Simulation | None = Simulation(
             profile=profile.name,
             profile_digest=profile.digest,
             # A record of a board that was disturbed on purpose never passes for a plain prediction.
-            basis=basis_of(profile, profile.runtimes[0].name) + (_DISTURBED if stress is not None else ""),
+            basis=basis_of(profile, profile.runtimes[0].name) + disturbed,
             seed=seed,
-            # One figure for all records of the board, so the widest of its runtimes and precisions.
+            # Until a trial has a prediction of its own: the widest of its runtimes and precisions.
             interval_factor=max(
                 interval.factor for runtime in profile.runtimes for interval in runtime.intervals
             ),
@@ -179,7 +180,12 @@ class SimulatedBoard:
             version = runtime_version(self._profile.runtime(settings.runtime))
             return ParitySession(runner, version, self._isa_tier)
         return SimulatedSession(
-            self._profile, start, clock=self.clock, state=self.state, board_seed=self._seed
+            self._profile,
+            start,
+            clock=self.clock,
+            state=self.state,
+            board_seed=self._seed,
+            disturbed=self._disturbed,
         )
 
     def _accepts(self, start: RunnerStart) -> bool:

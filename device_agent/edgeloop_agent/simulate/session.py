@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgeloop_profiles.predict import SampleStream
+from edgeloop_profiles.predict import Prediction, SampleStream
 from edgeloop_profiles.profile import Profile
 from edgeloop_protocol.convert import digest_of
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
@@ -48,12 +48,14 @@ class SimulatedSession:
         clock: SimulatedJobClock,
         state: BoardState,
         board_seed: int,
+        disturbed: str = "",
     ) -> None:
+        """Take everything in; ``disturbed`` is said behind the basis of its figures."""
         self.isolation = Isolation(tier="simulated")
         self.pid: int | None = None
         self._profile, self._start = profile, start
         self._clock, self._state = clock, state
-        self._board_seed = board_seed
+        self._board_seed, self._disturbed = board_seed, disturbed
         self._workload: Workload | None = None
         self._inferences = 0
 
@@ -108,10 +110,22 @@ class SimulatedSession:
             "load_ns": round(load_s * 1e9),
             "cold": start.drop_page_cache,
             "baseline_rss_bytes": workload.memory.baseline_bytes,
-            "interval_factor": workload.nominal.interval_factor,
+            "prediction": self._prediction(workload.nominal),
             "notes": list(workload.nominal.notes),
         }
         return Reply(header=header, payload=b"")
+
+    def _prediction(self, nominal: Prediction) -> dict[str, object]:
+        """Return what the figures of this process rest on, by the fields of a record's ``Simulation``."""
+        trust = nominal.trust
+        return {
+            "basis": trust.basis + self._disturbed,
+            "interval_factor": trust.interval_factor,
+            "nearest_family": trust.nearest_family,
+            "family_distance": trust.family_distance,
+            "extrapolations": list(trust.extrapolations),
+            "stale": trust.stale,
+        }
 
     async def _infer(self, arguments: Mapping[str, object], timeout_s: float) -> Reply:
         """Draw samples; with ``keep_every`` each one that is kept stands for those that are not."""

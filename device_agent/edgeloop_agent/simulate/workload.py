@@ -121,6 +121,7 @@ class Workload:
                 batch_size=self._batch_size,
                 frequency_hz=frequency_hz,
                 runtime=self._settings.runtime,
+                runtime_version=self.runtime.version,
             )
         except EdgeloopError as error:
             raise _unsupported(error.message) from error

@@ -4,6 +4,7 @@ Law: pure functions and small state objects over a ``Profile``; standard library
 global randomness. A prediction carries its point, its 90 % interval, its basis and its notes.
 """
 
+from edgeloop_profiles.predict.basis import PUBLISHED_ROWS_MIN, Tier, basis_of, tier_of
 from edgeloop_profiles.predict.latency import (
     KernelTime,
     Prediction,
@@ -16,10 +17,11 @@ from edgeloop_profiles.predict.memory import MemoryPrediction, predict_memory
 from edgeloop_profiles.predict.noise import NoiseShape, SampleStream
 from edgeloop_profiles.predict.power import board_power_w, sensor_power_w
 from edgeloop_profiles.predict.thermal import ThermalState
-from edgeloop_profiles.predict.trust import FAMILY_GROUPS, REACH, Trust, basis_of, family_shares, group_of
+from edgeloop_profiles.predict.trust import FAMILY_GROUPS, REACH, Trust, family_shares, group_of
 
 __all__ = [
     "FAMILY_GROUPS",
+    "PUBLISHED_ROWS_MIN",
     "REACH",
     "KernelTime",
     "LoadPrediction",
@@ -28,6 +30,7 @@ __all__ = [
     "Prediction",
     "SampleStream",
     "ThermalState",
+    "Tier",
     "Trust",
     "basis_of",
     "board_power_w",
@@ -39,4 +42,5 @@ __all__ = [
     "predict_load",
     "predict_memory",
     "sensor_power_w",
+    "tier_of",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeloop_profiles.predict.basis import memory_tier
 from edgeloop_profiles.profile import Profile
 
 __all__ = ["MemoryPrediction", "predict_memory"]
@@ -62,7 +63,8 @@ def predict_memory(
     Raises:
         UnsupportedError: the profile has no figures for the runtime.
     """
-    figures = profile.runtime(runtime).memory
+    model = profile.runtime(runtime)
+    figures = model.memory
     base = figures.baseline_bytes + figures.session_bytes
     loaded = base + round(weight_bytes * figures.weight_copies)
     return MemoryPrediction(
@@ -72,5 +74,5 @@ def predict_memory(
         inference_peak_bytes=loaded + activation_peak_bytes * batch_size,
         file_bytes=round(figures.baseline_bytes * _FILE_SHARE),
         interval_factor=figures.interval_factor,
-        basis="datasheet",
+        basis=memory_tier(model).value,
     )

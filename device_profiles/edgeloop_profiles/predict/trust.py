@@ -12,14 +12,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from edgeloop_profiles.predict.basis import Tier, calibration_of, tier_of
 from edgeloop_profiles.profile import Calibration, Profile
 
 __all__ = [
     "FAMILY_GROUPS",
     "REACH",
     "Trust",
-    "basis_of",
-    "calibration_of",
     "family_shares",
     "group_of",
     "trust",
@@ -51,7 +50,9 @@ releases (assumed)."""
 class Trust:
     """What a prediction rests on."""
 
-    #: "fitted in family", "fitted out of family", "transferred" or "datasheet".
+    #: What it rests on.
+    tier: Tier
+    #: The tier in words; where models were measured, with "in family" or "out of family".
     basis: str
     #: 90 % interval as a factor.
     interval_factor: float
@@ -83,18 +84,6 @@ def family_shares(times: Iterable[tuple[str, float]]) -> tuple[float, ...]:
     return tuple(value / whole if whole else 0.0 for value in totals.values())
 
 
-def calibration_of(profile: Profile, runtime: str) -> Calibration | None:
-    """Return the calibration of a runtime's figures; None where they were not fitted."""
-    found = profile.calibration
-    return found if found is not None and found.runtime == runtime else None
-
-
-def basis_of(profile: Profile, runtime: str) -> str:
-    """Return what the figures of a runtime rest on as a whole, without any model in view."""
-    found = calibration_of(profile, runtime)
-    return "datasheet" if found is None else ("transferred" if found.kind != "fitted" else "fitted")
-
-
 def trust(
     profile: Profile,
     runtime: str,
@@ -118,9 +107,20 @@ def trust(
         datasheet_factor: the interval where nothing was fitted.
         runtime_version: version that will run; empty takes the profile's.
     """
-    found = calibration_of(profile, runtime)
+    precisions = tuple(precisions)
+    found, tier = calibration_of(profile, runtime), tier_of(profile, runtime, precisions)
+    known = found.runtime_version if found is not None else profile.runtime(runtime).version
+    stale = bool(runtime_version) and runtime_version != known
     if found is None:
-        return Trust(basis="datasheet", interval_factor=datasheet_factor)
+        return Trust(
+            tier=tier,
+            basis=tier.value,
+            interval_factor=datasheet_factor * (_STALE_FACTOR if stale else 1.0),
+            extrapolations=(_stale_sentence(runtime, "is declared", known, runtime_version),)
+            if stale
+            else (),
+            stale=stale,
+        )
     nearest, distance = min(
         ((family.name, _distance(family.shares, shares)) for family in found.families),
         key=lambda entry: entry[1],
@@ -128,25 +128,26 @@ def trust(
     nearness = max(0.0, 1.0 - distance / _FAR)
     logs = math.log(found.in_family_factor), math.log(found.out_of_family_factor)
     factor = math.exp(nearness * logs[0] + (1.0 - nearness) * logs[1])
-    stale = bool(runtime_version) and runtime_version != found.runtime_version
     extrapolations = tuple(_extrapolations(found, latency_s, precisions, threads))
     if extrapolations:
         factor = max(factor, found.out_of_family_factor)
     if stale:
         factor *= _STALE_FACTOR
-        extrapolations += (
-            f"{runtime} {found.runtime_version} was measured, {runtime_version} will run: stale",
-        )
+        extrapolations += (_stale_sentence(runtime, "was measured", known, runtime_version),)
     where = "in" if distance < _FAR and not extrapolations else "out of"
-    basis = f"fitted {where} family" if found.kind == "fitted" else "transferred"
     return Trust(
-        basis=basis,
+        tier=tier,
+        basis=f"{tier.value}, {where} family",
         interval_factor=factor,
         nearest_family=nearest,
         family_distance=distance,
         extrapolations=extrapolations,
         stale=stale,
     )
+
+
+def _stale_sentence(runtime: str, how: str, known: str, running: str) -> str:
+    return f"{runtime} {known} {how}, {running} will run: stale"
 
 
 def _distance(one: Sequence[float], other: Sequence[float]) -> float:

@@ -343,12 +343,26 @@ class Simulation:
     profile: str
     #: SHA-256 of the profile's file.
     profile_digest: str
-    #: Basis of the prediction, for example "datasheet".
+    #: What the prediction rests on, in the words of the predictor's tiers, for example "transferred, unvalidated" or
+    #: "calibrated here, in family"; scripted faults are named behind them.
     basis: str
     #: Seed of the noise.
     seed: int
     #: Half-width of the 90 % interval as a factor, for example 2.0 for "x/÷ 2"; absent when unknown.
     interval_factor: float | None = None
+    #: Nearest family of models that was measured; empty without calibration.
+    nearest_family: str = ""
+    #: Distance to it, 0 (the same mix of kernels) to 1 (nothing in common); absent without calibration.
+    family_distance: float | None = None
+    #: What lies outside of what was measured, one sentence each.
+    extrapolations: tuple[str, ...] = ()
+    #: True when another version of the runtime was measured than ran.
+    stale: bool = False
+
+    @property
+    def text(self) -> str:
+        """Return the basis as every view shows it, and that it is stale where it is."""
+        return f"{self.basis}, stale" if self.stale else self.basis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -436,7 +450,7 @@ class Run:
     def basis(self) -> str:
         """What the figures rest on: the prediction's basis, or the emulated resources; empty for plain ones."""
         if self.simulation is not None:
-            return self.simulation.basis
+            return self.simulation.text
         return "" if self.emulation is None else self.emulation.text
 
     def __post_init__(self) -> None:

@@ -940,16 +940,32 @@ class Simulation(google.protobuf.message.Message):
     BASIS_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     INTERVAL_FACTOR_FIELD_NUMBER: builtins.int
+    NEAREST_FAMILY_FIELD_NUMBER: builtins.int
+    FAMILY_DISTANCE_FIELD_NUMBER: builtins.int
+    EXTRAPOLATIONS_FIELD_NUMBER: builtins.int
+    STALE_FIELD_NUMBER: builtins.int
     profile: builtins.str
     """Profile name."""
     profile_digest: builtins.str
     """SHA-256 of the profile's file."""
     basis: builtins.str
-    """Basis of the prediction, for example "datasheet"."""
+    """What the prediction rests on: one of the words of the predictor's tiers, for example "transferred, unvalidated" or
+    "calibrated here, in family"; with scripted faults it says so.
+    """
     seed: builtins.int
     """Seed of the noise."""
     interval_factor: builtins.float
     """Half-width of the 90 % interval as a factor, for example 2.0 for "x/÷ 2"; absent when unknown."""
+    nearest_family: builtins.str
+    """Nearest family of models that was measured; empty without calibration."""
+    family_distance: builtins.float
+    """Distance to it, 0 (the same mix of kernels) to 1 (nothing in common); absent without calibration."""
+    stale: builtins.bool
+    """True when another version of the runtime was measured than ran."""
+    @property
+    def extrapolations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What lies outside of what was measured, one sentence each."""
+
     def __init__(
         self,
         *,
@@ -958,9 +974,16 @@ class Simulation(google.protobuf.message.Message):
         basis: builtins.str = ...,
         seed: builtins.int = ...,
         interval_factor: builtins.float | None = ...,
+        nearest_family: builtins.str = ...,
+        family_distance: builtins.float | None = ...,
+        extrapolations: collections.abc.Iterable[builtins.str] | None = ...,
+        stale: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_interval_factor", b"_interval_factor", "interval_factor", b"interval_factor"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_interval_factor", b"_interval_factor", "basis", b"basis", "interval_factor", b"interval_factor", "profile", b"profile", "profile_digest", b"profile_digest", "seed", b"seed"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_family_distance", b"_family_distance", "_interval_factor", b"_interval_factor", "family_distance", b"family_distance", "interval_factor", b"interval_factor"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_family_distance", b"_family_distance", "_interval_factor", b"_interval_factor", "basis", b"basis", "extrapolations", b"extrapolations", "family_distance", b"family_distance", "interval_factor", b"interval_factor", "nearest_family", b"nearest_family", "profile", b"profile", "profile_digest", b"profile_digest", "seed", b"seed", "stale", b"stale"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_family_distance", b"_family_distance"]) -> typing.Literal["family_distance"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_interval_factor", b"_interval_factor"]) -> typing.Literal["interval_factor"] | None: ...
 
 global___Simulation = Simulation

@@ -158,11 +158,11 @@ def test_a_calibrated_profile_is_a_file_that_loads_and_carries_its_trust(tmp_pat
     loaded = load_profile(path)
     assert dataclasses.replace(loaded, digest="") == dataclasses.replace(profile, digest="")
     near = predict(loaded, "onnxruntime", rows[0])
-    assert near.basis == "fitted in family"
+    assert near.basis == "calibrated here, in family"
     assert near.trust.nearest_family == rows[0].family
     assert near.interval_factor < 1.5 < predict(START, "onnxruntime", rows[0]).interval_factor
     alien = dataclasses.replace(rows[0], threads=7)
     far = predict(loaded, "onnxruntime", alien)
-    assert far.basis == "fitted out of family"
+    assert far.basis == "calibrated here, out of family"
     assert any("7 threads were not measured" in note for note in far.notes)
     assert far.interval_factor >= near.interval_factor

@@ -60,7 +60,7 @@ def test_the_commands_of_the_simulated_job_pass(project: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     summary = (project / "step.md").read_text()
     assert "8 of 8 checks passed" in summary
-    assert "predicted, datasheet" in summary
+    assert "predicted, transferred, unvalidated" in summary
     assert (project / "edgeloop.xml").exists()
 
 

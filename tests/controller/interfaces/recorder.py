@@ -67,7 +67,7 @@ def device_result(name: str = "pi", error: str = "", parity: Verdict = Verdict.P
         candidate="original",
         reasons=("nothing is certainly faster [0.98 to 1.01]",),
         source=Source.SIMULATED,
-        basis="datasheet",
+        basis="transferred, unvalidated",
     )
     return DeviceResult(device=spec, evidence=(evidence(parity),), strategy=strategy)
 
@@ -92,7 +92,7 @@ def comparison(device: DeviceSpec, ratio: float, error: str = "") -> Comparison:
     return replace(
         found,
         source=Source.SIMULATED,
-        basis="datasheet",
+        basis="transferred, unvalidated",
         ratios=(p50, p90),
         floor=floor,
         round_count=6,

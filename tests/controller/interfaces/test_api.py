@@ -82,6 +82,7 @@ def test_every_verb_is_a_method() -> None:
         "keep_identities",
         "ladder",
         "parity",
+        "predict",
         "plan",
         "probe",
         "push_artifact",

@@ -76,7 +76,7 @@ def test_json_is_one_document_that_reads_back_whole(call: Call) -> None:
 def test_people_see_the_strategy_its_reasons_and_that_it_is_simulated(call: Call) -> None:
     shown = call("run", "m.onnx", "--on", "local", api=Recorder()).stdout
     assert "keep original" in shown
-    assert "simulated (datasheet)" in shown
+    assert "simulated (transferred, unvalidated)" in shown
     assert "nothing is certainly faster [0.98 to 1.01]" in shown, "brackets are text, not markup"
     assert "skipped dynamic int8: Conv has no dynamic kernel" in shown
     assert "4.90 ms" in shown

@@ -36,7 +36,9 @@ def test_show_prints_figures_with_their_provenance(call: Call) -> None:
     assert "no figures exist for the Ampere GPU" in text
     shown = json.loads(call("profile", "show", "nuc11", "--json", api=Recorder()).stdout)
     assert shown["caches"]["l2_bytes"] == load_profile("nuc11").caches.l2_bytes
-    assert shown["caches"]["kind"] == "datasheet"
+    assert shown["processor"]["kind"] == "datasheet"
+    assert shown["caches"]["kind"] == "assumed"
+    assert shown["caches"]["source"].startswith("from memory, ")
 
 
 def test_show_of_an_unknown_name_lists_all(call: Call) -> None:

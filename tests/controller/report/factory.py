@@ -168,7 +168,7 @@ def strategy(device: str, bound_s: float) -> Strategy:
         "device": device,
         "device_id": digest(device)[:32],
         "source": Source.SIMULATED if simulated else Source.MEASURED,
-        "basis": "datasheet" if simulated else "",
+        "basis": "transferred, unvalidated" if simulated else "",
         "findings": findings(device, bound_s),
     }
     if device == "raspberry_pi_4":

@@ -274,7 +274,11 @@ def run(device: str, kind: Kind, position: int = 0) -> Run:
         parity=parity(kind),
         isolation=Isolation(tier="process", layers=(("rlimit", True), ("seccomp", False))),
         simulation=Simulation(
-            profile=device, profile_digest=digest(device), basis="datasheet", seed=7, interval_factor=2.0
+            profile=device,
+            profile_digest=digest(device),
+            basis="transferred, unvalidated",
+            seed=7,
+            interval_factor=2.0,
         )
         if simulated
         else None,

@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -196,6 +197,30 @@ def test_every_number_names_interval_count_conditions_and_run(here: DeviceResult
     assert first["run"].text == here.runs[0].run_id[:12]
     energy = [row for row in found.rows if row[3].text == "energy"]
     assert energy == [], "the evidence of this experiment knows no energy"
+
+
+def test_a_predicted_number_says_how_far_it_can_be_trusted(result: ExperimentResult) -> None:
+    board = next(device for device in result.devices if device.runs and device.runs[0].simulation)
+
+    def said(**changes: Any) -> str:
+        runs = tuple(
+            replace(run, simulation=replace(run.simulation, **changes)) if run.simulation else run
+            for run in board.runs
+        )
+        found = table(replace(board, runs=runs), "Where each number comes from")
+        return column(found, "taken by")[0].detail
+
+    assert "90 % interval of the prediction x/\N{DIVISION SIGN} 2," in said()
+    assert "nearest measured family" not in said()
+    fitted = said(
+        nearest_family="mobile", family_distance=0.125, extrapolations=("4 threads were not measured",)
+    )
+    assert "nearest measured family mobile at distance 0.12" in fitted
+    assert "extrapolated: 4 threads were not measured" in fitted
+    simulation = board.runs[0].simulation
+    assert simulation is not None
+    stale = replace(board.runs[0], simulation=replace(simulation, stale=True))
+    assert stale.basis == "transferred, unvalidated, stale"
 
 
 def test_an_unfit_device_says_what_was_found_and_required() -> None:

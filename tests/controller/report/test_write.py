@@ -130,7 +130,7 @@ def test_without_raw_samples_quantiles_are_drawn(result: ExperimentResult) -> No
 
 def test_predicted_figures_say_so_in_every_row_and_title(page: str) -> None:
     parsed = Page(page)
-    badge = "simulated: predicted, basis datasheet"
+    badge = "simulated: predicted, basis transferred, unvalidated"
     titles = [c for c in parsed.captions if "raspberry" in c]
     assert len(titles) == 6
     assert all(badge in c for c in titles)
@@ -185,7 +185,7 @@ def test_hostile_names_stay_in_their_markdown_cell(hostile: ExperimentResult) ->
 def test_markdown_begins_with_the_answers(result: ExperimentResult) -> None:
     text = render(result, "markdown")
     assert "| this-machine | measured | ✅ Ship static int8 U8S8 per channel |" in text
-    assert "| raspberry_pi_5 | simulated: predicted, basis datasheet | ❔ Undecided" in text
+    assert "| raspberry_pi_5 | simulated: predicted, basis transferred, unvalidated | ❔ Undecided" in text
     assert "1.71× (1.69 to 1.73)" in text
     assert text.count("<details>") == text.count("</details>") > 5
 

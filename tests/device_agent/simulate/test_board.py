@@ -78,7 +78,7 @@ async def test_identity_comes_from_profile_name_and_seed(make_board: MakeBoard) 
 async def test_the_basis_travels_with_the_board(make_board: MakeBoard) -> None:
     simulation = make_board("nuc11", seed=9).simulation
     assert simulation is not None
-    assert (simulation.profile, simulation.basis, simulation.seed) == ("nuc11", "datasheet", 9)
+    assert (simulation.profile, simulation.basis, simulation.seed) == ("nuc11", "transferred, unvalidated", 9)
     assert simulation.profile_digest == load_profile("nuc11").digest
     assert simulation.interval_factor is not None
     assert simulation.interval_factor >= 2.5

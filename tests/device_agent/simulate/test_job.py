@@ -15,6 +15,7 @@ from edgeloop_agent.execute import execute
 from edgeloop_agent.execution import ExecutionContext, Progress, StopSignal
 from edgeloop_agent.simulate import SimulatedBoard
 from edgeloop_foundation.ports.clock import SystemClock
+from edgeloop_profiles import load_profile
 from edgeloop_protocol.convert import digest_of, to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact, FileEntry, Kernel, TensorSpec, Tolerance
 from edgeloop_protocol.types.conditions import Conditions
@@ -190,8 +191,11 @@ async def test_kernels_known_by_their_bytes_alone_widen_the_interval_of_their_ru
     board = make_board("nuc11")
     known, unknown = await run_job(board, tmp_path, trials)
     assert board.simulation is not None
+    # That of the board is the widest of its precisions, that of a run is its own.
+    factor = load_profile("nuc11").runtimes[0].interval("fp32").factor
     assert board.simulation.interval_factor is not None
-    assert known.simulation == board.simulation
+    assert board.simulation.interval_factor > factor
+    assert known.simulation == dataclasses.replace(board.simulation, interval_factor=factor)
     assert unknown.simulation is not None
     assert unknown.simulation.interval_factor is not None
     assert unknown.simulation.interval_factor > board.simulation.interval_factor

@@ -93,7 +93,14 @@ async def test_open_says_what_the_profile_says(make_board: MakeBoard, make_start
     assert header["runtime_version"] == f"onnxruntime {profile.runtimes[0].version}"
     assert header["providers"] == ["CPUExecutionProvider"]
     assert header["baseline_rss_bytes"] == profile.runtimes[0].memory.baseline_bytes
-    assert header["interval_factor"] == profile.runtimes[0].interval("fp32").factor
+    assert header["prediction"] == {
+        "basis": "transferred, unvalidated",
+        "interval_factor": profile.runtimes[0].interval("fp32").factor,
+        "nearest_family": "",
+        "family_distance": None,
+        "extrapolations": [],
+        "stale": False,
+    }
     assert session.isolation.tier == "simulated"
     assert session.log_tail() == ""
 

@@ -207,7 +207,7 @@ def test_the_interval_is_that_of_the_precision(
 ) -> None:
     fp32 = predict_latency(pi4, (conv,), threads=1)
     mixed = predict_latency(pi4, (conv, as_int8(conv, "U8S8")), threads=1)
-    assert (fp32.basis, fp32.precision) == ("datasheet", "fp32")
+    assert (fp32.basis, fp32.precision) == ("transferred, unvalidated", "fp32")
     assert fp32.interval_factor == pi4.runtimes[0].interval("fp32").factor
     assert mixed.interval_factor == pi4.runtimes[0].interval("int8").factor > fp32.interval_factor
     assert any("unvalidated" in note for note in fp32.notes)

@@ -38,6 +38,10 @@ _VERBS: dict[str, tuple[str, str]] = {
     ),
     "ladder": ("ladder:ladder", "Climb from stage to stage as long as the quality is kept."),
     "bench": ("single:bench", "Benchmark one model or artifact on devices."),
+    "predict": (
+        "predict:predict",
+        "Predict latency and memory on boards from their profiles; none is started.",
+    ),
     "parity": ("single:parity", "Check on devices that outputs agree with the host's."),
     "compare": ("compare:compare", "Say whether one model is slower than another on a device."),
     "analyze": ("single:analyze", "Describe a model and say what is worth trying."),

@@ -59,13 +59,13 @@ def test_a_predicted_absolute_budget_is_undecided_and_fails(project: pytest.Pyte
     result = run(project, test)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "UNDECIDED latency_p95 <= 1s" in out(result)
-    assert "predicted (basis: datasheet), not measured" in out(result)
+    assert "predicted (basis: transferred, unvalidated), not measured" in out(result)
     assert "Traceback" not in out(result)
     assert ".py:" not in out(result).partition("FAILURES")[2].partition("short test summary")[0]
 
     allowed = run(project, test, "--edgeloop-allow-predicted")
     assert allowed.ret == 0, out(allowed)
-    assert "passed    pi: model.onnx: latency_p95 <= 1s [predicted, datasheet" in out(allowed)
+    assert "passed    pi: model.onnx: latency_p95 <= 1s [predicted, transferred, unvalidated" in out(allowed)
 
 
 def test_failed_undecided_and_refused_have_wordings_of_their_own(project: pytest.Pytester) -> None:
@@ -232,7 +232,7 @@ def test_junit_and_summary_carry_source_series_and_interval(
     assert [row["check"] for row in rows] == ["latency_p50 <= 1s", "size <= 1MB"]
     latency, size = rows
     assert latency["source"] == "simulated"
-    assert latency["basis"] == "datasheet"
+    assert latency["basis"] == "transferred, unvalidated"
     assert latency["series"] == "nominal"
     assert latency["low"] < latency["value"] < latency["high"]
     assert size["source"] == "host"
