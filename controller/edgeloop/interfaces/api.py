@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -103,7 +104,9 @@ class Edgeloop:
 
     def with_turn(self, turn: Turn) -> Edgeloop:
         """Return the same verbs with another place in the queues of devices."""
-        return Edgeloop(self._state_directory, self._listener, turn=turn)
+        other = copy.copy(self)
+        other._turn = turn
+        return other
 
     def _open(self) -> App:
         from edgeloop.app import App

@@ -32,6 +32,7 @@ _PUBLIC = [
     "SilentListener",
     "StateBinding",
     "SweepPlan",
+    "Turn",
 ]
 
 
