@@ -96,10 +96,16 @@ def test_what_cannot_be_drained_is_said(call: Call) -> None:
 
 
 def test_a_wait_and_a_priority_that_cannot_be_are_wrong_use(call: Call) -> None:
-    for words in (("--wait", "soon"), ("--wait", "48h"), ("--priority", "101"), ("--priority", "high")):
+    for words, said in (
+        (("--wait", "soon"), "found 'soon'"),
+        (("--wait", "48h"), "between 0 s and 24 h"),
+        (("--priority", "101"), "101 is not in the range"),
+        (("--priority", "high"), "'high' is not a valid integer range"),
+    ):
         for verb in (("bench", "m"), ("compare", "a", "b"), ("run", "m")):
             result = call(*verb, "--on", "sim:nuc11", *words)
             assert result.exit_code == 2, (verb, words, result.output)
+            assert said in result.output
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:

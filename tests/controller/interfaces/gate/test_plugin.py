@@ -267,13 +267,13 @@ def test_conditions_choose_devices_of_the_inventory(project: pytest.Pytester) ->
         )
     project.makepyfile(test_it="def test_it(device):\n    pass\n")
     for words, names in (("rack=2", ["b", "c"]), ("rack=2,group=lab", ["b"]), ("a,rack=2", ["a", "b", "c"])):
-        result = project.runpytest_inprocess(
+        result = project.runpytest_subprocess(
             "-p", "no:cacheprovider", "--collect-only", "-q", f"--edgeloop-on={words}"
         )
         assert [line for line in result.outlines if line.startswith("test_it.py")] == [
             f"test_it.py::test_it[{name}]" for name in names
         ]
-    nobody = project.runpytest_inprocess(
+    nobody = project.runpytest_subprocess(
         "-p", "no:cacheprovider", "--collect-only", "-q", "--edgeloop-on=rack=9"
     )
     assert nobody.ret != 0
