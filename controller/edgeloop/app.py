@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from edgeloop.domain.turn import ORDINARY_TURN, Turn
+
 if TYPE_CHECKING:
     from edgeloop.domain.device import DeviceSpec
     from edgeloop.store.artifacts import ArtifactDirectory
@@ -33,6 +35,8 @@ class App:
     records: RecordStore
     artifacts: ArtifactDirectory
     probes: ProbeStore
+    #: How measurements queue for busy devices.
+    turn: Turn = ORDINARY_TURN
     _pool: ProcessPoolExecutor | None = field(default=None, init=False)
 
     @classmethod

@@ -1,7 +1,7 @@
 """What stands before every call: admission, the limit on calls at once, and errors turned into status codes.
 
 The library's own limit refuses calls blindly. Ours leaves a lane free for the calls that get a busy agent out
-of trouble: health, cancel, heartbeat and release.
+of trouble: health, cancel, heartbeat and release. Those who queue for the device have a lane of their own.
 """
 
 from __future__ import annotations
@@ -27,13 +27,18 @@ from edgeloop_protocol.errors import status_for
 from edgeloop_agent.access.admission import Access, revocation
 from edgeloop_agent.access.peer import Context
 
-__all__ = ["ORDINARY_CALLS_MAX", "RESERVED_CALLS_MAX", "Context", "Gate"]
+__all__ = ["ORDINARY_CALLS_MAX", "RESERVED_CALLS_MAX", "WAITING_CALLS_MAX", "Context", "Gate"]
 
 ORDINARY_CALLS_MAX = 16
 """Calls at once, streams included."""
 
 RESERVED_CALLS_MAX = 8
 """Further calls at once that only the reserved methods may take."""
+
+WAITING_CALLS_MAX = 32
+"""Further calls at once that only those who ask for the device may take: waiting must not keep the holder out."""
+
+_WAITING = "/edgeloop.v1.LeaseService/Acquire"
 
 _RESERVED = frozenset(
     {
@@ -74,6 +79,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
         self._access = access
         self._limit = ordinary_calls_max
         self._count = 0
+        self._waiting_count = 0
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -110,6 +116,10 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
         if method in _RESERVED:
             yield
             return
+        if method == _WAITING:
+            with self._waiting_slot():
+                yield
+            return
         if self._count >= self._limit:
             raise BusyError(
                 f"the agent serves {self._limit} calls at once already.", next_step="Try again in a moment."
@@ -119,6 +129,16 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic
             yield
         finally:
             self._count -= 1
+
+    @contextlib.contextmanager
+    def _waiting_slot(self) -> Iterator[None]:
+        if self._waiting_count >= WAITING_CALLS_MAX:
+            raise BusyError(f"{WAITING_CALLS_MAX} clients ask for the device.", next_step="Try again later.")
+        self._waiting_count += 1
+        try:
+            yield
+        finally:
+            self._waiting_count -= 1
 
     @contextlib.contextmanager
     def _entered(self, method: str, context: Context) -> Iterator[None]:

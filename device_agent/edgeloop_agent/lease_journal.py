@@ -1,5 +1,5 @@
-"""What survives of the leases: the fencing token and the granted lease, durably; the last heartbeat, nearly
-so."""
+"""What survives of the leases: the fencing token, the granted lease and the order to drain, durably; the last
+heartbeat, nearly so."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class LeaseJournal:
         self._boot_id = boot_id
         self._path = root / "lease.json"
         self._heartbeat_path = root / "heartbeat.json"
+        self._drain_path = root / "drain.json"
 
     def load(self, token_floor: int) -> tuple[int, StoredLease | None]:
         """Return the highest token ever given out and the lease that was granted, if any.
@@ -104,6 +105,33 @@ class LeaseJournal:
 
     def _write(self, tree: dict[str, Any]) -> None:
         write_durably(self._fs, self._path, seal(json.dumps(tree).encode()))
+
+    def load_drain(self) -> tuple[str, str] | None:
+        """Return why and by whom the device was drained; None when it is given out.
+
+        A spoiled order still drains: a device that somebody took out of use comes back by a person's word only.
+        """
+        if not self._fs.exists(self._drain_path):
+            return None
+        try:
+            tree = unseal_object(self._fs.read(self._drain_path))
+            reason, drained_by = tree["reason"], tree["drained_by"]
+            if isinstance(reason, str) and isinstance(drained_by, str) and reason and drained_by:
+                return reason, drained_by
+        except (CorruptDataError, ValueError, KeyError, TypeError) as error:
+            _log.error("%s is spoiled: %s", self._drain_path, error)
+        return "the order to drain is spoiled, its reason is lost", "somebody unknown"
+
+    def store_drain(self, reason: str, drained_by: str) -> None:
+        """Keep durably that the device is drained."""
+        tree = {"reason": reason, "drained_by": drained_by}
+        write_durably(self._fs, self._drain_path, seal(json.dumps(tree).encode()))
+
+    def clear_drain(self) -> None:
+        """Keep durably that the device is given out."""
+        if self._fs.exists(self._drain_path):
+            self._fs.remove(self._drain_path)
+            self._fs.sync_directory(self._root)
 
     def heartbeat(self, lease_id: str, until_ns: int) -> None:
         """Keep until when a lease holds, over a restart of the agent.

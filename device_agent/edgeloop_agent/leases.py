@@ -1,8 +1,9 @@
 """Who holds the device, who waits, and until when.
 
 A lease is granted for a time to live and extended by heartbeats, measured on the monotonic clock. Every grant
-raises a fencing token that is on the disk before anybody learns of it and never goes back. Waiters queue
-first come, first served, and give up their place by going away. After a restart of the agent the lease that
+raises a fencing token that is on the disk before anybody learns of it and never goes back. Waiters queue by
+priority, first come, first served within one, and give up their place by going away. A device that is drained
+lets its holder finish and refuses everybody else, also after a restart. After a restart of the agent the lease that
 was granted holds for what was left of it; when that cannot be told (another boot, a spoiled heartbeat) for
 one whole time to live, never longer.
 """
@@ -10,73 +11,43 @@ one whole time to live, never longer.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import math
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgeloop_foundation.errors import AlreadyExistsError, BusyError, InvalidInputError, LeaseError
 from edgeloop_foundation.ports.clock import Clock
 from edgeloop_foundation.ports.fs import FileSystem
-from edgeloop_protocol.types.lease import Lease, LeaseRequest, LeaseState
+from edgeloop_protocol.types.lease import (
+    OPEN,
+    PRIORITY_MAX,
+    Availability,
+    AvailabilityState,
+    Lease,
+    LeaseRequest,
+    LeaseState,
+)
 
 from edgeloop_agent.lease_journal import LeaseJournal
+from edgeloop_agent.lease_table import AvailabilityEvent, LeaseEvent, next_availability, next_state
 
-__all__ = ["TRANSITIONS", "LeaseEvent", "Leases", "next_state"]
+__all__ = ["WAITERS_MAX", "Leases"]
+
+WAITERS_MAX = 64
+"""Clients that may queue for the device at once."""
 
 _TTL_S_MAX = 600.0
 _WAIT_S_MAX = 24 * 3600.0
-_QUEUE_MAX = 64
 _ENDED_KEPT = 200
 _NAME_LENGTH_MAX = 200
 _RETRY_S = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-class LeaseEvent(enum.Enum):
-    """What happens to a lease."""
-
-    GRANT = "grant"
-    RENEW = "renew"
-    RELEASE = "release"
-    EXPIRE = "expire"
-    REFUSE = "refuse"
-    GIVE_UP = "give_up"
-
-
-TRANSITIONS: dict[tuple[LeaseState, LeaseEvent], LeaseState] = {
-    (LeaseState.QUEUED, LeaseEvent.GRANT): LeaseState.GRANTED,
-    (LeaseState.QUEUED, LeaseEvent.REFUSE): LeaseState.REFUSED,
-    (LeaseState.QUEUED, LeaseEvent.GIVE_UP): LeaseState.RELEASED,
-    (LeaseState.GRANTED, LeaseEvent.RENEW): LeaseState.GRANTED,
-    (LeaseState.GRANTED, LeaseEvent.RELEASE): LeaseState.RELEASED,
-    (LeaseState.GRANTED, LeaseEvent.EXPIRE): LeaseState.EXPIRED,
-    # Releasing twice is what a client does that lost the answer.
-    (LeaseState.RELEASED, LeaseEvent.RELEASE): LeaseState.RELEASED,
-    (LeaseState.EXPIRED, LeaseEvent.RELEASE): LeaseState.EXPIRED,
-}
-"""The whole table; what is not in it is refused."""
-
-
-def next_state(state: LeaseState, event: LeaseEvent) -> LeaseState:
-    """Return the state after an event.
-
-    Raises:
-        LeaseError: the table does not allow it.
-    """
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        raise LeaseError(
-            f"a lease that is {state.value} cannot {event.value.replace('_', ' ')}.",
-            next_step="Acquire a new lease.",
-        ) from None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,6 +82,10 @@ def _check(request: LeaseRequest) -> None:
         raise InvalidInputError(
             f"wait_timeout_s is between 0 and {_WAIT_S_MAX:.0f}, not {request.wait_timeout_s}."
         )
+    if abs(request.priority) > PRIORITY_MAX:
+        raise InvalidInputError(
+            f"a priority lies between -{PRIORITY_MAX} and {PRIORITY_MAX}, not {request.priority}."
+        )
 
 
 def _ns(seconds: float) -> int:
@@ -127,6 +102,7 @@ class Leases:
         self._current: _Entry | None = None
         self._queue: list[_Entry] = []
         self._ended: OrderedDict[str, _Entry] = OrderedDict()
+        self._availability = OPEN
         self._settling = False
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -144,6 +120,11 @@ class Leases:
                 lease_id=stored.lease_id, request=stored.request, state=LeaseState.GRANTED, token=stored.token
             )
             self._current.until_ns = stored.until_ns
+        if (order := self._journal.load_drain()) is not None:
+            self._availability = Availability(
+                state=AvailabilityState.DRAINING, reason=order[0], drained_by=order[1]
+            )
+            self._note_emptiness()
 
     def on_end(self, callback: Callable[[str, str], Awaitable[None]]) -> None:
         """Call ``callback(lease_id, reason)`` when a granted lease ends, before the next is granted."""
@@ -188,11 +169,15 @@ class Leases:
                     next_step="Use a new request id.",
                 )
             return known
-        if len(self._queue) >= _QUEUE_MAX:
-            raise BusyError(f"{_QUEUE_MAX} clients wait for the device.", next_step="Try again later.")
+        if len(self._queue) >= WAITERS_MAX:
+            raise BusyError(f"{WAITERS_MAX} clients wait for the device.", next_step="Try again later.")
         entry = _Entry(lease_id=str(uuid.uuid4()), request=request)
         entry.until_ns = self._clock.monotonic_ns() + _ns(request.wait_timeout_s)
         self._queue.append(entry)
+        # The sort is stable: within a priority they stay in the order they came.
+        self._queue.sort(key=lambda waiter: -waiter.request.priority)
+        # Those behind it have another place now.
+        self._tell_all()
         # Its wait may end before anything that run() sleeps for.
         self._wake.set()
         return entry
@@ -226,6 +211,54 @@ class Leases:
             await self._end(entry, LeaseEvent.RELEASE, "released by its holder")
         await self._settle(entry)
         return self._describe(entry)
+
+    @property
+    def availability(self) -> Availability:
+        """Whether leases are given out."""
+        return self._availability
+
+    async def drain(self, reason: str, drained_by: str) -> Availability:
+        """Give out no new leases: who holds the device finishes, who waits is refused.
+
+        Raises:
+            InvalidInputError: no reason or nobody is named, or either is too long.
+        """
+        if not 0 < len(reason) <= _NAME_LENGTH_MAX or not 0 < len(drained_by) <= _NAME_LENGTH_MAX:
+            raise InvalidInputError(
+                f"reason and author of a drain have 1 to {_NAME_LENGTH_MAX} characters, "
+                f"not {len(reason)} and {len(drained_by)}.",
+                next_step="Say why in a few words.",
+            )
+        async with self._lock:
+            state = next_availability(self._availability.state, AvailabilityEvent.DRAIN)
+            await asyncio.to_thread(self._journal.store_drain, reason, drained_by)
+            self._availability = Availability(state=state, reason=reason, drained_by=drained_by)
+            self._note_emptiness()
+            for entry in tuple(self._queue):
+                self._drop_waiter(entry, LeaseEvent.REFUSE, self._drained_reason())
+            _log.info("%s", self._drained_reason())
+            return self._availability
+
+    async def undrain(self) -> Availability:
+        """Give out leases again; a device that is given out already stays so."""
+        async with self._lock:
+            next_availability(self._availability.state, AvailabilityEvent.UNDRAIN)
+            await asyncio.to_thread(self._journal.clear_drain)
+            self._availability = OPEN
+            return self._availability
+
+    def _note_emptiness(self) -> None:
+        if (
+            self._availability.state is AvailabilityState.DRAINING
+            and self._current is None
+            and not self._settling
+        ):
+            state = next_availability(self._availability.state, AvailabilityEvent.EMPTIED)
+            self._availability = replace(self._availability, state=state)
+
+    def _drained_reason(self) -> str:
+        now = self._availability
+        return f"the device is drained by {now.drained_by}: {now.reason}"
 
     def listing(self) -> tuple[Lease, ...]:
         """Return the granted lease, then the queue in order."""
@@ -277,6 +310,9 @@ class Leases:
         if expired is not None:
             await self._settle(expired)
         async with self._lock:
+            if self._availability.state is not AvailabilityState.OPEN:
+                for entry in tuple(self._queue):
+                    self._drop_waiter(entry, LeaseEvent.REFUSE, self._drained_reason())
             if self._current is None and not self._settling and self._queue:
                 await self._grant(self._queue[0])
             now = self._clock.monotonic_ns()
@@ -330,6 +366,7 @@ class Leases:
                 await self._on_end(entry.lease_id, entry.reason)
         finally:
             self._settling = False
+            self._note_emptiness()
             self._tell_all()
 
     def _drop_waiter(self, entry: _Entry, event: LeaseEvent, reason: str) -> None:
@@ -386,4 +423,5 @@ class Leases:
             current_holder=holder,
             current_expires_in_s=left_s,
             reason=entry.reason,
+            priority=entry.request.priority,
         )

@@ -43,7 +43,7 @@ from edgeloop_agent.deployments import Deployments
 from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.directories import SCRATCH, make_durable_directory
 from edgeloop_agent.execution import Execute
-from edgeloop_agent.gate import ORDINARY_CALLS_MAX, RESERVED_CALLS_MAX, Gate
+from edgeloop_agent.gate import ORDINARY_CALLS_MAX, RESERVED_CALLS_MAX, WAITING_CALLS_MAX, Gate
 from edgeloop_agent.identity_files import Credentials
 from edgeloop_agent.job_journal import JobJournal
 from edgeloop_agent.jobs import Jobs
@@ -75,8 +75,10 @@ __all__ = ["SERVER_OPTIONS", "SERVICES", "Agent", "Limits", "StateLock"]
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.max_send_message_length", 4 * 1024 * 1024),
-    ("grpc.max_concurrent_streams", 32),
-    ("grpc.max_allowed_incoming_connections", 16),
+    # Above all calls that the gate admits, or one client's waiters would block its own heartbeat.
+    ("grpc.max_concurrent_streams", 64),
+    # As many waiters as may queue, each with a connection of its own, and sixteen besides.
+    ("grpc.max_allowed_incoming_connections", 16 + WAITING_CALLS_MAX),
     # The default leaves a silent connection open for two minutes.
     ("grpc.server_handshake_timeout_ms", 2000),
     # The name without "recv" is the one that works; by default a client that pings every 20 s is thrown out.
@@ -204,7 +206,7 @@ class Agent:
         self._server = grpc.aio.server(
             interceptors=(*interceptors, Gate(self._access, ordinary_calls_max)),
             options=options,
-            maximum_concurrent_rpcs=ordinary_calls_max + RESERVED_CALLS_MAX,
+            maximum_concurrent_rpcs=ordinary_calls_max + RESERVED_CALLS_MAX + WAITING_CALLS_MAX,
         )
         self._watchdog: asyncio.Task[None] | None = None
 

@@ -4,49 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from edgeloop_agent.lease_journal import LeaseJournal
-from edgeloop_agent.leases import TRANSITIONS, LeaseEvent, Leases, next_state
+from edgeloop_agent.leases import Leases
 from edgeloop_foundation.errors import AlreadyExistsError, InvalidInputError, LeaseError
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
 from edgeloop_foundation.ports.simulated_clock import SimulatedClock
 from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
-from edgeloop_protocol.types.lease import Lease, LeaseRequest, LeaseState
+from edgeloop_protocol.types.lease import OPEN, AvailabilityState, Lease, LeaseRequest, LeaseState
 
 from .conftest import until
 
 ROOT = Path("/state/leases")
 
-ALLOWED = {
-    ("queued", "grant"): "granted",
-    ("queued", "refuse"): "refused",
-    ("queued", "give_up"): "released",
-    ("granted", "renew"): "granted",
-    ("granted", "release"): "released",
-    ("granted", "expire"): "expired",
-    ("released", "release"): "released",
-    ("expired", "release"): "expired",
-}
 
-
-@pytest.mark.parametrize(("state", "event"), list(itertools.product(LeaseState, LeaseEvent)))
-def test_every_pair_is_decided(state: LeaseState, event: LeaseEvent) -> None:
-    expected = ALLOWED.get((state.value, event.value))
-    assert (expected is None) == ((state, event) not in TRANSITIONS)
-    if expected is None:
-        with pytest.raises(LeaseError, match=f"is {state.value}"):
-            next_state(state, event)
-    else:
-        assert next_state(state, event) is LeaseState(expected)
-
-
-def request(name: str, *, ttl_s: float = 60.0, wait_s: float = 0.0) -> LeaseRequest:
-    return LeaseRequest(request_id=name, holder=name, ttl_s=ttl_s, wait_timeout_s=wait_s)
+def request(name: str, *, ttl_s: float = 60.0, wait_s: float = 0.0, priority: int = 0) -> LeaseRequest:
+    return LeaseRequest(request_id=name, holder=name, ttl_s=ttl_s, wait_timeout_s=wait_s, priority=priority)
 
 
 async def final(leases: Leases, wanted: LeaseRequest) -> Lease:
@@ -263,3 +240,97 @@ def test_a_spoiled_token_jumps_ahead_and_the_file_is_kept(tmp_path: Path) -> Non
     assert lease is None
     assert (tmp_path / "lease.corrupt").exists()
     assert journal(OsFileSystem(), tmp_path).load(0)[0] == token
+
+
+async def queued(desk: Desk, *names_and_priorities: tuple[str, int]) -> dict[str, asyncio.Task[Lease]]:
+    tasks: dict[str, asyncio.Task[Lease]] = {}
+    for name, priority in names_and_priorities:
+        wanted = request(name, wait_s=1000.0, priority=priority)
+        tasks[name] = asyncio.create_task(final(desk.leases, wanted))
+        await until(lambda: len(desk.leases.listing()) == len(tasks) + 1)
+    return tasks
+
+
+async def test_a_higher_priority_goes_first_and_equals_in_the_order_they_came(desk: Desk) -> None:
+    lease = await final(desk.leases, request("holder", ttl_s=500.0))
+    tasks = await queued(desk, ("low", -5), ("first", 0), ("second", 0), ("urgent", 10), ("third", 0))
+    order = ["urgent", "first", "second", "third", "low"]
+    assert [waiter.holder for waiter in desk.leases.listing()[1:]] == order
+    assert [waiter.queue_position for waiter in desk.leases.listing()[1:]] == [1, 2, 3, 4, 5]
+    for name in order:
+        await desk.leases.release(lease.lease_id, lease.fencing_token)
+        lease = await tasks[name]
+        assert (lease.state, lease.holder) == (LeaseState.GRANTED, name)
+
+
+async def test_a_waiter_is_told_that_somebody_went_before_it(desk: Desk) -> None:
+    await final(desk.leases, request("holder", ttl_s=500.0))
+    states = desk.leases.acquire(request("first", wait_s=1000.0))
+    assert (await anext(states)).queue_position == 1
+    tasks = await queued_behind(desk)
+    assert (await anext(states)).queue_position == 2
+    await states.aclose()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def queued_behind(desk: Desk) -> list[asyncio.Task[Lease]]:
+    task = asyncio.create_task(final(desk.leases, request("urgent", wait_s=1000.0, priority=1)))
+    await until(lambda: len(desk.leases.listing()) == 3)
+    return [task]
+
+
+@pytest.mark.parametrize("priority", [-101, 101])
+async def test_a_priority_out_of_bounds_is_refused(desk: Desk, priority: int) -> None:
+    with pytest.raises(InvalidInputError, match="between -100 and 100"):
+        await final(desk.leases, request("a", priority=priority))
+
+
+async def test_a_drained_device_lets_its_holder_finish_and_refuses_everybody_else(desk: Desk) -> None:
+    lease = await final(desk.leases, request("holder", ttl_s=500.0))
+    tasks = await queued(desk, ("waiter", 5))
+    assert (await desk.leases.drain("new fan", "anna")).state is AvailabilityState.DRAINING
+    refused = await tasks["waiter"]
+    assert refused.state is LeaseState.REFUSED
+    assert refused.reason == "the device is drained by anna: new fan"
+    assert (await desk.leases.renew(lease.lease_id, lease.fencing_token)).state is LeaseState.GRANTED
+    assert (await final(desk.leases, request("late", wait_s=100.0))).state is LeaseState.REFUSED
+    await desk.leases.release(lease.lease_id, lease.fencing_token)
+    assert desk.leases.availability.state is AvailabilityState.DRAINED
+    assert (await final(desk.leases, request("later"))).state is LeaseState.REFUSED
+    assert await desk.leases.undrain() == OPEN
+    assert (await final(desk.leases, request("after"))).state is LeaseState.GRANTED
+
+
+async def test_a_drain_outlives_restarts_and_an_undrain_too(desk: Desk) -> None:
+    lease = await final(desk.leases, request("holder", ttl_s=500.0))
+    await desk.leases.drain("new fan", "anna")
+    await desk.restart()
+    now = desk.leases.availability
+    assert (now.state, now.reason, now.drained_by) == (AvailabilityState.DRAINING, "new fan", "anna")
+    await desk.leases.release(lease.lease_id, lease.fencing_token)
+    await desk.restart("boot-2")
+    assert desk.leases.availability.state is AvailabilityState.DRAINED
+    assert (await final(desk.leases, request("late"))).state is LeaseState.REFUSED
+    await desk.leases.undrain()
+    await desk.restart("boot-3")
+    assert desk.leases.availability == OPEN
+    assert (await final(desk.leases, request("after"))).state is LeaseState.GRANTED
+
+
+async def test_a_spoiled_order_to_drain_still_drains(tmp_path: Path) -> None:
+    desk = Desk(OsFileSystem(), tmp_path)
+    await desk.leases.drain("new fan", "anna")
+    (tmp_path / "drain.json").write_bytes(b"\0\0")
+    await desk.restart()
+    assert desk.leases.availability.state is AvailabilityState.DRAINED
+    assert (await final(desk.leases, request("late"))).state is LeaseState.REFUSED
+    await desk.stop()
+
+
+@pytest.mark.parametrize(("reason", "author"), [("", "anna"), ("fan", ""), ("x" * 201, "anna")])
+async def test_a_drain_says_why_and_who(desk: Desk, reason: str, author: str) -> None:
+    with pytest.raises(InvalidInputError, match="1 to 200 characters"):
+        await desk.leases.drain(reason, author)
+    assert desk.leases.availability == OPEN

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from edgeloop_agent.gate import ORDINARY_CALLS_MAX, WAITING_CALLS_MAX
 from edgeloop_agent.listen import UnixListener
 from edgeloop_agent.server import SERVICES, Agent, StateLock
 from edgeloop_agent.upload import UploadName
@@ -331,25 +332,73 @@ async def test_a_full_agent_still_answers_health_and_cancel(
         running_agent(tmp_path / "s", listener=unix_listener, ordinary_calls_max=2) as (_, address),
         grpc.aio.insecure_channel(address) as channel,
     ):
-        await acquire(channel, "holder")
         client = stub(lease_pb2_grpc.LeaseServiceStub, channel)
-        waiting = []
-        for number in range(2):
-            request = LeaseRequest(request_id=f"w{number}", holder="w", wait_timeout_s=60.0)
-            wire = lease_pb2.AcquireRequest(request=to_wire(request, lease_pb2.LeaseRequest()))
-            waiting.append(client.Acquire(wire))
-            await waiting[-1].read()
+        health = stub(health_pb2_grpc.HealthStub, channel)
+        watching = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
+        for call in watching:
+            await call.read()
         with pytest.raises(grpc.aio.AioRpcError) as full:
             await client.ListLeases(lease_pb2.ListLeasesRequest())
         assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        health = stub(health_pb2_grpc.HealthStub, channel)
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
         jobs = stub(job_pb2_grpc.JobServiceStub, channel)
         with pytest.raises(grpc.aio.AioRpcError) as unknown:
             await jobs.Cancel(job_pb2.CancelRequest(job_id="none"))
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
-        for call in waiting:
+        for call in watching:
             call.cancel()
+
+
+def _ask(client: Any, number: int, priority: int = 0) -> Any:
+    wanted = LeaseRequest(
+        request_id=f"w{number}", holder=f"w{number}", wait_timeout_s=600.0, priority=priority
+    )
+    return client.Acquire(lease_pb2.AcquireRequest(request=to_wire(wanted, lease_pb2.LeaseRequest())))
+
+
+async def test_waiters_do_not_lock_the_holder_out(served: tuple[Agent, Channel]) -> None:
+    agent, channel = served
+    held = await acquire(channel, "holder")
+    client = stub(lease_pb2_grpc.LeaseServiceStub, channel)
+    assert WAITING_CALLS_MAX > ORDINARY_CALLS_MAX
+    waiting = [_ask(client, number) for number in range(WAITING_CALLS_MAX)]
+    for call in waiting:
+        await call.read()
+    with pytest.raises(grpc.aio.AioRpcError) as full:
+        await _ask(client, WAITING_CALLS_MAX).read()
+    assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    # Neither reserved nor a waiter's: what a holder does needs an ordinary place.
+    assert len((await client.ListLeases(lease_pb2.ListLeasesRequest())).leases) == WAITING_CALLS_MAX + 1
+    token = lease_pb2.ReleaseRequest(lease_id=held.lease_id, fencing_token=held.fencing_token)
+    assert (await client.Release(token)).lease.state == lease_pb2.LEASE_STATE_RELEASED
+    await until(lambda: agent.leases.listing()[0].holder == "w0")
+    for call in waiting:
+        call.cancel()
+    await until(lambda: len(agent.leases.listing()) <= 1)
+
+
+async def test_a_drained_device_refuses_over_the_wire_and_comes_back(
+    served: tuple[Agent, Channel],
+) -> None:
+    _, channel = served
+    client = stub(lease_pb2_grpc.LeaseServiceStub, channel)
+    held = await acquire(channel, "holder")
+    waiting = _ask(client, 1)
+    await waiting.read()
+    order = lease_pb2.DrainRequest(reason="new fan", drained_by="anna")
+    assert (await client.Drain(order)).availability.state == lease_pb2.AVAILABILITY_STATE_DRAINING
+    refused = (await waiting.read()).lease
+    assert refused.state == lease_pb2.LEASE_STATE_REFUSED
+    assert "anna: new fan" in refused.reason
+    renew = lease_pb2.RenewRequest(lease_id=held.lease_id, fencing_token=held.fencing_token)
+    assert (await client.Renew(renew)).lease.state == lease_pb2.LEASE_STATE_GRANTED
+    await client.Release(lease_pb2.ReleaseRequest(lease_id=held.lease_id, fencing_token=held.fencing_token))
+    now = (await client.ListLeases(lease_pb2.ListLeasesRequest())).availability
+    assert (now.state, now.drained_by) == (lease_pb2.AVAILABILITY_STATE_DRAINED, "anna")
+    assert (await acquire(channel, "late")).state is LeaseState.REFUSED
+    answer = await client.Undrain(lease_pb2.UndrainRequest())
+    assert answer.availability.state == lease_pb2.AVAILABILITY_STATE_OPEN
+    assert (await acquire(channel, "after")).state is LeaseState.GRANTED
 
 
 async def test_a_start_sweeps_what_killed_runners_left(tmp_path: Path, unix_listener: UnixListener) -> None:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -32,9 +33,11 @@ from edgeloop.domain.experiment import (
 from edgeloop.domain.latency import LatencyAssessment
 from edgeloop.domain.recipe import PassSpec, Recipe
 from edgeloop.domain.sweep import NO_SWEEP, SweepPlan
+from edgeloop.domain.turn import ORDINARY_TURN, Turn
 
 if TYPE_CHECKING:
     from edgeloop_protocol.types.facts import Facts
+    from edgeloop_protocol.types.lease import Availability
 
     from edgeloop.app import App
     from edgeloop.compress.analysis import Analysis
@@ -72,6 +75,7 @@ __all__ = [
     "SilentListener",
     "StateBinding",
     "SweepPlan",
+    "Turn",
 ]
 
 _NO_BENCHMARK = Benchmark(series="nominal")
@@ -87,16 +91,32 @@ class Edgeloop:
     Args:
         state_directory: where records and artifacts are kept; None is ``$EDGELOOP_HOME`` or ``./.edgeloop``.
         listener: hears what happens; None is silence.
+        turn: how to queue for busy devices; None leaves it to each verb.
     """
 
-    def __init__(self, state_directory: Path | None = None, listener: Listener | None = None) -> None:
+    def __init__(
+        self,
+        state_directory: Path | None = None,
+        listener: Listener | None = None,
+        *,
+        turn: Turn | None = None,
+    ) -> None:
         self._state_directory = state_directory
         self._listener: Listener = listener or SilentListener()
+        self._turn = turn or ORDINARY_TURN
+
+    def with_turn(self, turn: Turn) -> Edgeloop:
+        """Return the same verbs with another place in the queues of devices."""
+        other = copy.copy(self)
+        other._turn = turn
+        return other
 
     def _open(self) -> App:
         from edgeloop.app import App
 
-        return App.open(self._state_directory)
+        app = App.open(self._state_directory)
+        app.turn = self._turn
+        return app
 
     @property
     def shipping(self) -> Shipping:
@@ -465,6 +485,20 @@ class Edgeloop:
 
         with self._open() as app:
             return asyncio.run(doctor(app, devices))
+
+    def drain(self, device: DeviceSpec, reason: str) -> Availability:
+        """Take a device out of use; whoever holds it finishes."""
+        from edgeloop.orchestrate.devices import drain
+
+        with self._open() as app:
+            return asyncio.run(drain(app, device, reason))
+
+    def undrain(self, device: DeviceSpec) -> Availability:
+        """Put a drained device back into use."""
+        from edgeloop.orchestrate.devices import undrain
+
+        with self._open() as app:
+            return asyncio.run(undrain(app, device))
 
     def keep_identities(self, devices: Sequence[DeviceSpec], *, force: bool = False) -> tuple[Kept, ...]:
         """Give devices the newest trust list, and a new certificate when it is due or ``force`` says so."""

@@ -27,7 +27,12 @@ _SESSION = "edgeloop-session"
 _PROPERTY = "edgeloop"
 
 _OPTIONS = (
-    ("on", "DEVICES", "Devices to test on: local, sim:PROFILE, unix:PATH, grpc://HOST:PORT; comma list."),
+    (
+        "on",
+        "DEVICES",
+        "Devices to test on: local, sim:PROFILE, unix:PATH, grpc://HOST:PORT, names, or conditions that must all "
+        "hold, like arch=aarch64,ram>=4GB; comma list.",
+    ),
     ("budgets", "FILE", "Reviewed budgets; default edgeloop-budgets.toml."),
     ("baseline", "FILE", "Reviewed baselines; default edgeloop-baseline.json."),
     ("summary", "FILE", "Append a Markdown summary; $GITHUB_STEP_SUMMARY is appended to as well."),
@@ -68,7 +73,29 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _words(config: pytest.Config) -> list[str]:
     text = config.getoption("edgeloop_on") or config.getini("edgeloop_on")
-    return [word.strip() for word in str(text or "").replace("\n", ",").split(",") if word.strip()]
+    words = [word.strip() for word in str(text or "").replace("\n", ",").split(",") if word.strip()]
+    return (
+        _without_conditions(config, words) if any(sign in word for word in words for sign in "=<>") else words
+    )
+
+
+def _without_conditions(config: pytest.Config, words: list[str]) -> list[str]:
+    """Return the words with the names of the devices that meet the conditions among them in their place."""
+    from edgeloop_foundation.errors import EdgeloopError
+
+    from edgeloop.domain.selector import looks_like_condition
+
+    conditions = [word for word in words if looks_like_condition(word)]
+    if not conditions:
+        return words
+    from edgeloop.interfaces.gate.chosen import names_of_chosen
+
+    try:
+        chosen = names_of_chosen(config, conditions)
+    except EdgeloopError as error:
+        raise pytest.UsageError(f"edgeloop: {error}") from None
+    others = [word for word in words if word not in conditions]
+    return others + [name for name in chosen if name not in others]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -8,25 +8,26 @@ from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import EdgeloopError, UnsupportedError
 from edgeloop_protocol.types.facts import Facts
-from edgeloop_protocol.types.lease import LeaseState
+from edgeloop_protocol.types.lease import Availability, LeaseState
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.inventory import age_words
 from edgeloop.orchestrate.findings import (
     DoctorFinding,
     accelerator_findings,
+    availability_findings,
     identity_findings,
     version_findings,
     vital_findings,
 )
 from edgeloop.orchestrate.fleet import open_fleet
-from edgeloop.orchestrate.measure import OpenDevice
+from edgeloop.orchestrate.measure import OpenDevice, holder_name
 from edgeloop.store.known_facts import KnownFactsStore
 
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["DoctorFinding", "doctor", "facts", "sensor_findings"]
+__all__ = ["DoctorFinding", "doctor", "drain", "facts", "sensor_findings", "undrain"]
 
 _DISK_FREE_MIN_BYTES = 512 * 1024 * 1024
 _MEMORY_MIN_BYTES = 400 * 1024 * 1024
@@ -42,6 +43,33 @@ async def facts(app: App, specs: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec
             (spec, None, str(device)) if isinstance(device, EdgeloopError) else (spec, device.facts, "")
             for spec, device in fleet
         )
+
+
+async def drain(app: App, spec: DeviceSpec, reason: str) -> Availability:
+    """Take a device out of use: whoever holds it finishes, nobody else gets it, also after a restart.
+
+    Raises:
+        InvalidInputError: the reason is empty or too long.
+        EdgeloopError: the device does not answer, or refuses.
+    """
+    async with open_fleet(app, [spec], seed=0) as fleet:
+        return await _reached(fleet[0][1]).client.drain(reason, holder_name())
+
+
+async def undrain(app: App, spec: DeviceSpec) -> Availability:
+    """Put a device back into use.
+
+    Raises:
+        EdgeloopError: the device does not answer, or refuses.
+    """
+    async with open_fleet(app, [spec], seed=0) as fleet:
+        return await _reached(fleet[0][1]).client.undrain()
+
+
+def _reached(device: OpenDevice | EdgeloopError) -> OpenDevice:
+    if isinstance(device, EdgeloopError):
+        raise device
+    return device
 
 
 async def doctor(
@@ -99,6 +127,7 @@ async def _questions(device: OpenDevice) -> list[DoctorFinding]:
         if lease.state is LeaseState.GRANTED:
             what = f"held by {lease.holder}, expires in {lease.expires_in_s:.0f} s without a heartbeat"
             findings.append(DoctorFinding(level="warning", what=what, next_step="Wait, or ask the holder."))
+    findings += availability_findings(await device.client.availability(), device.spec.name)
     findings += identity_findings(await device.client.identity_status(), device.spec.name, time.time())
     return [*findings, *await _how_it_is(device)]
 

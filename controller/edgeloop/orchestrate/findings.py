@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.identity import DAY_S, RENEWAL_DUE_S, IdentityStatus
+from edgeloop_protocol.types.lease import Availability, AvailabilityState
 from edgeloop_protocol.types.vitals import DeviceVitals
 
 from edgeloop import __version__
@@ -13,6 +14,7 @@ from edgeloop import __version__
 __all__ = [
     "DoctorFinding",
     "accelerator_findings",
+    "availability_findings",
     "identity_findings",
     "version_findings",
     "vital_findings",
@@ -38,6 +40,14 @@ class DoctorFinding:
 
 def _warn(what: str, next_step: str) -> DoctorFinding:
     return DoctorFinding(level="warning", what=what, next_step=next_step)
+
+
+def availability_findings(found: Availability, name: str) -> list[DoctorFinding]:
+    """Return whether somebody took the device out of use."""
+    if found.state is AvailabilityState.OPEN:
+        return []
+    said = f"{found.state.value} by {found.drained_by}: {found.reason}"
+    return [DoctorFinding(level="error", what=said, next_step=f"edgeloop device undrain {name}")]
 
 
 def version_findings(found: Facts, name: str, *, by_ssh: bool) -> list[DoctorFinding]:

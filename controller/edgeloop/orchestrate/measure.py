@@ -179,8 +179,12 @@ async def _run_leased(
     async def keep_samples(digest: str, data: bytes) -> None:
         await asyncio.to_thread(app.records.put_samples, digest, data)
 
+    turn = app.turn
     async with device.client.lease(
-        holder_name(), wait_timeout_s=request.lease_wait_s, on_wait=waiting
+        holder_name(),
+        wait_timeout_s=request.lease_wait_s if turn.wait_s is None else turn.wait_s,
+        priority=turn.priority,
+        on_wait=waiting,
     ) as lease:
         spec = JobSpec(
             request_id=str(uuid.uuid4()),

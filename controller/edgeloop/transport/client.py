@@ -21,7 +21,7 @@ from edgeloop_protocol.types.artifact import FileEntry
 from edgeloop_protocol.types.facts import Facts, Hello
 from edgeloop_protocol.types.identity import IdentityStatus, SignedTrust
 from edgeloop_protocol.types.job import TERMINAL, Job, JobEvent
-from edgeloop_protocol.types.lease import Lease
+from edgeloop_protocol.types.lease import OPEN, Availability, Lease
 from edgeloop_protocol.types.run import SpooledRun
 from edgeloop_protocol.types.trial import JobSpec
 from edgeloop_protocol.types.vitals import DeviceVitals
@@ -305,6 +305,7 @@ class AgentClient:
         *,
         ttl_s: float = 45.0,
         wait_timeout_s: float = 0.0,
+        priority: int = 0,
         on_wait: Callable[[Lease], None] | None = None,
     ) -> contextlib.AbstractAsyncContextManager[LeaseHandle]:
         """Hold the device for the length of an ``async with`` block.
@@ -313,12 +314,14 @@ class AgentClient:
             holder: who asks, for people.
             ttl_s: the device is free this long after our last sign of life.
             wait_timeout_s: how long to wait in the queue; 0 means not at all.
+            priority: a higher one goes before a lower one; -100 to 100.
             on_wait: told about every change of our place in the queue.
 
         Raises:
             BusyError: somebody else holds the device and the wait is over.
         """
-        return hold_lease(self._caller, self._leases, new_request(holder, ttl_s, wait_timeout_s), on_wait)
+        request = new_request(holder, ttl_s, wait_timeout_s, priority)
+        return hold_lease(self._caller, self._leases, request, on_wait)
 
     async def list_leases(self) -> tuple[Lease, ...]:
         """Return the lease that is granted, if any, and then the queue in order."""
@@ -326,6 +329,42 @@ class AgentClient:
             self._leases.ListLeases, lease_pb2.ListLeasesRequest(), what="listing leases", deadline_s=_SHORT_S
         )
         return tuple(decoded(lease, Lease, self.device) for lease in answer.leases)
+
+    async def availability(self) -> Availability:
+        """Return whether the device gives out leases; an agent that cannot be drained always does."""
+        answer = await self._caller.again(
+            self._leases.ListLeases, lease_pb2.ListLeasesRequest(), what="listing leases", deadline_s=_SHORT_S
+        )
+        if not answer.HasField("availability"):
+            return OPEN
+        return decoded(answer.availability, Availability, self.device)
+
+    async def drain(self, reason: str, drained_by: str) -> Availability:
+        """Let the device give out no new leases; who holds one finishes.
+
+        Raises:
+            InvalidInputError: no reason is given, or it is too long.
+            UnsupportedError: the agent is too old.
+        """
+        request = lease_pb2.DrainRequest(reason=reason, drained_by=drained_by)
+        answer = await self._caller.again(
+            self._leases.Drain, request, what="draining the device", deadline_s=_SHORT_S
+        )
+        return decoded(answer.availability, Availability, self.device)
+
+    async def undrain(self) -> Availability:
+        """Let the device give out leases again.
+
+        Raises:
+            UnsupportedError: the agent is too old.
+        """
+        answer = await self._caller.again(
+            self._leases.Undrain,
+            lease_pb2.UndrainRequest(),
+            what="undraining the device",
+            deadline_s=_SHORT_S,
+        )
+        return decoded(answer.availability, Availability, self.device)
 
     async def submit(self, spec: JobSpec) -> Job:
         """Hand a job over; again with the same request id and body it is the same job.

@@ -32,7 +32,14 @@ _ACT = frozenset({Caller.CONTROLLER, Caller.LOCAL})
 
 _BY_SERVICE: Mapping[str, Mapping[str, frozenset[Caller]]] = {
     "edgeloop.v1.DeviceService": {"SayHello": _LOOK, "Describe": _LOOK, "GetVitals": _LOOK},
-    "edgeloop.v1.LeaseService": {"Acquire": _ACT, "Renew": _ACT, "Release": _ACT, "ListLeases": _LOOK},
+    "edgeloop.v1.LeaseService": {
+        "Acquire": _ACT,
+        "Renew": _ACT,
+        "Release": _ACT,
+        "ListLeases": _LOOK,
+        "Drain": _ACT,
+        "Undrain": _ACT,
+    },
     "edgeloop.v1.JobService": {"Submit": _ACT, "Watch": _LOOK, "Cancel": _ACT, "GetJob": _LOOK},
     "edgeloop.v1.SpoolService": {"Fetch": _ACT, "Acknowledge": _ACT},
     "edgeloop.v1.IdentityService": {

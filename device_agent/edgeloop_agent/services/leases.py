@@ -48,4 +48,19 @@ class LeaseService(lease_pb2_grpc.LeaseServiceServicer):
     ) -> lease_pb2.ListLeasesResponse:
         """Return holder and queue."""
         leases = [to_wire(lease, lease_pb2.Lease()) for lease in self._leases.listing()]
-        return lease_pb2.ListLeasesResponse(leases=leases)
+        now = to_wire(self._leases.availability, lease_pb2.Availability())
+        return lease_pb2.ListLeasesResponse(leases=leases, availability=now)
+
+    async def Drain(  # noqa: N802 - named by the wire
+        self, request: lease_pb2.DrainRequest, context: Context
+    ) -> lease_pb2.DrainResponse:
+        """Take the device out of use."""
+        now = await self._leases.drain(request.reason, request.drained_by)
+        return lease_pb2.DrainResponse(availability=to_wire(now, lease_pb2.Availability()))
+
+    async def Undrain(  # noqa: N802 - named by the wire
+        self, request: lease_pb2.UndrainRequest, context: Context
+    ) -> lease_pb2.UndrainResponse:
+        """Put the device back into use."""
+        now = await self._leases.undrain()
+        return lease_pb2.UndrainResponse(availability=to_wire(now, lease_pb2.Availability()))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-__all__ = ["Lease", "LeaseRequest", "LeaseState"]
+__all__ = ["OPEN", "PRIORITY_MAX", "Availability", "AvailabilityState", "Lease", "LeaseRequest", "LeaseState"]
+
+PRIORITY_MAX = 100
+"""Priorities lie between this and its negative; 0 is the ordinary one."""
 
 
 class LeaseState(enum.Enum):
@@ -16,6 +19,14 @@ class LeaseState(enum.Enum):
     RELEASED = "released"
     EXPIRED = "expired"
     REFUSED = "refused"
+
+
+class AvailabilityState(enum.Enum):
+    """Whether a device gives out leases."""
+
+    OPEN = "open"
+    DRAINING = "draining"
+    DRAINED = "drained"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +41,8 @@ class LeaseRequest:
     ttl_s: float = 45.0
     #: How long to wait in the queue; 0 means do not wait.
     wait_timeout_s: float = 0.0
+    #: A higher one goes before a lower one, equal ones in the order they came; -100 to 100.
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +67,25 @@ class Lease:
     current_expires_in_s: float = 0.0
     #: Why it ended; empty while it lives.
     reason: str = ""
+    #: Its priority.
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Availability:
+    """Whether a device gives out leases."""
+
+    #: Where it stands.
+    state: AvailabilityState = AvailabilityState.OPEN
+    #: Why it is drained; empty while open.
+    reason: str = ""
+    #: Who drained it; empty while open.
+    drained_by: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.state is AvailabilityState.OPEN) != (not self.drained_by):
+            raise ValueError("a device is drained by somebody, and an open one by nobody")
+
+
+OPEN = Availability()
+"""A device that nobody drained."""

@@ -19,6 +19,34 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _AvailabilityState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _AvailabilityStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_AvailabilityState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    AVAILABILITY_STATE_UNSPECIFIED: _AvailabilityState.ValueType  # 0
+    """Not set; refused by a reader."""
+    AVAILABILITY_STATE_OPEN: _AvailabilityState.ValueType  # 1
+    """Leases are given out."""
+    AVAILABILITY_STATE_DRAINING: _AvailabilityState.ValueType  # 2
+    """No new ones; somebody still holds one, or work under one is still being stopped."""
+    AVAILABILITY_STATE_DRAINED: _AvailabilityState.ValueType  # 3
+    """No new ones, and nobody holds one."""
+
+class AvailabilityState(_AvailabilityState, metaclass=_AvailabilityStateEnumTypeWrapper):
+    """Whether leases are given out."""
+
+AVAILABILITY_STATE_UNSPECIFIED: AvailabilityState.ValueType  # 0
+"""Not set; refused by a reader."""
+AVAILABILITY_STATE_OPEN: AvailabilityState.ValueType  # 1
+"""Leases are given out."""
+AVAILABILITY_STATE_DRAINING: AvailabilityState.ValueType  # 2
+"""No new ones; somebody still holds one, or work under one is still being stopped."""
+AVAILABILITY_STATE_DRAINED: AvailabilityState.ValueType  # 3
+"""No new ones, and nobody holds one."""
+global___AvailabilityState = AvailabilityState
+
 class _LeaseState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -202,18 +230,127 @@ class ListLeasesResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     LEASES_FIELD_NUMBER: builtins.int
+    AVAILABILITY_FIELD_NUMBER: builtins.int
     @property
     def leases(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Lease]:
         """Leases that are granted or queued."""
+
+    @property
+    def availability(self) -> global___Availability:
+        """Whether leases are given out; an agent that cannot be drained leaves it out."""
 
     def __init__(
         self,
         *,
         leases: collections.abc.Iterable[global___Lease] | None = ...,
+        availability: global___Availability | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["leases", b"leases"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["availability", b"availability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["availability", b"availability", "leases", b"leases"]) -> None: ...
 
 global___ListLeasesResponse = ListLeasesResponse
+
+@typing.final
+class DrainRequest(google.protobuf.message.Message):
+    """Takes the device out of use."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: builtins.int
+    DRAINED_BY_FIELD_NUMBER: builtins.int
+    reason: builtins.str
+    """Why, for those who are refused."""
+    drained_by: builtins.str
+    """Who wants it, for people."""
+    def __init__(
+        self,
+        *,
+        reason: builtins.str = ...,
+        drained_by: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["drained_by", b"drained_by", "reason", b"reason"]) -> None: ...
+
+global___DrainRequest = DrainRequest
+
+@typing.final
+class DrainResponse(google.protobuf.message.Message):
+    """How the device stands after the order."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AVAILABILITY_FIELD_NUMBER: builtins.int
+    @property
+    def availability(self) -> global___Availability:
+        """Whether leases are given out."""
+
+    def __init__(
+        self,
+        *,
+        availability: global___Availability | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["availability", b"availability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["availability", b"availability"]) -> None: ...
+
+global___DrainResponse = DrainResponse
+
+@typing.final
+class UndrainRequest(google.protobuf.message.Message):
+    """Puts the device back into use."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___UndrainRequest = UndrainRequest
+
+@typing.final
+class UndrainResponse(google.protobuf.message.Message):
+    """How the device stands after the order."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AVAILABILITY_FIELD_NUMBER: builtins.int
+    @property
+    def availability(self) -> global___Availability:
+        """Whether leases are given out."""
+
+    def __init__(
+        self,
+        *,
+        availability: global___Availability | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["availability", b"availability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["availability", b"availability"]) -> None: ...
+
+global___UndrainResponse = UndrainResponse
+
+@typing.final
+class Availability(google.protobuf.message.Message):
+    """Whether a device gives out leases."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    DRAINED_BY_FIELD_NUMBER: builtins.int
+    state: global___AvailabilityState.ValueType
+    """Where it stands."""
+    reason: builtins.str
+    """Why it is drained; empty while open."""
+    drained_by: builtins.str
+    """Who drained it; empty while open."""
+    def __init__(
+        self,
+        *,
+        state: global___AvailabilityState.ValueType = ...,
+        reason: builtins.str = ...,
+        drained_by: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["drained_by", b"drained_by", "reason", b"reason", "state", b"state"]) -> None: ...
+
+global___Availability = Availability
 
 @typing.final
 class LeaseRequest(google.protobuf.message.Message):
@@ -225,6 +362,7 @@ class LeaseRequest(google.protobuf.message.Message):
     HOLDER_FIELD_NUMBER: builtins.int
     TTL_S_FIELD_NUMBER: builtins.int
     WAIT_TIMEOUT_S_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Client-chosen identifier; asking again with the same one returns the same lease."""
     holder: builtins.str
@@ -233,6 +371,8 @@ class LeaseRequest(google.protobuf.message.Message):
     """Lifetime without a heartbeat, at most 600."""
     wait_timeout_s: builtins.float
     """How long to wait in the queue; 0 means do not wait."""
+    priority: builtins.int
+    """Place in the queue: a higher one goes before a lower one, equal ones in the order they came; -100 to 100."""
     def __init__(
         self,
         *,
@@ -240,8 +380,9 @@ class LeaseRequest(google.protobuf.message.Message):
         holder: builtins.str = ...,
         ttl_s: builtins.float = ...,
         wait_timeout_s: builtins.float = ...,
+        priority: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["holder", b"holder", "request_id", b"request_id", "ttl_s", b"ttl_s", "wait_timeout_s", b"wait_timeout_s"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["holder", b"holder", "priority", b"priority", "request_id", b"request_id", "ttl_s", b"ttl_s", "wait_timeout_s", b"wait_timeout_s"]) -> None: ...
 
 global___LeaseRequest = LeaseRequest
 
@@ -260,6 +401,7 @@ class Lease(google.protobuf.message.Message):
     CURRENT_HOLDER_FIELD_NUMBER: builtins.int
     CURRENT_EXPIRES_IN_S_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
     lease_id: builtins.str
     """Identifier given by the agent."""
     state: global___LeaseState.ValueType
@@ -278,6 +420,8 @@ class Lease(google.protobuf.message.Message):
     """While queued: seconds until the current lease expires if its holder falls silent."""
     reason: builtins.str
     """Why it ended; empty while it lives."""
+    priority: builtins.int
+    """Its priority."""
     def __init__(
         self,
         *,
@@ -290,7 +434,8 @@ class Lease(google.protobuf.message.Message):
         current_holder: builtins.str = ...,
         current_expires_in_s: builtins.float = ...,
         reason: builtins.str = ...,
+        priority: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["current_expires_in_s", b"current_expires_in_s", "current_holder", b"current_holder", "expires_in_s", b"expires_in_s", "fencing_token", b"fencing_token", "holder", b"holder", "lease_id", b"lease_id", "queue_position", b"queue_position", "reason", b"reason", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["current_expires_in_s", b"current_expires_in_s", "current_holder", b"current_holder", "expires_in_s", b"expires_in_s", "fencing_token", b"fencing_token", "holder", b"holder", "lease_id", b"lease_id", "priority", b"priority", "queue_position", b"queue_position", "reason", b"reason", "state", b"state"]) -> None: ...
 
 global___Lease = Lease

@@ -55,6 +55,16 @@ class LeaseServiceStub(object):
                 request_serializer=edgeloop_dot_v1_dot_lease__pb2.ListLeasesRequest.SerializeToString,
                 response_deserializer=edgeloop_dot_v1_dot_lease__pb2.ListLeasesResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/edgeloop.v1.LeaseService/Drain',
+                request_serializer=edgeloop_dot_v1_dot_lease__pb2.DrainRequest.SerializeToString,
+                response_deserializer=edgeloop_dot_v1_dot_lease__pb2.DrainResponse.FromString,
+                _registered_method=True)
+        self.Undrain = channel.unary_unary(
+                '/edgeloop.v1.LeaseService/Undrain',
+                request_serializer=edgeloop_dot_v1_dot_lease__pb2.UndrainRequest.SerializeToString,
+                response_deserializer=edgeloop_dot_v1_dot_lease__pb2.UndrainResponse.FromString,
+                _registered_method=True)
 
 
 class LeaseServiceServicer(object):
@@ -84,7 +94,21 @@ class LeaseServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListLeases(self, request, context):
-        """Says who holds the device, until when, and who waits.
+        """Says who holds the device, until when, who waits, and whether new leases are given out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """Gives out no new leases until Undrain: who holds one finishes, who waits is refused. Survives restarts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Undrain(self, request, context):
+        """Gives out leases again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,6 +136,16 @@ def add_LeaseServiceServicer_to_server(servicer, server):
                     servicer.ListLeases,
                     request_deserializer=edgeloop_dot_v1_dot_lease__pb2.ListLeasesRequest.FromString,
                     response_serializer=edgeloop_dot_v1_dot_lease__pb2.ListLeasesResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=edgeloop_dot_v1_dot_lease__pb2.DrainRequest.FromString,
+                    response_serializer=edgeloop_dot_v1_dot_lease__pb2.DrainResponse.SerializeToString,
+            ),
+            'Undrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Undrain,
+                    request_deserializer=edgeloop_dot_v1_dot_lease__pb2.UndrainRequest.FromString,
+                    response_serializer=edgeloop_dot_v1_dot_lease__pb2.UndrainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,6 +257,60 @@ class LeaseService(object):
             '/edgeloop.v1.LeaseService/ListLeases',
             edgeloop_dot_v1_dot_lease__pb2.ListLeasesRequest.SerializeToString,
             edgeloop_dot_v1_dot_lease__pb2.ListLeasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeloop.v1.LeaseService/Drain',
+            edgeloop_dot_v1_dot_lease__pb2.DrainRequest.SerializeToString,
+            edgeloop_dot_v1_dot_lease__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Undrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeloop.v1.LeaseService/Undrain',
+            edgeloop_dot_v1_dot_lease__pb2.UndrainRequest.SerializeToString,
+            edgeloop_dot_v1_dot_lease__pb2.UndrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

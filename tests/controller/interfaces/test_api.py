@@ -32,6 +32,7 @@ _PUBLIC = [
     "SilentListener",
     "StateBinding",
     "SweepPlan",
+    "Turn",
 ]
 
 
@@ -46,7 +47,7 @@ def test_every_verb_is_a_method() -> None:
     other_names = {
         "artifact": {"artifacts", "get_artifact", "push_artifact"},
         "ca": {"keep_identities"},
-        "device": {"facts", "doctor", "probe", "calibrate"},
+        "device": {"facts", "doctor", "drain", "undrain", "probe", "calibrate"},
         "energy": {"align_energy"},
         "init": set(),
         "profile": set(),
@@ -70,6 +71,7 @@ def test_every_verb_is_a_method() -> None:
         "compare",
         "compress",
         "doctor",
+        "drain",
         "evaluate",
         "explain_parity",
         "export",
@@ -92,7 +94,9 @@ def test_every_verb_is_a_method() -> None:
         "select",
         "start_fleet",
         "stop_fleet",
+        "undrain",
         "validate",
+        "with_turn",
         "write_report",
     }
 

@@ -47,6 +47,14 @@ async def test_waiting_tells_who_holds_it(agent: Any, client: AgentClient) -> No
     assert [w.current_holder for w in waits] == ["somebody@ci", "somebody@ci"]
 
 
+async def test_a_priority_travels_with_the_request(agent: Any, client: AgentClient) -> None:
+    async with client.lease("me", priority=7):
+        pass
+    async with client.lease("me"):
+        pass
+    assert [asked.priority for asked in agent.script.lease_requests] == [7, 0]
+
+
 async def test_a_refusal_names_the_holder(agent: Any, client: AgentClient) -> None:
     agent.script.lease_states = [[LeaseState.REFUSED]]
     with pytest.raises(BusyError, match="bench was not granted: it is held by somebody@ci for another 12 s"):

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeloop.interfaces.cli.session import Session, json_option, on_option, seed_option, threads_option
+from edgeloop.interfaces.cli.session import (
+    Session,
+    json_option,
+    on_option,
+    seed_option,
+    threads_option,
+    turn_options,
+)
 
 if TYPE_CHECKING:
     from edgeloop_protocol.types.trial import Benchmark
@@ -55,6 +62,7 @@ class _Percent(click.ParamType[float]):
 )
 @seed_option
 @threads_option
+@turn_options
 @json_option
 @click.pass_context
 def compare(

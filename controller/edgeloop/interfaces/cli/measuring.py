@@ -10,6 +10,8 @@ import click
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.trial import ARRIVALS, INTERLEAVES, SCENARIOS
 
+from edgeloop.interfaces.cli.session import turn_options
+
 if TYPE_CHECKING:
     from edgeloop.interfaces.settings import Measurement
 
@@ -139,7 +141,7 @@ def measuring(command: F) -> F:
     decorated: Any = gathered
     for declared, attributes in reversed(options):
         decorated = click.option(*declared, cls=_Option, **attributes)(decorated)
-    found: F = decorated
+    found: F = turn_options(decorated)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,12 +13,21 @@ import click
 if TYPE_CHECKING:
     from edgeloop.domain.device import DeviceSpec
     from edgeloop.domain.inventory import InventoryEntry
+    from edgeloop.domain.turn import Turn
     from edgeloop.interfaces.api import Edgeloop
     from edgeloop.interfaces.config import Config
     from edgeloop.interfaces.settings import Measurement
     from edgeloop.store.devices import DeviceBook
 
-__all__ = ["Session", "json_option", "on_option", "seed_option", "state_option", "threads_option"]
+__all__ = [
+    "Session",
+    "json_option",
+    "on_option",
+    "seed_option",
+    "state_option",
+    "threads_option",
+    "turn_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +43,8 @@ class Session:
     inventory_file: Path | None = None
     #: The API to use instead of one of our own, for programs that embed the command line.
     given: Edgeloop | None = None
+    #: How to queue for busy devices, when ``--wait`` or ``--priority`` says so.
+    turn: Turn | None = None
 
     def config(self) -> Config | None:
         """Return the configuration; None when none is named and none is in the current directory.
@@ -137,17 +148,53 @@ class Session:
     def verbs(self) -> Iterator[Edgeloop]:
         """Yield the API, with progress on standard error while it works."""
         if self.given is not None:
-            yield self.given
+            yield self.given.with_turn(self.turn) if self.turn is not None else self.given
             return
         from edgeloop.interfaces.api import Edgeloop
 
         if self.quiet:
-            yield Edgeloop(self.home)
+            yield Edgeloop(self.home, turn=self.turn)
             return
         from edgeloop.interfaces.progress import ProgressListener
 
         with ProgressListener() as listener:
-            yield Edgeloop(self.home, listener)
+            yield Edgeloop(self.home, listener, turn=self.turn)
+
+
+def _keep_turn(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Keep ``--wait`` or ``--priority`` in the session of this verb."""
+    if value is None:
+        return
+    from edgeloop.domain.turn import Turn
+    from edgeloop.interfaces.options import parse_duration_s
+
+    session: Session = ctx.obj
+    turn = session.turn or Turn()
+    if parameter.name == "wait":
+        turn = replace(turn, wait_s=parse_duration_s(value, zero=True))
+    else:
+        turn = replace(turn, priority=value)
+    ctx.obj = replace(session, turn=turn)
+
+
+def turn_options(command: F) -> F:
+    """Add ``--wait`` and ``--priority`` to a verb that measures; its session knows them then."""
+    wait = click.option(
+        "--wait",
+        metavar="TIME",
+        expose_value=False,
+        callback=_keep_turn,
+        help="How long to queue for a busy device, for example 10m; default 30s, 0s for not at all.",
+    )
+    priority = click.option(
+        "--priority",
+        type=click.IntRange(-100, 100),
+        metavar="N",
+        expose_value=False,
+        callback=_keep_turn,
+        help="Place in that queue: a higher one goes first, equals in the order they came; default 0.",
+    )
+    return wait(priority(command))
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -78,7 +78,7 @@ async def hold_lease(
         await asyncio.shield(_release(caller, stub, handle))
 
 
-def new_request(holder: str, ttl_s: float, wait_timeout_s: float) -> LeaseRequest:
+def new_request(holder: str, ttl_s: float, wait_timeout_s: float, priority: int = 0) -> LeaseRequest:
     """Return a request under an identifier of its own.
 
     Raises:
@@ -89,7 +89,11 @@ def new_request(holder: str, ttl_s: float, wait_timeout_s: float) -> LeaseReques
             f"a lease lives at most 600 s and its wait is not negative: {ttl_s:g}, {wait_timeout_s:g}."
         )
     return LeaseRequest(
-        request_id=str(uuid.uuid4()), holder=holder, ttl_s=ttl_s, wait_timeout_s=wait_timeout_s
+        request_id=str(uuid.uuid4()),
+        holder=holder,
+        ttl_s=ttl_s,
+        wait_timeout_s=wait_timeout_s,
+        priority=priority,
     )
 
 

@@ -16,6 +16,9 @@ from xml.etree import ElementTree
 
 import onnx
 import pytest
+from edgeloop.domain.device import DeviceSpec
+from edgeloop.domain.inventory import InventoryEntry
+from edgeloop.store.devices import DeviceBook
 
 from tests.end_to_end.conftest import CLASSES, FEATURES, HIDDEN, two_layer_model
 
@@ -253,6 +256,29 @@ def test_no_device_and_a_wrong_one_are_sentences(project: pytest.Pytester) -> No
         assert result.ret == 1, out(result)
         assert words in out(result)
         assert "Traceback" not in out(result)
+
+
+def test_conditions_choose_devices_of_the_inventory(project: pytest.Pytester) -> None:
+    book = DeviceBook(project.path / ".edgeloop")
+    for name, rack in (("a", "1"), ("b", "2"), ("c", "2")):
+        spec = DeviceSpec(name=name, transport="simulated", address="raspberry_pi_5")
+        book.put_entry(
+            InventoryEntry(spec=spec, labels=(("rack", rack),), groups=("lab",) if name != "c" else ())
+        )
+    project.makepyfile(test_it="def test_it(device):\n    pass\n")
+    for words, names in (("rack=2", ["b", "c"]), ("rack=2,group=lab", ["b"]), ("a,rack=2", ["a", "b", "c"])):
+        result = project.runpytest_subprocess(
+            "-p", "no:cacheprovider", "--collect-only", "-q", f"--edgeloop-on={words}"
+        )
+        assert [line for line in result.outlines if line.startswith("test_it.py")] == [
+            f"test_it.py::test_it[{name}]" for name in names
+        ]
+    nobody = project.runpytest_subprocess(
+        "-p", "no:cacheprovider", "--collect-only", "-q", "--edgeloop-on=rack=9"
+    )
+    assert nobody.ret != 0
+    assert "edgeloop: " in out(nobody)
+    assert "Traceback" not in out(nobody)
 
 
 def test_two_devices_of_one_name_are_refused(project: pytest.Pytester) -> None:
