@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edgeloop_foundation.errors import (
     BusyError,
@@ -26,7 +26,9 @@ from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_dev
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["Fleet", "measure_fleet", "open_fleet", "require_unique_names"]
+__all__ = ["Fleet", "measure_fleet", "on_each", "open_fleet", "require_unique_names"]
+
+T = TypeVar("T")
 
 # Boards that are simulated here share this machine's processors: more at once would only make each wait longer, and
 # its heartbeats with it. Devices of their own are never held up.
@@ -120,23 +122,20 @@ async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> Asyn
         yield tuple(zip(devices, opened, strict=True))
 
 
-async def measure_fleet(
-    app: App, fleet: Fleet, request: MeasureRequest, listener: Listener
-) -> tuple[DeviceResult, ...]:
-    """Measure on every open device.
+async def on_each(
+    fleet: Fleet, work: Callable[[DeviceSpec, OpenDevice | EdgeloopError], Awaitable[T]]
+) -> tuple[T, ...]:
+    """Do a piece of work on every device at once and return what came of it, in the order of the fleet.
 
-    This machine is measured last and alone: simulated boards check parity on this machine's processors, and their work
+    This machine comes last and alone: simulated boards check parity on this machine's processors, and their work
     must not stand in the latency of the real device.
     """
-    results: dict[str, DeviceResult] = {}
+    results: dict[str, T] = {}
     turns = _Turns()
 
     async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> None:
-        if isinstance(device, EdgeloopError):
-            results[spec.name] = DeviceResult(device=spec, error=str(device))
-        else:
-            async with turns.of(spec):
-                results[spec.name] = await measure_device(app, device, request, listener)
+        async with turns.of(spec):
+            results[spec.name] = await work(spec, device)
 
     elsewhere = [entry for entry in fleet if entry[0].transport != "local"]
     here = [entry for entry in fleet if entry[0].transport == "local"]
@@ -144,3 +143,16 @@ async def measure_fleet(
     for entry in here:
         await one(*entry)
     return tuple(results[spec.name] for spec, _ in fleet)
+
+
+async def measure_fleet(
+    app: App, fleet: Fleet, request: MeasureRequest, listener: Listener
+) -> tuple[DeviceResult, ...]:
+    """Measure on every open device."""
+
+    async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> DeviceResult:
+        if isinstance(device, EdgeloopError):
+            return DeviceResult(device=spec, error=str(device))
+        return await measure_device(app, device, request, listener)
+
+    return await on_each(fleet, one)
