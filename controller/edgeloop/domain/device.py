@@ -15,6 +15,7 @@ class DeviceSpec:
 
     Text forms: ``local`` (this machine), ``sim:PROFILE`` (simulated board), ``unix:PATH`` and ``grpc://HOST:PORT``
     (a running agent), ``ssh:USER@HOST`` (the agent of a board, through its SSH server).
+    ``sim:PROFILE@PACE`` lets PACE simulated seconds pass in one of the wall clock, ``@1`` those that it says.
     A name in front makes it addressable: ``desk=local``, ``pi=sim:raspberry_pi_5``. The boards of a
     simulated fleet, ``fleet:NAME``, are found through the plan of the fleet, not here.
     """
@@ -30,8 +31,8 @@ class DeviceSpec:
 
     @property
     def on_this_machine(self) -> bool:
-        """Return whether it is simulated here, so that its work takes processors of this machine."""
-        return self.transport in ("simulated", "fleet")
+        """Return whether it is simulated here at once, so that its work takes processors of this machine."""
+        return self.transport in ("simulated", "fleet") and "pace" not in dict(self.options)
 
     @classmethod
     def parse(cls, text: str) -> DeviceSpec:
@@ -44,7 +45,9 @@ class DeviceSpec:
         if body == "local":
             return cls(name=name or "this-machine", transport="local")
         if body.startswith("sim:") and body[4:]:
-            return cls(name=name or body[4:], transport="simulated", address=body[4:])
+            profile, _, pace = body[4:].partition("@")
+            options = (("pace", pace),) if pace else ()
+            return cls(name=name or profile, transport="simulated", address=profile, options=options)
         if body.startswith("grpc://") and ":" in body[7:]:
             return cls(name=name or body[7:], transport="grpc", address=body[7:])
         if body.startswith("unix:") and body[5:]:

@@ -27,7 +27,7 @@ from edgeloop_protocol.types.deployment import (
 )
 
 from edgeloop.domain.device import DeviceSpec
-from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.fleet import open_each
 from edgeloop.orchestrate.measure import OpenDevice, holder_name
 
 if TYPE_CHECKING:
@@ -209,22 +209,23 @@ async def _on_each(
     action: str,
     work: Callable[[OpenDevice], Awaitable[Deployed]],
 ) -> tuple[Deployed, ...]:
-    """Do the same on every device, one after the other, and write down how it went."""
-    log, results = audit_log(app.state_directory) if action else None, []
-    async with open_fleet(app, devices, seed=0) as fleet:
-        for spec, device in fleet:
-            try:
-                if isinstance(device, EdgeloopError):
-                    raise device
-                done = await work(device)
-            except EdgeloopError as error:
-                done = Deployed(device=spec, error=str(error))
-            results.append(done)
-            if log is not None:
-                outcome = done.error or (done.statuses[0].state.value if done.statuses else "done")
-                counter = done.statuses[0].counter if done.statuses else 0
-                log.append(action, spec.name, outcome, counter=counter, pinned_now=done.pinned_now)
-    return tuple(results)
+    """Do the same on every device at once, and write down how each went as it ends."""
+    log = audit_log(app.state_directory) if action else None
+
+    async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> Deployed:
+        try:
+            if isinstance(device, EdgeloopError):
+                raise device
+            done = await work(device)
+        except EdgeloopError as error:
+            done = Deployed(device=spec, error=str(error))
+        if log is not None:
+            outcome = done.error or (done.statuses[0].state.value if done.statuses else "done")
+            counter = done.statuses[0].counter if done.statuses else 0
+            log.append(action, spec.name, outcome, counter=counter, pinned_now=done.pinned_now)
+        return done
+
+    return await open_each(app, devices, 0, one)
 
 
 async def statuses(app: App, devices: Sequence[DeviceSpec]) -> tuple[Deployed, ...]:
