@@ -193,6 +193,8 @@ class Leases:
         entry = _Entry(lease_id=str(uuid.uuid4()), request=request)
         entry.until_ns = self._clock.monotonic_ns() + _ns(request.wait_timeout_s)
         self._queue.append(entry)
+        # Its wait may end before anything that run() sleeps for.
+        self._wake.set()
         return entry
 
     async def renew(self, lease_id: str, fencing_token: int) -> Lease:

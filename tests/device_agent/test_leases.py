@@ -133,6 +133,18 @@ async def test_waiters_are_served_in_order_and_give_up_in_time(desk: Desk) -> No
     assert third.fencing_token > second.fencing_token
 
 
+async def test_a_wait_that_is_shorter_than_the_lease_ends_in_its_time(desk: Desk) -> None:
+    await final(desk.leases, request("first", ttl_s=60.0))
+    await desk.restart()
+    await desk.clock.advance(1.0)
+    # Now run() sleeps for the end of the first lease, and nothing else will wake it.
+    waiting = asyncio.create_task(final(desk.leases, request("second", wait_s=5.0)))
+    await until(lambda: len(desk.leases.listing()) == 2)
+    await desk.clock.advance(6.0)
+    lease = await asyncio.wait_for(waiting, 5.0)
+    assert lease.state is LeaseState.REFUSED
+
+
 async def test_a_waiter_that_goes_away_leaves_the_queue(desk: Desk) -> None:
     await final(desk.leases, request("first"))
     task = asyncio.create_task(final(desk.leases, request("second", wait_s=100.0)))

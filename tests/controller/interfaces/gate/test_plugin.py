@@ -327,6 +327,7 @@ def test_workers_queue_for_the_lease_of_an_agent_that_runs_by_itself(
 def test_a_session_that_ends_early_gives_the_device_back(
     project: pytest.Pytester, number: signal.Signals
 ) -> None:
+    """Interrupted, at once; killed, when its lease runs out, for which the next waits as long as it was told."""
     project.makepyfile(
         test_it="""
         from edgeloop_protocol.types.trial import Benchmark
@@ -359,13 +360,20 @@ def test_a_session_that_ends_early_gives_the_device_back(
     assert process.returncode == wanted, said
     assert "Traceback" not in said
     again = subprocess.run(
-        [*command, "short", "--edgeloop-lease-wait=20s"],
+        [*command, "short", "--edgeloop-lease-wait=2s"],
         cwd=project.path,
         capture_output=True,
         text=True,
         timeout=90,
     )
-    assert again.returncode == 0, again.stdout
+    if number is signal.SIGINT:
+        assert again.returncode == 0, again.stdout
+    else:
+        assert again.returncode != 0, "the wait is shorter than what is left of the killed session's lease"
+        left_s = [int(found) for found in re.findall(r"held by \S+ pid \d+ for (\d+) s", again.stdout)]
+        assert left_s
+        assert all(0 < seconds <= 45 for seconds in left_s)
+        assert "Traceback" not in again.stdout
 
 
 @pytest.mark.timeout(240)
