@@ -15,7 +15,6 @@ class DeviceSpec:
 
     Text forms: ``local`` (this machine), ``sim:PROFILE`` (simulated board), ``unix:PATH`` and ``grpc://HOST:PORT``
     (a running agent), ``ssh:USER@HOST`` (the agent of a board, through its SSH server).
-    ``sim:PROFILE@PACE`` lets PACE simulated seconds pass in one of the wall clock, ``@1`` those that it says.
     A name in front makes it addressable: ``desk=local``, ``pi=sim:raspberry_pi_5``. The boards of a
     simulated fleet, ``fleet:NAME``, are found through the plan of the fleet, not here.
     """
@@ -45,9 +44,7 @@ class DeviceSpec:
         if body == "local":
             return cls(name=name or "this-machine", transport="local")
         if body.startswith("sim:") and body[4:]:
-            profile, _, pace = body[4:].partition("@")
-            options = (("pace", pace),) if pace else ()
-            return cls(name=name or profile, transport="simulated", address=profile, options=options)
+            return cls(name=name or body[4:], transport="simulated", address=body[4:])
         if body.startswith("grpc://") and ":" in body[7:]:
             return cls(name=name or body[7:], transport="grpc", address=body[7:])
         if body.startswith("unix:") and body[5:]:

@@ -74,5 +74,5 @@ class SimulatedTransport(LocalTransport):
             pass
         raise InvalidInputError(
             f"device {self.spec.name}: {name} is a number above 0, not {text!r}.",
-            next_step="Write, for example, sim:raspberry_pi_4@1, which takes as long as it says.",
+            next_step="With pace = 1 the board takes as long on the wall clock as it says.",
         )

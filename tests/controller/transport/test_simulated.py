@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ async def test_a_pace_or_a_link_that_is_no_number_above_zero_is_refused(
         await connect(spec, tmp_path).open()
 
 
-def test_the_pace_stands_behind_the_profile() -> None:
-    spec = DeviceSpec.parse("sim:raspberry_pi_4@1")
-    assert (spec.name, spec.address, spec.options) == ("raspberry_pi_4", "raspberry_pi_4", (("pace", "1"),))
-    assert not spec.on_this_machine
+def test_a_board_that_keeps_to_the_wall_clock_takes_no_turn_of_the_processors() -> None:
+    spec = DeviceSpec.parse("sim:raspberry_pi_4")
+    assert spec.on_this_machine
+    assert not replace(spec, options=(("pace", "1"),)).on_this_machine
