@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ async def test_work_begins_on_a_board_while_another_one_has_not_answered(tmp_pat
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(-1)
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
         gone.set()
 
     server = await asyncio.start_unix_server(say_nothing, tmp_path / "hung")
@@ -37,6 +40,7 @@ async def test_work_begins_on_a_board_while_another_one_has_not_answered(tmp_pat
         await open_each(app, devices, 0, work)
     await asyncio.wait_for(gone.wait(), 60)
     server.close()
+    await server.wait_closed()
     # With a barrier the hung one would have been given up first.
     assert seen == [("pi", True)]
 
