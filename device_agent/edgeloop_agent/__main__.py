@@ -43,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", default="", help="name for people; the host's name, or the profile's")
     add("--simulate", default="", metavar="PROFILE", help="stand on a simulated board instead of this one")
     add("--seed", type=int, default=0, help="seed of the simulated board's noise and faults")
+    add("--pace", type=float, default=0.0, help="simulated seconds in one of the wall clock; 0: at once")
+    add("--link-mbit", type=float, default=0.0, help="Mbit/s that reach the simulated board; 0: no limit")
     add("--faults", type=Path, metavar="FILE.toml", help="what goes wrong on the simulated board, and when")
     add(
         "--numerics",

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
 import sys
@@ -103,6 +104,8 @@ def _simulated(
         raise InvalidInputError("--meter is for this board: a simulated one has no wires to measure.")
     if options.emulate_memory or options.emulate_cpus or options.emulate_compute:
         raise InvalidInputError("--emulate-... is for this machine: a simulated board has its own resources.")
+    if not (0 <= options.pace < math.inf and 0 <= options.link_mbit < math.inf):
+        raise InvalidInputError("--pace and --link-mbit are numbers from 0.")
     profile = load_profile(options.simulate)
     name = options.name or profile.name
     faults: tuple[Fault, ...] = ()
@@ -122,6 +125,8 @@ def _simulated(
         faults=faults,
         numerics=options.numerics,
         identity=identity,
+        pace=options.pace,
+        link_bits_per_s=options.link_mbit * 1e6,
     )
 
 

@@ -30,8 +30,8 @@ class DeviceSpec:
 
     @property
     def on_this_machine(self) -> bool:
-        """Return whether it is simulated here, so that its work takes processors of this machine."""
-        return self.transport in ("simulated", "fleet")
+        """Return whether it is simulated here at once, so that its work takes processors of this machine."""
+        return self.transport in ("simulated", "fleet") and "pace" not in dict(self.options)
 
     @classmethod
     def parse(cls, text: str) -> DeviceSpec:

@@ -27,7 +27,7 @@ from edgeloop.domain.comparison import ChangeVerdict, Comparison, ComparisonKey,
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import Listener
 from edgeloop.orchestrate.assess import samples_of
-from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.fleet import open_each
 from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
 from edgeloop.orchestrate.single import artifact_of
 
@@ -92,21 +92,13 @@ async def compare(
     second = await artifact_of(app, b, data, (), benchmark.seed, listener)
     request = CompareRequest(a=first, b=second, benchmark=benchmark, settings=settings)
     listener.phase("Compare on the devices")
-    async with open_fleet(app, devices, benchmark.seed) as fleet:
-        found: dict[str, Comparison] = {}
 
-        async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> None:
-            if isinstance(device, EdgeloopError):
-                found[spec.name] = _failed(spec, request, str(device))
-            else:
-                found[spec.name] = await compare_on(app, device, request, listener)
+    async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> Comparison:
+        if isinstance(device, EdgeloopError):
+            return _failed(spec, request, str(device))
+        return await compare_on(app, device, request, listener)
 
-        # This machine alone, for the reason that ``measure_fleet`` gives.
-        await asyncio.gather(*(one(*entry) for entry in fleet if entry[0].transport != "local"))
-        for entry in fleet:
-            if entry[0].transport == "local":
-                await one(*entry)
-        return tuple(found[spec.name] for spec, _ in fleet)
+    return await open_each(app, devices, benchmark.seed, one)
 
 
 async def compare_on(app: App, device: OpenDevice, request: CompareRequest, listener: Listener) -> Comparison:

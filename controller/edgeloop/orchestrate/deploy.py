@@ -28,7 +28,7 @@ from edgeloop_protocol.types.deployment import (
 )
 
 from edgeloop.domain.device import DeviceSpec
-from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.fleet import open_each
 from edgeloop.orchestrate.measure import OpenDevice, holder_name
 
 if TYPE_CHECKING:
@@ -240,27 +240,28 @@ async def _on_each(
     *,
     going_back: bool = False,
 ) -> tuple[Deployed, ...]:
-    """Do the same on every device, one after the other, and write down how it went."""
-    home, results = app.state_directory, []
+    """Do the same on every device at once, and write down how each went as it ends."""
+    home = app.state_directory
     if action and not going_back:
         audit_log(home)
-    async with open_fleet(app, devices, seed=0) as fleet:
-        for spec, device in fleet:
-            try:
-                if isinstance(device, EdgeloopError):
-                    raise device
-                done = await work(device)
-            except EdgeloopError as error:
-                done = Deployed(device=spec, error=str(error))
-            if action:
-                outcome = done.error or (done.statuses[0].state.value if done.statuses else "done")
-                details = {
-                    "counter": done.statuses[0].counter if done.statuses else 0,
-                    "pinned_now": done.pinned_now,
-                }
-                done = replace(done, note=note_in_audit(home, action, spec.name, outcome, details))
-            results.append(done)
-    return tuple(results)
+
+    async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> Deployed:
+        try:
+            if isinstance(device, EdgeloopError):
+                raise device
+            done = await work(device)
+        except EdgeloopError as error:
+            done = Deployed(device=spec, error=str(error))
+        if not action:
+            return done
+        outcome = done.error or (done.statuses[0].state.value if done.statuses else "done")
+        details = {
+            "counter": done.statuses[0].counter if done.statuses else 0,
+            "pinned_now": done.pinned_now,
+        }
+        return replace(done, note=note_in_audit(home, action, spec.name, outcome, details))
+
+    return await open_each(app, devices, 0, one)
 
 
 async def statuses(app: App, devices: Sequence[DeviceSpec]) -> tuple[Deployed, ...]:

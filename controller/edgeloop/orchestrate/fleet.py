@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeloop_foundation.errors import (
     BusyError,
@@ -26,11 +26,16 @@ from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_dev
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["Fleet", "measure_fleet", "open_fleet", "require_unique_names"]
+__all__ = ["Fleet", "measure_fleet", "on_each", "open_each", "open_fleet", "require_unique_names"]
+
+T = TypeVar("T")
 
 # Boards that are simulated here share this machine's processors: more at once would only make each wait longer, and
-# its heartbeats with it. Devices of their own are never held up.
+# its heartbeats with it.
 _SIMULATED_AT_ONCE = 4 * len(os.sched_getaffinity(0))
+
+# Devices of their own, and boards that keep to the wall clock, mostly wait. This only bounds what the controller holds.
+_OTHERS_AT_ONCE = 64
 
 _DESCRIPTORS_SPARE = 200
 """Files of this process besides the channels to devices."""
@@ -59,14 +64,15 @@ def require_unique_names(devices: Sequence[DeviceSpec]) -> None:
 
 
 class _Turns:
-    """Lets simulated boards work some at a time."""
+    """Lets devices work some at a time; those that are simulated here at once have turns of their own."""
 
     def __init__(self) -> None:
-        self._limit = asyncio.Semaphore(_SIMULATED_AT_ONCE)
+        self._simulated = asyncio.Semaphore(_SIMULATED_AT_ONCE)
+        self._others = asyncio.Semaphore(_OTHERS_AT_ONCE)
 
     def of(self, spec: DeviceSpec) -> AbstractAsyncContextManager[None]:
         """Return what a device's work stands in."""
-        return self._limit if spec.on_this_machine else nullcontext()
+        return self._simulated if spec.on_this_machine else self._others
 
 
 def _allow_descriptors(device_count: int) -> None:
@@ -94,49 +100,89 @@ async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> Asyn
     _allow_descriptors(len(devices))
     keep_own_quietly(app.state_directory)
     async with AsyncExitStack() as stack:
-        lock, turns = asyncio.Lock(), _Turns()
+        turns = _Turns()
 
         async def open_one(spec: DeviceSpec) -> OpenDevice | EdgeloopError:
             async with turns.of(spec):
-                return await open_now(spec)
-
-        async def open_now(spec: DeviceSpec) -> OpenDevice | EdgeloopError:
-            try:
-                transport = app.connect(spec, seed)
-                client = await transport.__aenter__()
-                async with lock:
-                    stack.push_async_exit(transport)
-                if spec.transport == "grpc":
-                    await keep_quietly(client, spec, app.state_directory)
-                facts = await client.describe()
-                keep_facts_quietly(app.state_directory, spec, facts)
-                return OpenDevice(spec=spec, transport=transport, client=client, facts=facts)
-            except (InvalidInputError, NotFoundError, MissingDependencyError):
-                raise  # the user's mistake, not the device's
-            except EdgeloopError as error:
-                return error
+                return await _open(app, spec, seed, stack)
 
         opened = await asyncio.gather(*(open_one(spec) for spec in devices))
         yield tuple(zip(devices, opened, strict=True))
 
 
-async def measure_fleet(
-    app: App, fleet: Fleet, request: MeasureRequest, listener: Listener
-) -> tuple[DeviceResult, ...]:
-    """Measure on every open device.
+async def _open(app: App, spec: DeviceSpec, seed: int, stack: AsyncExitStack) -> OpenDevice | EdgeloopError:
+    """Open one device until the stack is closed, or return why it is not open; the user's mistakes are raised."""
+    try:
+        transport = app.connect(spec, seed)
+        client = await stack.enter_async_context(transport)
+        if spec.transport == "grpc":
+            await keep_quietly(client, spec, app.state_directory)
+        facts = await client.describe()
+        keep_facts_quietly(app.state_directory, spec, facts)
+        return OpenDevice(spec=spec, transport=transport, client=client, facts=facts)
+    except (InvalidInputError, NotFoundError, MissingDependencyError):
+        raise  # the user's mistake, not the device's
+    except EdgeloopError as error:
+        return error
 
-    This machine is measured last and alone: simulated boards check parity on this machine's processors, and their work
+
+async def open_each(
+    app: App,
+    devices: Sequence[DeviceSpec],
+    seed: int,
+    work: Callable[[DeviceSpec, OpenDevice | EdgeloopError], Awaitable[T]],
+) -> tuple[T, ...]:
+    """Open every device, do a piece of work on it as soon as it is open, and close it; none waits for another one.
+
+    This machine comes last and alone, as in ``on_each``. What the work raises ends the work on the others.
+
+    Returns:
+        What came of it, in the order of the devices.
+    """
+    require_unique_names(devices)
+    _allow_descriptors(len(devices))
+    keep_own_quietly(app.state_directory)
+    for spec in devices:
+        app.connect(spec, seed)  # an option that is wrong ends everything before anything has begun
+    results: dict[str, T] = {}
+    turns = _Turns()
+
+    async def one(spec: DeviceSpec) -> None:
+        async with turns.of(spec), AsyncExitStack() as stack:
+            results[spec.name] = await work(spec, await _open(app, spec, seed, stack))
+
+    await _all_or_none([one(spec) for spec in devices if spec.transport != "local"])
+    for spec in devices:
+        if spec.transport == "local":
+            await one(spec)
+    return tuple(results[spec.name] for spec in devices)
+
+
+async def _all_or_none(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all of them; the first error ends the others, and is raised once they have ended."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def on_each(
+    fleet: Fleet, work: Callable[[DeviceSpec, OpenDevice | EdgeloopError], Awaitable[T]]
+) -> tuple[T, ...]:
+    """Do a piece of work on every device at once and return what came of it, in the order of the fleet.
+
+    This machine comes last and alone: simulated boards check parity on this machine's processors, and their work
     must not stand in the latency of the real device.
     """
-    results: dict[str, DeviceResult] = {}
+    results: dict[str, T] = {}
     turns = _Turns()
 
     async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> None:
-        if isinstance(device, EdgeloopError):
-            results[spec.name] = DeviceResult(device=spec, error=str(device))
-        else:
-            async with turns.of(spec):
-                results[spec.name] = await measure_device(app, device, request, listener)
+        async with turns.of(spec):
+            results[spec.name] = await work(spec, device)
 
     elsewhere = [entry for entry in fleet if entry[0].transport != "local"]
     here = [entry for entry in fleet if entry[0].transport == "local"]
@@ -144,3 +190,16 @@ async def measure_fleet(
     for entry in here:
         await one(*entry)
     return tuple(results[spec.name] for spec, _ in fleet)
+
+
+async def measure_fleet(
+    app: App, fleet: Fleet, request: MeasureRequest, listener: Listener
+) -> tuple[DeviceResult, ...]:
+    """Measure on every open device."""
+
+    async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> DeviceResult:
+        if isinstance(device, EdgeloopError):
+            return DeviceResult(device=spec, error=str(device))
+        return await measure_device(app, device, request, listener)
+
+    return await on_each(fleet, one)

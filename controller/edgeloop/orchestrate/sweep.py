@@ -11,17 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edgeloop_foundation.errors import EdgeloopError
 from edgeloop_foundation.statistics import sample_floor
 from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Outcome, Run
 from edgeloop_protocol.types.trial import Benchmark
 
+from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener
 from edgeloop.domain.sweep import BatchPoint, BatchSweep, RatePoint, RateSweep, SweepPlan
 from edgeloop.orchestrate.assess import samples_of
 from edgeloop.orchestrate.budget import job_expected_s
-from edgeloop.orchestrate.fleet import Fleet, measure_fleet
-from edgeloop.orchestrate.measure import MeasureRequest
+from edgeloop.orchestrate.fleet import Fleet, on_each
+from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
 
 if TYPE_CHECKING:
     from edgeloop.app import App
@@ -82,27 +84,36 @@ async def sweep_fleet(
         By the device's name, a result with the runs of all points and the sweeps.
     """
     label, digest = request.artifacts[0]
-    runs: dict[str, list[Run]] = {spec.name: [] for spec, _ in fleet}
-    errors: dict[str, str] = {}
-    for benchmark in point_benchmarks(request.benchmark, plan):
-        named = f"{label}, {_point_name(benchmark)}"
-        point = replace(request, artifacts=((named, digest),), anchor="", variants=(), benchmark=benchmark)
-        open_yet = tuple(entry for entry in fleet if entry[0].name not in errors)
-        for device in await measure_fleet(app, open_yet, point, listener):
+    points = {
+        f"{label}, {_point_name(benchmark)}": benchmark
+        for benchmark in point_benchmarks(request.benchmark, plan)
+    }
+
+    async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> DeviceResult:
+        """Measure point after point; a slow device holds up no other between them."""
+        if isinstance(device, EdgeloopError):
+            return DeviceResult(device=spec, error=str(device))
+        runs: list[Run] = []
+        for named, benchmark in points.items():
+            point = replace(
+                request, artifacts=((named, digest),), anchor="", variants=(), benchmark=benchmark
+            )
+            found = await measure_device(app, device, point, listener)
             # After a break the result holds whatever else was stored of the experiment too.
-            runs[device.device.name] += [run for run in device.runs if run.trial.label == named]
-            if device.error:
-                errors[device.device.name] = device.error
-    samples = samples_of(app, [run for several in runs.values() for run in several])
+            runs += [run for run in found.runs if run.trial.label == named]
+            if found.error:
+                return DeviceResult(device=spec, runs=tuple(runs), error=found.error)
+        return DeviceResult(device=spec, runs=tuple(runs))
+
+    measured = await on_each(fleet, one)
+    samples = samples_of(app, [run for device in measured for run in device.runs])
     return {
-        spec.name: DeviceResult(
-            device=spec,
-            runs=tuple(runs[spec.name]),
-            error=errors.get(spec.name, ""),
-            batch_sweep=batch_sweep(label, plan, runs[spec.name], samples) if plan.batch_sizes else None,
-            rate_sweep=rate_sweep(label, plan, runs[spec.name]) if plan.rates_hz else None,
+        found.device.name: replace(
+            found,
+            batch_sweep=batch_sweep(label, plan, found.runs, samples) if plan.batch_sizes else None,
+            rate_sweep=rate_sweep(label, plan, found.runs) if plan.rates_hz else None,
         )
-        for spec, _ in fleet
+        for found in measured
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,12 +22,13 @@ class SimulatedTransport(LocalTransport):
 
     The address of the device names the profile; its option ``seed`` goes before the experiment's seed, and
     ``numerics`` says whose 8-bit arithmetic parity is checked with: ``isa``, the board's own, or ``host``.
-    ``faults`` names a script of what goes wrong on it.
+    ``faults`` names a script of what goes wrong on it. ``pace`` lets so many simulated seconds pass in one of the wall
+    clock, where they pass at once otherwise; ``link_mbit`` is what the way to the board carries, in Mbit/s.
     """
 
     name: ClassVar[str] = "simulated"
     option_names: ClassVar[frozenset[str]] = (
-        LocalTransport.option_names | {"faults", "numerics", "seed"}
+        LocalTransport.option_names | {"faults", "link_mbit", "numerics", "pace", "seed"}
     ) - {"compute", "cpus", "memory"}
 
     def _state_name(self) -> str:
@@ -55,8 +57,22 @@ class SimulatedTransport(LocalTransport):
         profile = load_profile(self.spec.address)
         options = [*super()._agent_options(), "--simulate", self.spec.address, "--seed", str(seed)]
         options += ["--numerics", numerics]
+        for name in ("pace", "link_mbit"):
+            if value := self.option(name):
+                options += [f"--{name.replace('_', '-')}", self._positive(name, value)]
         if faults := self.option("faults"):
             path = Path(faults).expanduser().absolute()
             check_script(load_faults(path), [(self.spec.name, profile, ())])
             options += ["--faults", str(path)]
         return options
+
+    def _positive(self, name: str, text: str) -> str:
+        try:
+            if 0 < float(text) < math.inf:
+                return text
+        except ValueError:
+            pass
+        raise InvalidInputError(
+            f"device {self.spec.name}: {name} is a number above 0, not {text!r}.",
+            next_step="With pace = 1 the board takes as long on the wall clock as it says.",
+        )

@@ -58,6 +58,7 @@ class SimulatedBoard:
         boot: how often it was started before; every boot has an identifier of its own.
         stress: what weighs on it beyond its profile; its records then say that its faults are scripted.
         on_pass: told the job time, in nanoseconds, whenever some has passed.
+        pace: seconds of job time in one of wall time; 0 is as fast as it goes.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class SimulatedBoard:
         boot: int = 0,
         stress: Stress | None = None,
         on_pass: Callable[[int], None] | None = None,
+        pace: float = 0.0,
     ) -> None:
         self._isa_tier = profile.processor.isa_tier if numerics == "isa" else ""
         self._disturbed = disturbed = _DISTURBED if stress is not None else ""
@@ -91,7 +93,10 @@ class SimulatedBoard:
         self._boot = boot
         stress = stress or Stress()
         self.clock = SimulatedJobClock(
-            idle=lambda seconds: self.state.advance(seconds, 0, "fp32"), on_pass=on_pass, stress=stress
+            idle=lambda seconds: self.state.advance(seconds, 0, "fp32"),
+            on_pass=on_pass,
+            stress=stress,
+            pace=pace,
         )
         #: Heat, clock and power.
         self.state = BoardState(profile, self.clock, seed, stress)

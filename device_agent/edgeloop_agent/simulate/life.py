@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from edgeloop_agent.simulate.board import SimulatedBoard
 if TYPE_CHECKING:
     from edgeloop_profiles.fault_script import Fault
 
+    from edgeloop_agent.simulate.fault_relay import FaultRelay
     from edgeloop_agent.simulate.faults import BoardFaults
 
 __all__ = ["FAULT_LOG", "BoardLife"]
@@ -57,6 +58,8 @@ class BoardLife:
         numerics: "isa" or "host", see ``simulate.parity``.
         identity: of the device on the network; None makes one of its own.
         faults: what goes wrong; without any, the agent stands on the real ports alone.
+        pace: seconds of job time in one of wall time; 0 is as fast as it goes.
+        link_bits_per_s: what the way to the board carries; 0 is as much as comes.
     """
 
     def __init__(
@@ -71,11 +74,15 @@ class BoardLife:
         numerics: str = "isa",
         identity: DeviceIdentity | None = None,
         faults: Sequence[Fault] = (),
+        pace: float = 0.0,
+        link_bits_per_s: float = 0.0,
     ) -> None:
         self._profile, self._seed, self._name = profile, seed, name
         self._state_directory, self._execute, self._limits = state_directory, execute, limits
         self._numerics, self._identity = numerics, identity
         self._planned = tuple(faults)
+        self._pace, self._link_bits_per_s = pace, link_bits_per_s
+        self._link: FaultRelay | None = None
         self._faults: BoardFaults | None = None
         self._boot = 0
         self._agent: Agent | None = None
@@ -88,14 +95,19 @@ class BoardLife:
         Raises:
             EdgeloopError: the address or the state directory cannot be used.
         """
-        if not self._planned:
+        if not self._planned and not self._link_bits_per_s:
             self._agent = self._make_agent()
             return await self._agent.start(listener)
         if not isinstance(listener, UnixListener):
             raise InvalidInputError(
-                "a board with faults listens on a Unix socket only.", next_step="Use --socket."
+                "a board with faults or a slow link listens on a Unix socket only.", next_step="Use --socket."
             )
         self._inner = listener.path.with_name(listener.path.name + "~")
+        if not self._planned:
+            await self._boot_up()
+            self._link = self._open_relay(listener.path, lambda size: 0.0)
+            await self._link.open()
+            return f"unix:{listener.path.absolute()}"
         self._faults = self._open_faults(listener.path)
         self._faults.pass_time(0)
         await self._boot_up()
@@ -104,14 +116,20 @@ class BoardLife:
         self._keeper = asyncio.create_task(self._keep_alive(self._faults), name=f"life of {self._name}")
         return f"unix:{listener.path.absolute()}"
 
-    def _open_faults(self, path: Path) -> BoardFaults:
+    def _open_relay(self, path: Path, on_bytes: Callable[[int], float]) -> FaultRelay:
+        """Return the wire of the board; a slow link holds every message up by what its bits take."""
         from edgeloop_agent.simulate.fault_relay import FaultRelay
+
+        rate = self._link_bits_per_s
+        return FaultRelay(path, self._inner, lambda size: on_bytes(size) + (8 * size / rate if rate else 0.0))
+
+    def _open_faults(self, path: Path) -> BoardFaults:
         from edgeloop_agent.simulate.faults import BoardFaults
 
         return BoardFaults(
             self._planned,
             log_path=self._state_directory / FAULT_LOG,
-            relay=lambda on_bytes: FaultRelay(path, self._inner, on_bytes),
+            relay=lambda on_bytes: self._open_relay(path, on_bytes),
             restart=self._restarts.put_nowait,
             loop=asyncio.get_running_loop(),
         )
@@ -125,8 +143,9 @@ class BoardLife:
             self._faults.disk.thaw()
         if self._agent is not None:
             await self._agent.stop()
-        if self._faults is not None:
-            await self._faults.relay.close()
+        for relay in (self._link, self._faults.relay if self._faults else None):
+            if relay is not None:
+                await relay.close()
 
     def _make_agent(self) -> Agent:
         faults = self._faults
@@ -140,6 +159,7 @@ class BoardLife:
             boot=self._boot,
             stress=faults.stress if faults else None,
             on_pass=faults.pass_time if faults else None,
+            pace=self._pace,
         )
         return Agent(
             fs=faults.disk if faults else OsFileSystem(),

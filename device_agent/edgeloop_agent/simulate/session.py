@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from array import array
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -60,11 +61,21 @@ class SimulatedSession:
         self._inferences = 0
 
     async def request(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
-        """Answer one command; job time passes, wall time hardly does.
+        """Answer one command; job time passes, and wall time as far as the board keeps to a pace.
 
         Raises:
             RunnerFailure: what a runner on such a board would fail with, or job time beyond ``timeout_s``.
         """
+        begin_ns, begin_s = self._clock.monotonic_ns(), time.monotonic()
+        try:
+            reply = await self._answer(command, arguments, timeout_s)
+        except RunnerFailure:
+            await self._clock.keep_pace(begin_ns, begin_s)
+            raise
+        await self._clock.keep_pace(begin_ns, begin_s)
+        return reply
+
+    async def _answer(self, command: str, arguments: Mapping[str, object], timeout_s: float) -> Reply:
         answers: dict[str, Callable[[Mapping[str, object], float], Reply]] = {
             "open": self._open,
             "memory": self._memory,
@@ -233,12 +244,12 @@ class SimulatedSession:
         provider = (self._start.settings.providers or workload.runtime.providers)[0]
         nodes = [
             {
-                "name": time.kernel.name,
-                "op_type": time.kernel.op_type,
+                "name": timed.kernel.name,
+                "op_type": timed.kernel.op_type,
                 "provider": provider,
-                "mean_s": time.time_s * mean_factor,
+                "mean_s": timed.time_s * mean_factor,
             }
-            for time in now.kernels
+            for timed in now.kernels
         ]
         header: dict[str, Any] = {
             "ok": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,18 @@ async def test_numerics_that_are_neither_the_boards_nor_the_hosts_are_refused(tm
     spec = DeviceSpec(name="pi", transport="simulated", address="raspberry_pi_5", options=options)
     with pytest.raises(InvalidInputError, match="numerics is 'exact'; allowed are isa and host"):
         await connect(spec, tmp_path).open()
+
+
+@pytest.mark.parametrize(("name", "value"), [("pace", "fast"), ("pace", "0"), ("link_mbit", "-1")])
+async def test_a_pace_or_a_link_that_is_no_number_above_zero_is_refused(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    spec = DeviceSpec(name="pi", transport="simulated", address="nuc11", options=((name, value),))
+    with pytest.raises(InvalidInputError, match=f"{name} is a number above 0, not '{value}'"):
+        await connect(spec, tmp_path).open()
+
+
+def test_a_board_that_keeps_to_the_wall_clock_takes_no_turn_of_the_processors() -> None:
+    spec = DeviceSpec.parse("sim:raspberry_pi_4")
+    assert spec.on_this_machine
+    assert not replace(spec, options=(("pace", "1"),)).on_this_machine
