@@ -123,6 +123,9 @@ def values(cls: type) -> st.SearchStrategy[Any]:
             **positive,
             **lengths,
         )
+    if cls is lease.Availability:
+        drained = [state for state in lease.AvailabilityState if state is not lease.AvailabilityState.OPEN]
+        return st.just(lease.OPEN) | _built(cls, state=st.sampled_from(drained), drained_by=TEXT.filter(bool))
     if cls is trial.JobSpec:
         trials = st.lists(values(trial.Trial), min_size=1, max_size=2, unique_by=lambda t: t.trial_id)
         seconds = st.floats(0.1, 1e6)
