@@ -34,7 +34,7 @@ RUNTIME = "onnxruntime"
 THREAD_EXPONENT = 0.7
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 ON_THE_BOARD = {"Celeron N5105", "Raspberry Pi 3 Model B+", "Raspberry Pi Zero 2 W"}
-"""Rows of published_boards.csv that were measured on the board itself; the others stand for a board of the same core."""
+"""Where rows of published_boards.csv were measured on the board itself; the others were on one with the same core."""
 ARITHMETIC = ("conv", "conv1x1", "depthwise", "product")
 
 MACS_PER_INSTRUCTION = {
