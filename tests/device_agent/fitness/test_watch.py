@@ -15,14 +15,15 @@ from edgeloop_foundation.ports.process import SystemProcesses
 
 def board(path: Path, factors: Iterator[int]) -> RealBoard:
     """Return this machine with a probe each of whose looks runs on a timer that is so many times too fast."""
-    looks = {"left": 0, "factor": 1}
+    looks = {"left": 0, "factor": 1, "now_ns": 0}
 
     def timer_ns() -> int:
         # A look reads the timer at its start and twice per slice, and once at its end.
         if looks["left"] == 0:
             looks.update(left=2 + 2, factor=next(factors))
         looks["left"] -= 1
-        return time.thread_time_ns() * looks["factor"]
+        looks["now_ns"] += 1_000_000 * looks["factor"]
+        return looks["now_ns"]
 
     return RealBoard(
         path,
