@@ -183,7 +183,8 @@ async def test_a_reader_that_does_not_read_is_cut_off_too(tmp_path: Path) -> Non
         kit.channel(address, lost) as live,
         kit.channel(address, desk) as channel,
     ):
-        data = os.urandom(24 << 20)
+        # Much more than the flow windows of HTTP/2 and the buffers of sockets hold.
+        data = os.urandom(1 << 20) * 64
         digest = agent.store.put(data)
         request = bytestream_pb2.ReadRequest(resource_name=f"blobs/{digest}/{len(data)}")
         call = stub(bytestream_pb2_grpc.ByteStreamStub, live).Read(request)
