@@ -99,25 +99,6 @@ async def test_a_trial_that_the_agent_does_not_survive_is_rolled_back() -> None:
     assert states == [DeploymentState.TRIAL] * 3 + [DeploymentState.ROLLED_BACK]
 
 
-class FailingOnce(SimulatedFileSystem):
-    """Fails once, at the n-th rename or sync of a directory; 0 for never."""
-
-    fails_at = 0
-
-    def _counted(self) -> None:
-        self.fails_at -= 1
-        if self.fails_at == 0:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    def rename(self, source: Path, destination: Path) -> None:
-        self._counted()
-        super().rename(source, destination)
-
-    def sync_directory(self, path: Path) -> None:
-        self._counted()
-        super().sync_directory(path)
-
-
 async def until_over(device: Device) -> DeploymentState:
     async with asyncio.timeout(60):
         while device.deployments.active or (state := device.slots.record("demo").state) not in OVER:  # noqa: ASYNC110
@@ -125,42 +106,52 @@ async def until_over(device: Device) -> DeploymentState:
     return state
 
 
-async def update_with_an_error(at: int) -> tuple[bool, DeploymentState]:
-    """Update with one failing operation; return whether it was reached, and how a second try without a restart ends."""
-    fs = FailingOnce()
+EIO = OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+async def update_with_an_error(at: int) -> DeploymentState | None:
+    """Update with one failing operation; return how a second try without a restart ends, None when none failed."""
+    fs = SimulatedFileSystem()
     device = Device(fs)
     old = device.release(1, b"old")
     await device.deploy()
     new = device.release(2, b"new")
-    fs.fails_at = at
+    fails_at = fs.operation_count + at
+    fs.fail_at(fails_at, EIO)
     with contextlib.suppress(OSError):
         await device.deployments.deploy("demo", BUNDLE, 0.0)
     await until_over(device)
-    reached = fs.fails_at <= 0
     assert device.slots.pointer("demo").current in (old, new)
-    return reached, await device.deploy()
+    return await device.deploy() if fs.operation_count > fails_at else None
 
 
 async def test_an_error_of_the_disk_at_any_step_needs_no_restart() -> None:
     """What broke off ends by itself, and the next try installs."""
-    points = range(1, 60)
-    ends = await asyncio.gather(*map(update_with_an_error, points))
-    assert 10 < sum(reached for reached, _ in ends) < len(points)
-    assert {state for _, state in ends} == {DeploymentState.COMMITTED}
+    ends = await asyncio.gather(*map(update_with_an_error, range(120)))
+    reached = [state for state in ends if state is not None]
+    assert 40 < len(reached) < len(ends)
+    assert set(reached) == {DeploymentState.COMMITTED}
+
+
+async def rollback_with_an_error(at: int) -> bool:
+    """Go back with one failing operation, again if need be without a restart; return whether it was reached."""
+    fs = SimulatedFileSystem()
+    device = Device(fs)
+    old = device.release(1, b"old")
+    await device.deploy()
+    device.release(2, b"new")
+    await device.deploy()
+    fails_at = fs.operation_count + at
+    fs.fail_at(fails_at, EIO)
+    with contextlib.suppress(OSError):
+        await device.deployments.rollback("demo")
+    await until_over(device)
+    if device.slots.record("demo").state is not DeploymentState.ROLLED_BACK:
+        await device.deployments.rollback("demo")
+    assert device.slots.pointer("demo").current == old
+    return fs.operation_count > fails_at
 
 
 async def test_a_rollback_that_an_error_broke_off_ends_without_a_restart() -> None:
-    for at in range(1, 7):
-        fs = FailingOnce()
-        device = Device(fs)
-        old = device.release(1, b"old")
-        await device.deploy()
-        device.release(2, b"new")
-        await device.deploy()
-        fs.fails_at = at
-        with contextlib.suppress(OSError):
-            await device.deployments.rollback("demo")
-        await until_over(device)
-        if device.slots.record("demo").state is not DeploymentState.ROLLED_BACK:
-            await device.deployments.rollback("demo")
-        assert device.slots.pointer("demo").current == old
+    reached = await asyncio.gather(*map(rollback_with_an_error, range(60)))
+    assert 10 < sum(reached) < len(reached)
