@@ -1,4 +1,4 @@
-"""The agent on a faulty disk: ``faulty_agent.py STATE SOCKET PROFILE PLAN``; the composition of the daemon otherwise.
+"""The agent on a faulty disk: ``faulty_agent.py STATE SOCKET PLAN``; the composition of the daemon otherwise.
 
 Prints ``ready`` when it serves, and ``counted`` with a number per kind when it was asked to stop.
 """
@@ -15,18 +15,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from edgeloop_agent import inventory
+from edgeloop_agent.board import RealBoard
 from edgeloop_agent.daemon import DISK_THREADS, execute_job
 from edgeloop_agent.listen import UnixListener
 from edgeloop_agent.server import Agent, StateLock
-from edgeloop_agent.simulate.board import SimulatedBoard
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.process import SystemProcesses
-from edgeloop_profiles import load_profile
 
 from scripts.heavy.faulty_disk import FaultyDisk, Plan
 
 
-async def serve(state: Path, socket: Path, profile: str, plan: Plan) -> None:
+async def serve(state: Path, socket: Path, plan: Plan) -> None:
     """Serve until SIGTERM, or until the disk strikes."""
     loop, asked_to_stop = asyncio.get_running_loop(), asyncio.Event()
     loop.set_default_executor(ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"))
@@ -36,7 +35,7 @@ async def serve(state: Path, socket: Path, profile: str, plan: Plan) -> None:
         fs=disk,
         clock=SystemClock(),
         state_directory=state,
-        board=SimulatedBoard(load_profile(profile), 0, "board", state, SystemProcesses(), numerics="host"),
+        board=RealBoard(state, "board", SystemProcesses(), Path("/")),
         execute=execute_job,
         boot_id=inventory.boot_id(Path("/")),
     )
@@ -52,5 +51,5 @@ async def serve(state: Path, socket: Path, profile: str, plan: Plan) -> None:
 
 
 if __name__ == "__main__":
-    _state, _socket, _profile, _plan = sys.argv[1:]
-    asyncio.run(serve(Path(_state), Path(_socket), _profile, Plan(**json.loads(_plan))))
+    _state, _socket, _plan = sys.argv[1:]
+    asyncio.run(serve(Path(_state), Path(_socket), Plan(**json.loads(_plan))))

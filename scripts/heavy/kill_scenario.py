@@ -24,7 +24,7 @@ from edgeloop_protocol.types.deployment import OVER
 from edgeloop_protocol.types.run import SpooledRun
 
 from scripts.heavy.faulty_disk import Plan
-from scripts.heavy.kill_world import NAME, PROFILE, World, job_spec, opened
+from scripts.heavy.kill_world import NAME, World, job_spec, opened
 
 #: How many versions the device has before, and what serves afterwards.
 SCENARIOS: dict[str, tuple[int, int]] = {
@@ -76,7 +76,7 @@ class ManagedAgent:
             plan = self._plans.pop(0) if self._plans else Plan()
             with self._log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
-                    sys.executable, str(_AGENT), str(self.state), str(self.socket), PROFILE,
+                    sys.executable, str(_AGENT), str(self.state), str(self.socket),
                     json.dumps(asdict(plan)), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
                     stderr=log, start_new_session=True,
                 )  # fmt: skip

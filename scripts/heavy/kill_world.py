@@ -26,7 +26,6 @@ from edgeloop_protocol.types.trial import Benchmark, JobSpec, Trial
 from onnx import TensorProto, helper, numpy_helper
 
 NAME = "demo"
-PROFILE = "raspberry_pi_4"
 
 
 @dataclass(kw_only=True)
