@@ -6,6 +6,7 @@ Rules:
 - The step out of every state has a deadline; a cancelled or failed one ends in FAILED or ROLLED_BACK.
 - After a restart: before ACTIVATING it is discarded; from there the pointer decides; a trial that the agent did not
   survive three times is rolled back.
+- What the disk broke off is brought to its end by the same rules as soon as the disk takes it, without a restart.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ V = TypeVar("V")
 _STARTS_MAX = 3
 _TRIAL_S_MAX = 3600.0
 _CHECK_EVERY_S = 30.0
+# A disk that is full for longer is met again by the next deployment or rollback.
+_SETTLE_AFTER_S = (0.1, 0.5, 2.0, 5.0)
 
 _log = logging.getLogger(__name__)
 
@@ -148,8 +151,37 @@ class Deployments:
 
     def _begin(self, name: str, work: Awaitable[None]) -> None:
         self._active, self._cancelled = name, False
-        self._task = asyncio.ensure_future(work)
+        self._task = asyncio.ensure_future(self._to_its_end(name, work))
         self._task.add_done_callback(self._ended)
+
+    async def _to_its_end(self, name: str, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except (EdgeloopError, OSError) as error:
+            _log.error("deployment %s broke off: %s", name, error)
+            await self._settle_soon(name)
+
+    async def _settle_soon(self, name: str) -> None:
+        for pause_s in _SETTLE_AFTER_S:
+            await asyncio.sleep(pause_s)
+            try:
+                await asyncio.to_thread(self._settle, name)
+                break
+            except (EdgeloopError, OSError) as error:
+                _log.error("deployment %s cannot be brought to its end yet: %s", name, error)
+
+    def _settle(self, name: str) -> None:
+        """Bring what broke off to its end; blocks."""
+        try:
+            record = self._slots.record(name)
+        except NotFoundError:
+            return
+        if record.state is not S.TRIAL:
+            self._recover(name)
+            record = self._slots.record(name)
+        if record.state is S.TRIAL:
+            self._back(record, "its trial broke off; deploy again.")
+            self._slots.sweep(name)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task, self._active = None, ""
@@ -206,41 +238,43 @@ class Deployments:
                 raise BusyError(
                     f"deployment {self._active} is under way.", next_step="Wait for it, or cancel it."
                 )
-            record = await asyncio.to_thread(self._receive, name, trial_s)
-            if record is None:
-                raise StateError(
-                    f"deployment {name} is not at rest.", next_step="Restart the agent of the device."
-                )
             try:
-                accepted = await self._verified(name, bundle)
-                slot = Slot(counter=accepted.terms.counter, digest=accepted.digest).text
-                pointer = await asyncio.to_thread(self._slots.pointer, name)
-            except (EdgeloopError, OSError, asyncio.TimeoutError) as error:
-                sentence = str(error) or "the release could not be verified in time."
-                await asyncio.to_thread(self._move, record, DeploymentEvent.FAIL, sentence)
+                await self._deploy(name, bundle, float(trial_s))
+            except OSError:
+                if self._task is None:
+                    self._begin(name, self._settle_soon(name))
                 raise
-            if slot == pointer.current:
-                again = replace(record, slot=slot, state=S.COMMITTED, before=pointer)
-                await asyncio.to_thread(self._slots.save, again)
-                return await asyncio.to_thread(self.status, name)
-            record = replace(
-                record,
-                slot=slot,
-                memory_bytes_max=accepted.terms.memory_bytes_max,
-                latency_us_max=accepted.terms.latency_us_max,
-                runtime=accepted.terms.runtime,
-            )
-            record = await asyncio.to_thread(self._move, record, DeploymentEvent.ADVANCE)
-            self._begin(name, self._install(record, accepted))
             return await asyncio.to_thread(self.status, name)
 
-    def _receive(self, name: str, trial_s: float) -> SlotRecord | None:
+    async def _deploy(self, name: str, bundle: ReleaseBundle, trial_s: float) -> None:
+        record = await asyncio.to_thread(self._receive, name, trial_s)
+        try:
+            accepted = await self._verified(name, bundle)
+            slot = Slot(counter=accepted.terms.counter, digest=accepted.digest).text
+            pointer = await asyncio.to_thread(self._slots.pointer, name)
+        except (EdgeloopError, OSError, asyncio.TimeoutError) as error:
+            sentence = str(error) or "the release could not be verified in time."
+            await asyncio.to_thread(self._move, record, DeploymentEvent.FAIL, sentence)
+            raise
+        if slot == pointer.current:
+            again = replace(record, slot=slot, state=S.COMMITTED, before=pointer)
+            await asyncio.to_thread(self._slots.save, again)
+            return
+        record = replace(
+            record,
+            slot=slot,
+            memory_bytes_max=accepted.terms.memory_bytes_max,
+            latency_us_max=accepted.terms.latency_us_max,
+            runtime=accepted.terms.runtime,
+        )
+        record = await asyncio.to_thread(self._move, record, DeploymentEvent.ADVANCE)
+        self._begin(name, self._install(record, accepted))
+
+    def _receive(self, name: str, trial_s: float) -> SlotRecord:
         with contextlib.suppress(NotFoundError):
             if self._slots.record(name).state not in OVER:
-                return None
-        record = SlotRecord(
-            name=name, state=S.RECEIVING, before=self._slots.pointer(name), trial_s=float(trial_s)
-        )
+                self._settle(name)
+        record = SlotRecord(name=name, state=S.RECEIVING, before=self._slots.pointer(name), trial_s=trial_s)
         self._slots.save(record)
         return record
 
@@ -375,10 +409,19 @@ class Deployments:
         async with self._changing:
             if self._task is not None:
                 raise BusyError(f"deployment {self._active} is under way.", next_step="Cancel it.")
-            await asyncio.to_thread(self._roll_back, name)
+            try:
+                await asyncio.to_thread(self._roll_back, name)
+            except OSError:
+                self._begin(name, self._settle_soon(name))
+                raise
             return await asyncio.to_thread(self.status, name)
 
     def _roll_back(self, name: str) -> None:
+        record = self._slots.record(name)
+        if record.state not in OVER:
+            self._settle(name)
+        if record.state is S.ROLLING_BACK:
+            return
         record, pointer = self._slots.record(name), self._slots.pointer(name)
         if record.state not in OVER or not pointer.previous:
             raise StateError(f"deployment {name} has no version to go back to.")

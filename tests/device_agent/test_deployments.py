@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
 from pathlib import Path
 
 import pytest
 from edgeloop_foundation.errors import NotFoundError, StateError
 from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
-from edgeloop_protocol.types.deployment import DeploymentState
+from edgeloop_protocol.types.deployment import OVER, DeploymentState
 
 from scripts.heavy.install_scenario import BUNDLE, Device, install_crashes, trust_crashes
 
@@ -94,3 +97,61 @@ async def test_a_trial_that_the_agent_does_not_survive_is_rolled_back() -> None:
         again.deployments.open()
         states.append(again.slots.record("demo").state)
     assert states == [DeploymentState.TRIAL] * 3 + [DeploymentState.ROLLED_BACK]
+
+
+async def until_over(device: Device) -> DeploymentState:
+    async with asyncio.timeout(60):
+        while device.deployments.active or (state := device.slots.record("demo").state) not in OVER:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    return state
+
+
+EIO = OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+async def update_with_an_error(at: int) -> DeploymentState | None:
+    """Update with one failing operation; return how a second try without a restart ends, None when none failed."""
+    fs = SimulatedFileSystem()
+    device = Device(fs)
+    old = device.release(1, b"old")
+    await device.deploy()
+    new = device.release(2, b"new")
+    fails_at = fs.operation_count + at
+    fs.fail_at(fails_at, EIO)
+    with contextlib.suppress(OSError):
+        await device.deployments.deploy("demo", BUNDLE, 0.0)
+    await until_over(device)
+    assert device.slots.pointer("demo").current in (old, new)
+    return await device.deploy() if fs.operation_count > fails_at else None
+
+
+async def test_an_error_of_the_disk_at_any_step_needs_no_restart() -> None:
+    """What broke off ends by itself, and the next try installs."""
+    ends = await asyncio.gather(*map(update_with_an_error, range(120)))
+    reached = [state for state in ends if state is not None]
+    assert 40 < len(reached) < len(ends)
+    assert set(reached) == {DeploymentState.COMMITTED}
+
+
+async def rollback_with_an_error(at: int) -> bool:
+    """Go back with one failing operation, again if need be without a restart; return whether it was reached."""
+    fs = SimulatedFileSystem()
+    device = Device(fs)
+    old = device.release(1, b"old")
+    await device.deploy()
+    device.release(2, b"new")
+    await device.deploy()
+    fails_at = fs.operation_count + at
+    fs.fail_at(fails_at, EIO)
+    with contextlib.suppress(OSError):
+        await device.deployments.rollback("demo")
+    await until_over(device)
+    if device.slots.record("demo").state is not DeploymentState.ROLLED_BACK:
+        await device.deployments.rollback("demo")
+    assert device.slots.pointer("demo").current == old
+    return fs.operation_count > fails_at
+
+
+async def test_a_rollback_that_an_error_broke_off_ends_without_a_restart() -> None:
+    reached = await asyncio.gather(*map(rollback_with_an_error, range(60)))
+    assert 10 < sum(reached) < len(reached)

@@ -1,0 +1,55 @@
+"""The agent on a faulty disk: ``faulty_agent.py STATE SOCKET PLAN``; the composition of the daemon otherwise.
+
+Prints ``ready`` when it serves, and ``counted`` with a number per kind when it was asked to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from edgeloop_agent import inventory
+from edgeloop_agent.board import RealBoard
+from edgeloop_agent.daemon import DISK_THREADS, execute_job
+from edgeloop_agent.listen import UnixListener
+from edgeloop_agent.server import Agent, StateLock
+from edgeloop_foundation.ports.clock import SystemClock
+from edgeloop_foundation.ports.process import SystemProcesses
+
+from scripts.heavy.faulty_disk import FaultyDisk, Plan
+
+
+async def serve(state: Path, socket: Path, plan: Plan) -> None:
+    """Serve until SIGTERM, or until the disk strikes."""
+    loop, asked_to_stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.set_default_executor(ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"))
+    loop.add_signal_handler(signal.SIGTERM, asked_to_stop.set)
+    lock, disk = StateLock(state), FaultyDisk(plan)
+    agent = Agent(
+        fs=disk,
+        clock=SystemClock(),
+        state_directory=state,
+        board=RealBoard(state, "board", SystemProcesses(), Path("/")),
+        execute=execute_job,
+        boot_id=inventory.boot_id(Path("/")),
+    )
+    await agent.start(UnixListener(path=socket))
+    # A second kill is meant for the recovery; it does not wait for later work.
+    disk.arm(on=not plan.from_start)
+    print("ready", flush=True)
+    await asked_to_stop.wait()
+    print(f"counted {json.dumps(disk.counts)}", flush=True)
+    disk.arm(on=False)
+    await agent.stop()
+    lock.release()
+
+
+if __name__ == "__main__":
+    _state, _socket, _plan = sys.argv[1:]
+    asyncio.run(serve(Path(_state), Path(_socket), Plan(**json.loads(_plan))))
