@@ -46,7 +46,8 @@ class RetryPolicy:
     silence_s: float = 40.0
 
     def __post_init__(self) -> None:
-        if self.attempt_count < 1 or self.base_s < 0 or self.cap_s < self.base_s or self.stall_s <= 0 or self.silence_s < 0:
+        negative = min(self.base_s, self.silence_s) < 0
+        if self.attempt_count < 1 or negative or self.cap_s < self.base_s or self.stall_s <= 0:
             raise ValueError("a retry policy has at least one attempt and waits that do not shrink")
 
     def longest_wait_s(self, failure_count: int) -> float:
