@@ -303,7 +303,7 @@ class AgentClient:
         self,
         holder: str,
         *,
-        ttl_s: float = 45.0,
+        ttl_s: float = 55.0,
         wait_timeout_s: float = 0.0,
         priority: int = 0,
         on_wait: Callable[[Lease], None] | None = None,

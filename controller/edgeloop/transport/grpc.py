@@ -17,7 +17,7 @@ from edgeloop_protocol.types.identity import Identity, Role, SignedTrust, TrustL
 from edgeloop.domain.identity import HOLDER_DIRECTORY, HolderFiles
 from edgeloop.transport.base import Transport
 from edgeloop.transport.client import AgentClient
-from edgeloop.transport.rpc.channel import TlsFiles, open_channel
+from edgeloop.transport.rpc.channel import TlsFiles, first_connection, open_channel
 from edgeloop.transport.rpc.preflight import check_tls
 
 __all__ = ["GrpcTransport"]
@@ -47,9 +47,14 @@ class GrpcTransport(Transport):
                 next_step="Make an authority (edgeloop ca init) and enrol the device (edgeloop device enrol), "
                 "give tls_ca, tls_certificate and tls_key, or reach its socket through SSH.",
             )
-        return AgentClient(
-            open_channel(address, tls), device=self.spec.name, address=address, examine=examine
-        )
+        channel = open_channel(address, tls)
+        if tls is not None:
+            try:
+                await first_connection(channel)
+            except BaseException:
+                await channel.close(None)
+                raise
+        return AgentClient(channel, device=self.spec.name, address=address, examine=examine)
 
     def _open_socket(self, path: Path) -> AgentClient:
         path = path.expanduser().absolute()

@@ -80,6 +80,7 @@ class Script:
     lease_states: list[list[LeaseState]] = field(default_factory=lambda: [[LeaseState.GRANTED]])
     lease_requests: list[LeaseRequest] = field(default_factory=list)
     renew_status: grpc.StatusCode | None = None
+    renew_asked: int = 0
     renewed: int = 0
     released: list[str] = field(default_factory=list)
     specs: dict[str, JobSpec] = field(default_factory=dict)
@@ -205,6 +206,7 @@ class _Leases(lease_pb2_grpc.LeaseServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
     async def Renew(self, request: Any, context: Any) -> Any:
+        self.script.renew_asked += 1
         if self.script.renew_status is not None:
             await context.abort(self.script.renew_status, "the lease has expired")
         self.script.renewed += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import os
 import random
@@ -11,9 +12,12 @@ from typing import Any
 import grpc
 import pytest
 from edgeloop.transport.client import AgentClient, RetryPolicy
+from edgeloop.transport.rpc.call import Caller
 from edgeloop_foundation.errors import (
     BusyError,
     CorruptDataError,
+    DeadlineError,
+    EdgeloopError,
     InvalidInputError,
     NotFoundError,
     UnavailableError,
@@ -262,3 +266,24 @@ async def test_leaving_a_watch_early_leaves_nothing_behind(agent: Any, client: A
         break
     await events.aclose()
     assert (await client.get_job("job-1")).job_id == "job-1"
+
+
+async def test_a_question_that_nobody_answers_is_asked_again_for_as_long_as_a_dead_connection_is_unnoticed() -> (
+    None
+):
+    failures: list[EdgeloopError] = []
+
+    async def answer() -> str:
+        if len(failures) < 3:
+            failures.append(DeadlineError("bench: no answer"))
+            raise failures[-1]
+        return "there"
+
+    policy = RetryPolicy(attempt_count=6, base_s=0.0, cap_s=0.0)
+    assert await Caller("bench", "", policy).repeat(answer) == "there"
+    assert len(failures) == 3
+    failures.clear()
+    impatient = dataclasses.replace(policy, silence_s=0.0)
+    with pytest.raises(DeadlineError, match="no answer"):
+        await Caller("bench", "", impatient).repeat(answer)
+    assert len(failures) == 1

@@ -105,6 +105,19 @@ async def test_an_agent_that_is_away_briefly_does_not_cost_the_lease(
         assert not lease.lost.is_set()
 
 
+async def test_a_heartbeat_that_failed_does_not_wait_for_the_next_quarter(
+    agent: Any, client: AgentClient, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeloop.transport.rpc import lease as module
+
+    monkeypatch.setattr(module, "_AGAIN_S", 0.01)
+    async with client.lease("me", ttl_s=4.0) as lease:
+        agent.script.renew_status = grpc.StatusCode.UNAVAILABLE
+        # Four quarters a lifetime would be four attempts.
+        await until(lambda: agent.script.renew_asked >= 8 or lease.lost.is_set())
+        assert not lease.lost.is_set()
+
+
 async def test_an_agent_that_stays_away_costs_it_after_one_lifetime(agent: Any, client: AgentClient) -> None:
     async with client.lease("me", ttl_s=0.4) as lease:
         agent.script.renew_status = grpc.StatusCode.UNAVAILABLE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -40,9 +41,13 @@ class RetryPolicy:
     cap_s: float = 5.0
     #: A single message that is not taken within this time means that the other side is gone.
     stall_s: float = 30.0
+    #: Silence up to which a call that may be repeated is: keepalive takes 30 s to find that a connection is dead, and
+    #: a call with a shorter deadline cannot tell that from a device that hangs.
+    silence_s: float = 40.0
 
     def __post_init__(self) -> None:
-        if self.attempt_count < 1 or self.base_s < 0 or self.cap_s < self.base_s or self.stall_s <= 0:
+        negative = min(self.base_s, self.silence_s) < 0
+        if self.attempt_count < 1 or negative or self.cap_s < self.base_s or self.stall_s <= 0:
             raise ValueError("a retry policy has at least one attempt and waits that do not shrink")
 
     def longest_wait_s(self, failure_count: int) -> float:
@@ -86,13 +91,21 @@ class Caller:
         return await self.repeat(lambda: self.once(method, request, what=what, deadline_s=deadline_s))
 
     async def repeat(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """Run ``operation`` until it does not end by ``UnavailableError``, or the attempts are used up."""
-        failure_count = 0
+        """Run ``operation`` until it ends neither by ``UnavailableError`` nor without an answer, or give up.
+
+        Raises:
+            UnavailableError: the attempts are used up.
+            DeadlineError: attempts went unanswered for longer than a dead connection stays unnoticed.
+        """
+        failure_count, start = 0, time.monotonic()
         while True:
             try:
                 return await operation()
-            except UnavailableError:
+            except (UnavailableError, DeadlineError) as error:
                 failure_count += 1
+                silent = isinstance(error, DeadlineError)
+                if silent and time.monotonic() - start >= self.policy.silence_s:
+                    raise
                 if failure_count >= self.policy.attempt_count or self._diagnose():
                     raise
             await self.pause(failure_count)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ctypes
 import functools
 import json
@@ -13,7 +15,10 @@ import grpc
 import grpc.aio
 from edgeloop_foundation.errors import InvalidInputError
 
-__all__ = ["CLIENT_OPTIONS", "TlsFiles", "open_channel"]
+__all__ = ["CLIENT_OPTIONS", "TlsFiles", "first_connection", "open_channel"]
+
+# gRPC gives up an attempt after 20 s; over a link of 2 s each way TCP, TLS and HTTP/2 take 12 s of them.
+_FIRST_CONNECTION_S = 20.0
 
 # Only what reads: a Submit, an upload or an Acknowledge that is sent twice is decided by our own code.
 _READ_ONLY = (
@@ -119,3 +124,20 @@ def open_channel(address: str, tls: TlsFiles | None = None) -> grpc.aio.Channel:
     if tls.server_name:
         options = (*options, ("grpc.ssl_target_name_override", tls.server_name))
     return grpc.aio.secure_channel(address, credentials, options=options)
+
+
+async def first_connection(channel: grpc.aio.Channel) -> None:
+    """Wait until the first attempt to connect has come to an end, good or bad.
+
+    The deadline of the first call is then for the agent's answer, not for the round trips before it. What is wrong,
+    that call says.
+    """
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(_settled(channel), _FIRST_CONNECTION_S)
+
+
+async def _settled(channel: grpc.aio.Channel) -> None:
+    state = channel.get_state(try_to_connect=True)
+    while state in (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING):
+        await channel.wait_for_state_change(state)
+        state = channel.get_state()

@@ -29,8 +29,11 @@ __all__ = ["LeaseHandle", "LeaseLoss", "hold_lease"]
 
 _log = logging.getLogger("edgeloop.transport")
 
-_RELEASE_S = 5.0
-_ANSWER_S = 30.0
+_RELEASE_S = 10.0
+# Longer than the 30 s in which keepalive finds a connection that died silently: asked again, a grant is told again.
+_ANSWER_S = 45.0
+# How soon a heartbeat that failed is tried again.
+_AGAIN_S = 1.0
 
 
 class LeaseLoss(asyncio.Event):
@@ -153,16 +156,18 @@ def _refusal(device: str, lease: Lease) -> EdgeloopError:
 async def _beat(caller: Caller, stub: Any, handle: LeaseHandle, ttl_s: float) -> None:
     """Renew until cancelled; a lease is lost when the agent says so or is silent for its whole lifetime."""
     message = lease_pb2.RenewRequest(lease_id=handle.lease_id, fencing_token=handle.fencing_token)
-    renewed = time.monotonic()
+    renewed, pause_s = time.monotonic(), ttl_s / 4
     while True:
-        await asyncio.sleep(ttl_s / 4)
-        asked = time.monotonic()
+        await asyncio.sleep(pause_s)
+        pause_s, asked = ttl_s / 4, time.monotonic()
         try:
             answer = await caller.once(
                 stub.Renew, message, what="renewing the lease", deadline_s=max(ttl_s / 4, 0.5)
             )
         except (UnavailableError, DeadlineError, BusyError) as error:
             if time.monotonic() - renewed < ttl_s:
+                # A link that comes back late in the lifetime leaves no time for another quarter of it.
+                pause_s = min(_AGAIN_S, pause_s)
                 continue
             reason = str(error)
         except EdgeloopError as error:
