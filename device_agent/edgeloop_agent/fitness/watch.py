@@ -26,13 +26,10 @@ __all__ = ["Watched", "Watcher", "summarise"]
 _POLL_S = 1.0
 """A throttle state lasts for seconds; more looks would cost more than they tell."""
 
-_SLOWED = 0.9
-"""A loop this slow is timed again before it is believed."""
-
-_AGAIN_COUNT = 3
-_AGAIN_S = 0.05
-"""A lowered clock stays low for longer than this; a neighbour on the same core, above all one on the other side of a
-virtual machine, where nothing shows it, comes and goes."""
+_AGAIN = ((0.9, 0.05), (0.9, 0.05), (0.9, 0.05), (0.76, 0.2), (0.76, 0.4), (0.76, 0.8))
+"""A loop that is as slow as this is timed again after so many seconds before it is believed: at first soon, and where
+it would be called a lowered clock, over more than a second. A lowered clock stays low for longer; a neighbour on the
+same core, above all one on the other side of a virtual machine, where nothing shows it, comes and goes."""
 
 _NS = 1e-9
 
@@ -103,10 +100,10 @@ class Watcher:
     async def _speed_again(self) -> float | None:
         """Return the loop's speed now, the fastest of a few looks when it seems to have slowed."""
         now = await self._board.loop_speed()
-        for _ in range(_AGAIN_COUNT):
-            if now is None or self._speed is None or now >= _SLOWED * self._speed:
+        for slowed, wait_s in _AGAIN:
+            if now is None or self._speed is None or now >= slowed * self._speed:
                 break
-            await self._board.clock.sleep(_AGAIN_S)
+            await self._board.clock.sleep(wait_s)
             now = max(now, await self._board.loop_speed() or 0.0)
         return now
 

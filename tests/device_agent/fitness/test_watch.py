@@ -37,8 +37,8 @@ def board(path: Path, factors: Iterator[int]) -> RealBoard:
     [
         pytest.param((1, 1), False, id="undisturbed"),
         pytest.param((1, 3, 1), False, id="slow for one look"),
-        pytest.param((1, 3, 3, 3, 1), False, id="slow but for the last look"),
-        pytest.param((1, 3, 3, 3, 3), True, id="stays slow"),
+        pytest.param((1, 3, 3, 3, 3, 3, 3, 1), False, id="slow but for the last look"),
+        pytest.param((1, 3, 3, 3, 3, 3, 3, 3), True, id="stays slow"),
     ],
 )
 async def test_a_slow_loop_is_timed_again_before_it_is_believed(
