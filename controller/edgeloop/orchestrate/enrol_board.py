@@ -82,7 +82,7 @@ class Enrolment:
         after = asyncio.run(_status(spec, home))
         if not self._holds(home, after):
             raise StateError(
-                f"{spec.name} was enrolled and says that it is {after.uri or 'nobody'}.",
+                f"{spec.name} was enrolled and does not use its new identity: it says {after.uri or 'nobody'}.",
                 next_step=f"Look at its clock and its log: edgeloop device doctor --on {spec.name}",
             )
         return f"enrolled as {wanted.uri}"

@@ -39,13 +39,15 @@ class Board:
     spec: DeviceSpec
     connection: SshConnection
     start_count: int = 0
+    restarts: bool = True
 
     def perform(self, step: steps.Step) -> None:
         self.connection.check(step.command, what=step.title, stdin=step.stdin, timeout_s=step.timeout_s)
 
     def restart(self) -> None:
         self.start_count += 1
-        self.perform(steps.start(self.layout, "pi"))
+        if self.restarts:
+            self.perform(steps.start(self.layout, "pi"))
 
     def enrol(self, home: Path) -> str:
         plan = plan_enrolment(home, "pi", wanted=True)
@@ -107,10 +109,12 @@ def test_a_board_is_enrolled_once_and_by_one_fleet(board: Board, tmp_path: Path)
         board.enrol(other)
     assert "--no-enrol" in no.value.next_step
     assert key.read_bytes() == before
-    # A revoked key is no identity: the board is given another one.
+    # A revoked key is no identity: the board is given another one, and an agent that goes on with the old one is said.
     authority_of(home).revoke(URI)
     assert what_stays(home, "pi") == ""
-    assert board.enrol(home) == f"enrolled as {URI}"
+    board.restarts = False
+    with pytest.raises(StateError, match="was enrolled and"):
+        board.enrol(home)
     assert key.read_bytes() != before
 
 
