@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from edgeloop.domain.probe import ProbedFacts
     from edgeloop.interfaces.shipping import Shipping
     from edgeloop.orchestrate.calibrate import Calibrated
-    from edgeloop.orchestrate.devices import DoctorFinding
+    from edgeloop.orchestrate.devices import DoctorFinding, Standing
     from edgeloop.orchestrate.energy import AlignedRun
     from edgeloop.orchestrate.identity import Kept
     from edgeloop.orchestrate.push import Pushed
@@ -485,6 +485,13 @@ class Edgeloop:
 
         with self._open() as app:
             return asyncio.run(doctor(app, devices))
+
+    def standings(self, devices: Sequence[DeviceSpec]) -> tuple[Standing, ...]:
+        """Ask every device at once whether it can be had: free, held, drained, or not there."""
+        from edgeloop.orchestrate.devices import standings
+
+        with self._open() as app:
+            return asyncio.run(standings(app, devices))
 
     def drain(self, device: DeviceSpec, reason: str) -> Availability:
         """Take a device out of use; whoever holds it finishes."""

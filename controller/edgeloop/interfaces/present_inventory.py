@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeloop.domain.inventory import InventoryEntry, KnownFacts, age_words
+from edgeloop.domain.plain_text import plain_text
 from edgeloop.interfaces.present import figures_of, print_table
+from edgeloop.interfaces.present_watch import availability_words
+
+if TYPE_CHECKING:
+    from edgeloop.orchestrate.devices import Standing
 
 __all__ = ["list_rows", "print_inventory"]
 
 
 def list_rows(
-    entries: Sequence[InventoryEntry], known: Mapping[str, KnownFacts], now_s: float
+    entries: Sequence[InventoryEntry],
+    known: Mapping[str, KnownFacts],
+    now_s: float,
+    standings: Mapping[str, Standing] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return one JSON object a device; what is not known of it is null."""
+    """Return one JSON object a device; what is not known of it is null, and ``now`` is there when it was asked."""
     rows = []
     for entry in entries:
         last = known.get(entry.name)
@@ -32,13 +40,30 @@ def list_rows(
                 "facts_age_s": last.age_s(now_s) if last else None,
                 "architecture": hardware.architecture if hardware else None,
                 "memory_total_bytes": hardware.memory_total_bytes if hardware else None,
+                **({} if standings is None else {"now": standings.get(entry.name)}),
             }
         )
     return rows
 
 
-def print_inventory(entries: Sequence[InventoryEntry], known: Mapping[str, KnownFacts], now_s: float) -> None:
-    """Print the devices that can be named."""
+def _now(standing: Standing | None) -> str:
+    """Return how a device stands, for people; empty for one that lives as long as the command that uses it."""
+    if standing is None:
+        return ""
+    if standing.reason:
+        return plain_text(f"does not answer: {standing.reason}")
+    held = f"held by {standing.holder}" if standing.holder else ""
+    drained = availability_words(standing.availability)
+    return plain_text("; ".join(part for part in (drained, held) if part) or "free")
+
+
+def print_inventory(
+    entries: Sequence[InventoryEntry],
+    known: Mapping[str, KnownFacts],
+    now_s: float,
+    standings: Mapping[str, Standing] | None = None,
+) -> None:
+    """Print the devices that can be named, with how they stand now when they were asked."""
     from edgeloop.report.units import amount
 
     rows = []
@@ -52,7 +77,8 @@ def print_inventory(entries: Sequence[InventoryEntry], known: Mapping[str, Known
             (
                 *(spec.name, spec.transport, spec.address, figures_of(spec)),
                 *(labels, ", ".join(entry.groups), seen, arch, ram),
+                *(() if standings is None else (_now(standings.get(spec.name)),)),
             )
         )
     columns = ["device", "transport", "address", "figures", "labels", "groups", "last seen", "arch", "ram"]
-    print_table(columns, rows)
+    print_table([*columns, *(() if standings is None else ("now",))], rows)

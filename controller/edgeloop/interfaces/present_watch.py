@@ -7,13 +7,14 @@ import time
 
 from edgeloop_protocol.convert import to_json
 from edgeloop_protocol.types.job import JobEvent
+from edgeloop_protocol.types.lease import Availability, AvailabilityState
 from edgeloop_protocol.types.vitals import DeviceVitals
 
 from edgeloop.domain.plain_text import plain_text
 from edgeloop.orchestrate.watch import Sight
 from edgeloop.report.units import amount
 
-__all__ = ["sight_json", "sight_line"]
+__all__ = ["availability_words", "sight_json", "sight_line"]
 
 _POWER_UNITS = ("watt", "W")
 _OLD_S = 1.0
@@ -28,6 +29,7 @@ def sight_json(sight: Sight) -> str:
         "answers": sight.vitals is not None,
         "reason": sight.reason,
         "away_s": sight.away_s,
+        "availability": None if sight.availability is None else to_json(sight.availability),
         "vitals": None if sight.vitals is None else to_json(sight.vitals),
     }
     return json.dumps(tree, ensure_ascii=True, allow_nan=False)
@@ -39,13 +41,28 @@ def sight_line(sight: Sight) -> str:
     if sight.vitals is None:
         return plain_text(f"{clock}  {sight.device} does not answer for {sight.away_s:.0f} s: {sight.reason}")
     back = f"back after {sight.away_s:.0f} s" if sight.away_s else ""
-    parts = [clock, back, *_doing(sight.vitals), *_being(sight.vitals)]
+    drained = availability_words(sight.availability)
+    parts = [
+        clock,
+        back,
+        drained,
+        *_doing(sight.vitals, drained=bool(drained)),
+        *_being(sight.vitals),
+    ]
     return plain_text("  ".join(part for part in parts if part))
 
 
-def _doing(vitals: DeviceVitals) -> list[str]:
+def availability_words(found: Availability | None) -> str:
+    """Return who took the device out of use and why; empty for one that is in use, or does not answer."""
+    if found is None or found.state is AvailabilityState.OPEN:
+        return ""
+    return f"{found.state.value} by {found.drained_by}: {found.reason}"
+
+
+def _doing(vitals: DeviceVitals, *, drained: bool) -> list[str]:
+    free = "" if drained else "free"
     return [
-        f"held by {vitals.lease_holder}" if vitals.lease_holder else "free",
+        f"held by {vitals.lease_holder}" if vitals.lease_holder else free,
         _job(vitals.job) if vitals.job is not None else "",
         f"{vitals.spool_waiting_count} results wait" if vitals.spool_waiting_count else "",
     ]

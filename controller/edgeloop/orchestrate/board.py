@@ -20,6 +20,7 @@ from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.lease import LeaseState
 
 from edgeloop.domain.device import DeviceSpec
+from edgeloop.orchestrate.enrol_board import LEFT_ALONE, Enrolment, plan_enrolment, what_stays
 from edgeloop.orchestrate.inventory import keep_facts_quietly
 from edgeloop.store.devices import DeviceBook
 from edgeloop.transport.base import connect
@@ -93,6 +94,8 @@ class AddRequest:
     inventory: Path | None = None
     #: Show the steps and change nothing.
     dry_run: bool = False
+    #: Whether the board gets an identity where there is an authority.
+    enrol: bool = True
 
     def spec(self) -> DeviceSpec:
         """Return the device as the inventory has it.
@@ -127,6 +130,8 @@ class ReadyDevice:
     sent_bytes: int = 0
     #: Whether an agent was started, anew or for the first time.
     changed: bool = True
+    #: What became of its identity, one line; empty when nothing was to become of it.
+    enrolment: str = ""
 
     def line(self) -> str:
         """Return the device in one line."""
@@ -172,11 +177,13 @@ def add_device(home: Path, request: AddRequest, dialog: Dialog) -> ReadyDevice:
             f"the name {spec.name} belongs to {known.transport}:{known.address}.",
             next_step=f"Give another with --name, or: edgeloop device remove {spec.name}",
         )
+    # Before anything is touched: a name that no identity can have is said now.
+    enrolment = plan_enrolment(home, spec.name, wanted=request.enrol)
     connection = open_board(spec, home, dialog, request.host_key)
     try:
         if not request.dry_run:
             connection.remember_key()
-        return _Setup(home, spec, request, connection, dialog).run()
+        return _Setup(home, spec, request, connection, dialog, enrolment).run()
     finally:
         connection.close()
 
@@ -223,6 +230,8 @@ def remove_device(
         plan = steps.remove(layout)
         for step in plan:
             dialog.tell(f"  {step.title}")
+        if stays := what_stays(home, name):
+            dialog.tell(stays)
         if dry_run:
             return
         if not dialog.confirm_steps():
@@ -268,12 +277,19 @@ class _Setup:
     """One board being set up or upgraded."""
 
     def __init__(
-        self, home: Path, spec: DeviceSpec, request: AddRequest, connection: SshConnection, dialog: Dialog
+        self,
+        home: Path,
+        spec: DeviceSpec,
+        request: AddRequest,
+        connection: SshConnection,
+        dialog: Dialog,
+        enrolment: Enrolment = LEFT_ALONE,
     ) -> None:
         self._home = home
         self._request = request
         self._connection = connection
         self._dialog = dialog
+        self._enrolment = enrolment
         self._facts = _probe(connection)
         dialog.tell(self._facts.headline())
         self._python = self._facts.python()
@@ -303,8 +319,7 @@ class _Setup:
         if not self._dialog.confirm_steps():
             raise CancelledByUserError("nothing was changed on the board.")
         if current == bundle.digest and (facts := self._answer()):
-            self._remember(facts)
-            return ReadyDevice(spec=self._spec, facts=facts, keeper=layout.words, changed=False)
+            return self._ready(facts, changed=False)
         if current and (holder := self._asked_holder()):
             raise BusyError(
                 f"{self._spec.name} is held by {holder}.", next_step="Wait for the end of that run."
@@ -320,8 +335,29 @@ class _Setup:
         except EdgeloopError as error:
             raise self._returned(error, current) from error
         self._perform([steps.tidy(layout, path)])
+        return self._ready(facts, sent_bytes=sent)
+
+    def _ready(self, facts: Facts, *, sent_bytes: int = 0, changed: bool = True) -> ReadyDevice:
+        """Remember the board, enrol it, and return it; remembered first, for it answers with or without identity."""
         self._remember(facts)
-        return ReadyDevice(spec=self._spec, facts=facts, keeper=layout.words, sent_bytes=sent)
+        return ReadyDevice(
+            spec=self._spec,
+            facts=facts,
+            keeper=self._layout.words,
+            sent_bytes=sent_bytes,
+            changed=changed,
+            enrolment=self._enrolment.perform(
+                self._home, self._spec, self._layout, self._connection, self._restart
+            ),
+        )
+
+    def _restart(self) -> None:
+        if holder := self._asked_holder():
+            raise BusyError(
+                f"{self._spec.name} is held by {holder}, and its agent starts anew to take its identity.",
+                next_step="Wait for the end of that run, and add it again.",
+            )
+        self._perform([steps.start(self._layout, self._spec.name)])
 
     def _bundle(self) -> Bundle:
         self._dialog.tell(f"packages for Python {self._python.tag} on {self._facts.architecture}")
@@ -342,6 +378,8 @@ class _Setup:
             if number == 1:
                 tell(f"  send {bundle.size_bytes / 1e6:.1f} MB to {layout.incoming}, except what is there")
             tell(f"  {step.title}{' (sudo)' if step.sudo else ''}")
+        if self._enrolment.words:
+            tell(f"  {self._enrolment.words}")
 
     def _require_room(self, bundle: Bundle) -> None:
         place = "/opt" if self._layout.keeper is Keeper.SYSTEM else self._layout.home

@@ -52,6 +52,7 @@ __all__ = [
 
 _PASSPHRASE = "EDGELOOP_RELEASE_PASSPHRASE"  # noqa: S105 - the name of a variable
 _ASK_EVERY_S = 0.2
+_LEASE_WAIT_S = 30.0
 # What the steps before and after the trial may take on a slow board, by the device's own deadlines.
 _BESIDE_TRIAL_S = 1000.0
 
@@ -216,7 +217,8 @@ async def bring(
     client = device.client
     pinned = await client.deployments.pin_root(bundle.roots[0])
     await client.push_artifact(digest, app.artifacts)
-    async with client.lease(holder_name(), wait_timeout_s=30.0) as lease:
+    wait_s = _LEASE_WAIT_S if app.turn.wait_s is None else app.turn.wait_s
+    async with client.lease(holder_name(), wait_timeout_s=wait_s, priority=app.turn.priority) as lease:
         status = await client.deployments.deploy(name, bundle, lease, trial_s)
         ends = time.monotonic() + trial_s + _BESIDE_TRIAL_S
         while status.state not in OVER:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import EdgeloopError, UnsupportedError
@@ -20,14 +21,23 @@ from edgeloop.orchestrate.findings import (
     version_findings,
     vital_findings,
 )
-from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.fleet import open_each, open_fleet
 from edgeloop.orchestrate.measure import OpenDevice, holder_name
 from edgeloop.store.known_facts import KnownFactsStore
 
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["DoctorFinding", "doctor", "drain", "facts", "sensor_findings", "undrain"]
+__all__ = [
+    "DoctorFinding",
+    "Standing",
+    "doctor",
+    "drain",
+    "facts",
+    "sensor_findings",
+    "standings",
+    "undrain",
+]
 
 _DISK_FREE_MIN_BYTES = 512 * 1024 * 1024
 _MEMORY_MIN_BYTES = 400 * 1024 * 1024
@@ -43,6 +53,32 @@ async def facts(app: App, specs: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec
             (spec, None, str(device)) if isinstance(device, EdgeloopError) else (spec, device.facts, "")
             for spec, device in fleet
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Whether a device can be had at this moment."""
+
+    #: Whether it gives out leases, and who drained it when it does not; absent when it does not answer.
+    availability: Availability | None = None
+    #: Who has it; empty for nobody.
+    holder: str = ""
+    #: Why it cannot be asked; empty when it was.
+    reason: str = ""
+
+
+async def standings(app: App, specs: Sequence[DeviceSpec]) -> tuple[Standing, ...]:
+    """Ask every device at once whether it can be had; one that does not answer is a result too."""
+
+    async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> Standing:
+        try:
+            client = _reached(device).client
+            held = [x.holder for x in await client.list_leases() if x.state is LeaseState.GRANTED]
+            return Standing(availability=await client.availability(), holder=held[0] if held else "")
+        except EdgeloopError as error:
+            return Standing(reason=error.message)
+
+    return await open_each(app, specs, 0, one) if specs else ()
 
 
 async def drain(app: App, spec: DeviceSpec, reason: str) -> Availability:

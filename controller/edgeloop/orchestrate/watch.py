@@ -15,6 +15,7 @@ from edgeloop_foundation.errors import (
     StateError,
     UnavailableError,
 )
+from edgeloop_protocol.types.lease import Availability
 from edgeloop_protocol.types.vitals import DeviceVitals
 
 from edgeloop.domain.device import DeviceSpec
@@ -43,6 +44,8 @@ class Sight:
     reason: str = ""
     #: For how long it has not answered, or had not when it came back; 0 otherwise.
     away_s: float = 0.0
+    #: Whether it gives out leases, and who drained it when it does not; absent while it does not answer.
+    availability: Availability | None = None
 
 
 async def watch_device(
@@ -68,7 +71,7 @@ async def watch_device(
             try:
                 if client is None:
                     client = await stack.enter_async_context(app.connect(spec, 0))
-                vitals = await client.vitals()
+                vitals, availability = await client.vitals(), await client.availability()
             except _PASSING as error:
                 await _drop(stack)
                 client = None
@@ -79,7 +82,9 @@ async def watch_device(
                 continue
             away_s = 0.0 if gone_since is None else loop.time() - gone_since
             gone_since = None
-            yield Sight(device=spec.name, asked_s=asked_s, vitals=vitals, away_s=away_s)
+            yield Sight(
+                device=spec.name, asked_s=asked_s, vitals=vitals, away_s=away_s, availability=availability
+            )
 
 
 async def _drop(stack: AsyncExitStack) -> None:

@@ -47,7 +47,7 @@ def test_every_verb_is_a_method() -> None:
     other_names = {
         "artifact": {"artifacts", "get_artifact", "push_artifact"},
         "ca": {"keep_identities"},
-        "device": {"facts", "doctor", "drain", "undrain", "probe", "calibrate"},
+        "device": {"facts", "doctor", "standings", "drain", "undrain", "probe", "calibrate"},
         "energy": {"align_energy"},
         "init": set(),
         "profile": set(),
@@ -95,6 +95,7 @@ def test_every_verb_is_a_method() -> None:
         "result",
         "run",
         "select",
+        "standings",
         "start_fleet",
         "stop_fleet",
         "undrain",

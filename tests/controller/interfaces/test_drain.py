@@ -13,6 +13,7 @@ from pathlib import Path
 import onnx
 import pytest
 from edgeloop.domain.device import DeviceSpec
+from edgeloop.store.devices import DeviceBook
 from edgeloop.transport.base import connect
 from edgeloop_protocol.types.lease import LeaseState
 
@@ -65,6 +66,13 @@ def write_model(path: Path) -> None:
     onnx.save(two_layer_model(first, second), path)
 
 
+def write_inventory(directory: Path, shelf: Shelf) -> None:
+    """Write the inventory with the shelf and with a device that is not there."""
+    book = DeviceBook(directory, path=directory / "devices.toml")
+    for word in (shelf.word, f"gone=unix:{directory / 'gone.sock'}"):
+        book.put(DeviceSpec.parse(word))
+
+
 def test_a_drained_device_is_refused_and_named_until_it_is_undrained(
     call: Call, shelf: Shelf, tmp_path: Path
 ) -> None:
@@ -79,13 +87,28 @@ def test_a_drained_device_is_refused_and_named_until_it_is_undrained(
     assert doctor.exit_code == 1, doctor.output
     assert "new fan" in doctor.output
     assert "edgeloop device undrain shelf" in doctor.output
-    refused = call("bench", "model.onnx", "--on", shelf.word, "--as-deployed")
+    refused = call("bench", "model.onnx", "--on", shelf.word, "--as-deployed", "--wait", "10m")
     assert refused.exit_code == 3, refused.output
     assert "new fan" in refused.output
+    assert "edgeloop device undrain shelf" in refused.output
+    assert "longer" not in refused.output
+    watched = call("device", "watch", shelf.word, "--count", "1")
+    assert "drained by" in watched.output
+    assert "new fan" in watched.output
+    assert "free" not in watched.output.split("new fan")[1].split("  ")
+    write_inventory(tmp_path, shelf)
+    listed = call("--inventory", "devices.toml", "device", "list", "--live")
+    assert "new fan" in next(line for line in listed.output.splitlines() if "shelf" in line), listed.output
     undrained = call("device", "undrain", shelf.word, "--json")
     assert json.loads(undrained.stdout)["availability"]["state"] == "open"
     doctor = call("device", "doctor", "--on", shelf.word)
     assert "new fan" not in doctor.output
+    rows = json.loads(call("--inventory", "devices.toml", "device", "list", "--live", "--json").stdout)
+    now = {row["name"]: row["now"] for row in rows["devices"]}
+    assert [row["now"] for row in rows["devices"] if row["transport"] == "local"] == [None]
+    assert now["shelf"]["availability"]["state"] == "open"
+    assert now["gone"]["availability"] is None
+    assert now["gone"]["reason"]
 
 
 def test_what_cannot_be_drained_is_said(call: Call) -> None:
@@ -102,10 +125,19 @@ def test_a_wait_and_a_priority_that_cannot_be_are_wrong_use(call: Call) -> None:
         (("--priority", "101"), "101 is not in the range"),
         (("--priority", "high"), "'high' is not a valid integer range"),
     ):
-        for verb in (("bench", "m"), ("compare", "a", "b"), ("run", "m")):
+        for verb in (
+            *(("bench", "m"), ("compare", "a", "b"), ("run", "m"), ("deploy", "m")),
+            *(("device", "calibrate", "--output", "m.toml"), ("device", "facts", "--probe")),
+        ):
             result = call(*verb, "--on", "sim:nuc11", *words)
             assert result.exit_code == 2, (verb, words, result.output)
             assert said in result.output
+
+
+def test_facts_without_a_probe_queue_for_nothing(call: Call) -> None:
+    result = call("device", "facts", "--on", "sim:nuc11", "--wait", "10m")
+    assert result.exit_code == 2, result.output
+    assert "go with --probe" in result.output
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:

@@ -72,6 +72,7 @@ class _Terminal:
 )
 @click.option("--no-sudo", is_flag=True, help="Leave root's rights alone: a service of the user.")
 @click.option("--memory-max", default="", metavar="SIZE", help="Most memory of the agent, for example 600M.")
+@click.option("--no-enrol", is_flag=True, help="Give it no identity, although this fleet has an authority.")
 @click.option("--bench", "model", default="", metavar="MODEL", help="Benchmark MODEL there when it is ready.")
 @_yes_option
 @_dry_run_option
@@ -86,13 +87,15 @@ def add(
     ssh_config: str,
     no_sudo: bool,
     memory_max: str,
+    no_enrol: bool,
     model: str,
     yes: bool,
     dry_run: bool,
 ) -> None:
     """Set the agent up on a board that SSH reaches, and add the board to the inventory.
 
-    Nothing of it listens on the network and the board needs no internet. Run it again after a break: it goes on.
+    Nothing of it listens on the network and the board needs no internet. Where the fleet has an authority (edgeloop ca
+    init) the board is enrolled over the same connection. Run it again after a break: it goes on.
     """
     from edgeloop.orchestrate.board import AddRequest, add_device
 
@@ -107,6 +110,7 @@ def add(
         sudo_allowed=not no_sudo,
         memory_max=memory_max,
         dry_run=dry_run,
+        enrol=not no_enrol,
         inventory=session.inventory_path(),
     )
     ready = add_device(session.state_directory(), request, _Terminal(yes, session.quiet))
@@ -117,6 +121,8 @@ def add(
 
 def _report(ready: ReadyDevice) -> None:
     click.echo(ready.line())
+    if ready.enrolment:
+        click.echo(f"{ready.spec.name}: {ready.enrolment}", err=True)
     if ready.facts is not None and not ready.changed:
         click.echo("the agent there is of this version already", err=True)
 

@@ -11,7 +11,7 @@ from edgeloop.interfaces.cli.discover import discover
 from edgeloop.interfaces.cli.drain import drain, undrain
 from edgeloop.interfaces.cli.enrol import enrol
 from edgeloop.interfaces.cli.inventory import group, label, list_devices
-from edgeloop.interfaces.cli.session import Session, json_option, on_option
+from edgeloop.interfaces.cli.session import Session, json_option, on_option, turn_options
 from edgeloop.interfaces.cli.watch import watch
 
 __all__ = ["device"]
@@ -38,12 +38,19 @@ device.add_command(enrol)
     is_flag=True,
     help="Measure for about a minute: channel blocks, int8 encodings, fp16, threads, memory bandwidth.",
 )
+@turn_options
 @click.pass_context
 def facts(ctx: click.Context, on: tuple[str, ...], as_json: bool, probing: bool) -> None:
     """Show what devices found out about themselves; exit 3 when one does not answer."""
+    from edgeloop_foundation.errors import InvalidInputError
+
     from edgeloop.interfaces import present
 
     session: Session = ctx.obj
+    if session.turn is not None and not probing:
+        raise InvalidInputError(
+            "facts are told at once, without queueing.", next_step="--wait and --priority go with --probe."
+        )
     specs = session.devices(on)
     with session.verbs() as verbs:
         if probing:
@@ -101,6 +108,7 @@ def doctor(ctx: click.Context, on: tuple[str, ...], as_json: bool) -> None:
     metavar="FROM.toml",
     help="Calibrated profile of a device of the same tier: measures five models only, and starts from it.",
 )
+@turn_options
 @json_option
 @click.pass_context
 def calibrate(

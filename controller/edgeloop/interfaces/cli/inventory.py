@@ -1,4 +1,4 @@
-"""``edgeloop device list|label|group``: the inventory, without asking any device."""
+"""``edgeloop device list|label|group``: the inventory; only ``list --live`` asks the devices."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from edgeloop.interfaces.cli.session import Session, json_option
 
 if TYPE_CHECKING:
     from edgeloop.domain.inventory import InventoryEntry
+    from edgeloop.orchestrate.devices import Standing
 
 __all__ = ["group", "label", "list_devices"]
 
 
 @click.command("list")
+@click.option(
+    "--live", is_flag=True, help="Ask every named device too whether it is free, held, drained or away."
+)
 @json_option
 @click.pass_context
-def list_devices(ctx: click.Context, as_json: bool) -> None:
+def list_devices(ctx: click.Context, live: bool, as_json: bool) -> None:
     """List this machine, the named devices with what is last known of them, and the boards to simulate."""
     from edgeloop_profiles import list_profiles
 
@@ -32,12 +36,21 @@ def list_devices(ctx: click.Context, as_json: bool) -> None:
     session: Session = ctx.obj
     entries = (InventoryEntry(spec=DeviceSpec.parse("local")), *session.entries())
     known = known_facts(session.state_directory(), entries)
+    standings = _ask(session, entries) if live else None
     if as_json:
-        rows = list_rows(entries, known, time.time())
+        rows = list_rows(entries, known, time.time(), standings)
         present.print_json({"devices": rows, "profiles": list_profiles()})
         return
-    print_inventory(entries, known, time.time())
+    print_inventory(entries, known, time.time(), standings)
     present.print_text(f"To simulate: {', '.join(f'sim:{name}' for name in list_profiles())}")
+
+
+def _ask(session: Session, entries: tuple[InventoryEntry, ...]) -> dict[str, Standing]:
+    """Ask the devices whose agents run by themselves; the others live as long as the command that uses them."""
+    specs = [entry.spec for entry in entries if entry.spec.transport not in ("local", "simulated")]
+    with session.verbs() as verbs:
+        found = verbs.standings(specs)
+    return {spec.name: standing for spec, standing in zip(specs, found, strict=True)}
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeloop.interfaces.cli.serving import serve, serving, stop
-from edgeloop.interfaces.cli.session import Session, json_option, on_option
+from edgeloop.interfaces.cli.session import Session, json_option, on_option, turn_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,6 +158,7 @@ def rotate(ctx: click.Context, role: str, keys: Path | None) -> None:
     "--trial", "trial_s", type=click.FloatRange(0, 3600), default=5.0, show_default=True,
     help="Seconds that the new version is watched before it is committed.",
 )  # fmt: skip
+@turn_options
 @json_option
 @click.pass_context
 def deploy(ctx: click.Context, name: str, on: tuple[str, ...], trial_s: float, as_json: bool) -> None:
@@ -171,6 +172,7 @@ def deploy(ctx: click.Context, name: str, on: tuple[str, ...], trial_s: float, a
     session: Session = ctx.obj
     specs = session.devices(on)
     with App.open(session.directory()) as app:
+        app.turn = session.turn or app.turn
         done = _run(bring(app, name, specs, trial_s=trial_s))
     _show(ctx, done, as_json)
 

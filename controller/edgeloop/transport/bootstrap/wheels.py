@@ -26,8 +26,9 @@ _REQUIREMENTS = (
     "grpcio-reflection>=1.70,<2",
     "numpy>=1.24,<3",
     "onnxruntime>=1.19,<2",
+    "cryptography>=44",
 )
-"""What the agent and its runner import, as pyproject.toml has it."""
+"""What the agent, its runner and the program that enrols import, as pyproject.toml has it."""
 
 # ONNX Runtime names it for its tools that work on models; a session never imports it. 75 MB on a board.
 _LEFT_OUT = ("sympy", "mpmath")

@@ -20,7 +20,14 @@ from edgeloop_foundation.errors import (
     UnavailableError,
 )
 from edgeloop_protocol.convert import to_wire
-from edgeloop_protocol.types.lease import Lease, LeaseRequest, LeaseState
+from edgeloop_protocol.types.lease import (
+    OPEN,
+    Availability,
+    AvailabilityState,
+    Lease,
+    LeaseRequest,
+    LeaseState,
+)
 from edgeloop_protocol.v1 import lease_pb2
 
 from edgeloop.transport.rpc.call import Caller, decoded
@@ -135,13 +142,31 @@ async def _wait_in_queue(
             if lease.state is LeaseState.GRANTED:
                 return lease
             if lease.state is not LeaseState.QUEUED:
-                raise _refusal(caller.device, lease)
+                raise _refusal(caller.device, lease, await _availability(caller, stub))
             if on_wait is not None:
                 on_wait(lease)
     raise UnavailableError(f"{caller.device} ended the queue without granting or refusing the lease.")
 
 
-def _refusal(device: str, lease: Lease) -> EdgeloopError:
+async def _availability(caller: Caller, stub: Any) -> Availability:
+    """Ask whether the device is drained; who cannot be asked is not, for the refusal counts and not this."""
+    try:
+        answer = await caller.once(
+            stub.ListLeases, lease_pb2.ListLeasesRequest(), what="listing leases", deadline_s=_ANSWER_S
+        )
+    except EdgeloopError:
+        return OPEN
+    if not answer.HasField("availability"):
+        return OPEN
+    return decoded(answer.availability, Availability, caller.device)
+
+
+def _refusal(device: str, lease: Lease, found: Availability) -> EdgeloopError:
+    if found.state is not AvailabilityState.OPEN and lease.state is LeaseState.REFUSED:
+        return BusyError(
+            f"{device} is drained by {found.drained_by}: {found.reason.rstrip('.')}.",
+            next_step=f"No waiting helps; put it back into use: edgeloop device undrain {device}",
+        )
     if lease.state is not LeaseState.REFUSED:
         return LeaseError(f"{device}: the lease ended before it began: {lease.reason or lease.state.value}.")
     held = f"it is held by {lease.current_holder}" if lease.current_holder else "it is not free"

@@ -24,6 +24,7 @@ PACKAGES = {
     "grpcio_reflection-1.80.0-py3-none-any": [],
     "numpy-2.4.6-cp311-cp311-manylinux_2_28_aarch64": [],
     "onnxruntime-1.31.1-cp311-cp311-manylinux_2_27_aarch64": ["sympy"],
+    "cryptography-50.0.2-cp311-abi3-manylinux_2_28_aarch64": [],
     "sympy-1.14.0-py3-none-any": [],
 }
 
