@@ -154,7 +154,7 @@ class Point:
             self._complain(f"half-installed: {error}")
             return
         if current not in allowed:
-            self._complain(f"it serves {current!r}")
+            self._complain(f"half-installed: it serves {current!r}")
 
     async def _ingest(self, spooled: SpooledRun) -> bool:
         key = (spooled.epoch, spooled.sequence)
