@@ -291,6 +291,7 @@ class FaultProxy:
         self._target = port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self.port = 0
         #: Bytes towards the agent after which each connection in turn breaks.
         self.breaks: list[int] = []
@@ -306,13 +307,19 @@ class FaultProxy:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._writers.append(writer)
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            self._writers.append(up_writer)
             back = asyncio.create_task(self._pump(up_reader, writer, None))
             try:
                 await self._pump(reader, up_writer, self.breaks.pop(0) if self.breaks else None)
