@@ -398,7 +398,7 @@ def test_a_session_that_ends_early_gives_the_device_back(
         assert again.returncode != 0, "the wait is shorter than what is left of the killed session's lease"
         left_s = [int(found) for found in re.findall(r"held by \S+ pid \d+ for (\d+) s", again.stdout)]
         assert left_s
-        assert all(0 < seconds <= 45 for seconds in left_s)
+        assert all(0 < seconds <= 55 for seconds in left_s)
         assert "Traceback" not in again.stdout
 
 
