@@ -16,9 +16,12 @@ _SLICE_COUNT = 25
 _LOOP_COUNT = 12_400
 _BLOCKS = 31
 _DATA = bytes(_BLOCKS * 64)
-"""What MD5 goes over, a round per 64 bytes. Each of its steps needs the one before, so that it takes as many cycles
-whatever the other half of the core does: where a loop of Python code ran at 0.8 of its speed beside a neighbour, this ran
-at 1.00 of it. Below 2 KiB at a time, the interpreter's lock is kept."""
+"""What MD5 goes over, a round per 64 bytes.
+
+Each of its steps needs the one before, so that it takes as many cycles whatever the other half of the core does: where
+a loop of Python code ran at 0.8 of its speed beside a neighbour, this ran at 1.00 of it. Below 2 KiB at a time, the
+interpreter's lock is kept.
+"""
 
 _NS = 1e-9
 _DISTURBED = 1.1
