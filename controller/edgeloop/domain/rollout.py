@@ -29,6 +29,7 @@ from edgeloop.domain.rollout_plan import RolloutPlan
 __all__ = [
     "ENDS",
     "FAILED",
+    "REQUESTS",
     "SERVES",
     "TRANSITIONS",
     "DevicePhase",
@@ -81,6 +82,9 @@ S, E = RolloutState, RolloutEvent
 
 ENDS = frozenset({S.COMPLETED, S.ROLLED_BACK, S.BACK_INCOMPLETE, S.ABORTED, S.SUPERSEDED, S.EXPIRED})
 """States in which nothing goes on."""
+
+REQUESTS = {"pause": E.PAUSE, "abort": E.STOP, "keep": E.KEEP, "supersede": E.SUPERSEDE}
+"""What can be asked of a rollout that another process drives, and what that is in the table."""
 
 _UNDER_WAY = (S.PENDING, S.RUNNING, S.WATCHING, S.AWAITING_APPROVAL)
 _OPEN = (*_UNDER_WAY, S.PAUSED)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,6 +16,7 @@ from edgeloop_foundation.errors import InvalidInputError, NotFoundError, Unsuppo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from edgeloop.domain.device import DeviceSpec
+from edgeloop.domain.inventory import InventoryEntry
 from edgeloop.interfaces.options import parse_duration_s
 
 __all__ = [
@@ -182,6 +184,22 @@ class Config(_Table):
             address=plain.address,
             options=tuple(sorted(found.options.items())),
         )
+
+    def with_devices(self, known: Mapping[str, InventoryEntry]) -> tuple[InventoryEntry, ...]:
+        """Return the named devices: those of the inventory, and those of the file, which win but keep their labels.
+
+        Raises:
+            InvalidInputError: an address is none of the known forms.
+        """
+        found = dict(known)
+        for name in self.devices:
+            spec = self.device(name)
+            if spec is not None:
+                before = found.get(name)
+                found[name] = InventoryEntry(
+                    spec=spec, labels=before.labels if before else (), groups=before.groups if before else ()
+                )
+        return tuple(found.values())
 
 
 def load_config(path: Path) -> Config:

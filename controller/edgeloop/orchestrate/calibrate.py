@@ -22,7 +22,7 @@ from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import Listener
 from edgeloop.domain.recipe import ORIGINAL, Recipe
 from edgeloop.orchestrate.candidates import build_candidates
-from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.fleet import open_one
 from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
 from edgeloop.orchestrate.prepare import prepare_source
 
@@ -115,10 +115,7 @@ async def calibrate(
     suite = write_suite(app.work_directory("calibration"))
     if transfer:
         suite = tuple(model for model in suite if model.name in TRANSFER_MODELS)
-    async with open_fleet(app, (spec,), benchmark.seed) as fleet:
-        ((_, device),) = fleet
-        if isinstance(device, EdgeloopError):
-            raise device
+    async with open_one(app, spec, benchmark.seed) as device:
         _check_device(spec, device, base)
         if transfer and base is not None:
             check_tier(spec.name, device.facts.hardware, base)

@@ -15,7 +15,7 @@ from edgeloop_protocol.types.attestation import ParityStatement
 from edgeloop_protocol.types.identity import TrustList
 
 from edgeloop.domain.device import DeviceSpec
-from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.fleet import open_one
 from edgeloop.orchestrate.identity import authority_of
 from edgeloop.orchestrate.measure import OpenDevice, holder_name
 
@@ -73,9 +73,7 @@ async def issue_certificate(
     Raises:
         EdgeloopError: it does not hold there, or the device is not enrolled.
     """
-    async with open_fleet(app, (device,), seed=0) as ((_, opened),):
-        if not isinstance(opened, OpenDevice):
-            raise opened
+    async with open_one(app, device) as opened:
         statement, envelope = await attest_on(opened, name, life_s)
         return keep_certificate(app.state_directory, opened, statement, envelope), statement
 

@@ -47,6 +47,7 @@ __all__ = [
     "repository",
     "roll_back",
     "sign",
+    "signed_release",
     "statuses",
 ]
 
@@ -142,6 +143,21 @@ def note_in_audit(
     return ""
 
 
+def signed_release(releases: Repository, name: str) -> tuple[str, ReleaseTerms]:
+    """Return digest and terms of the release of a name.
+
+    Raises:
+        NotFoundError: nothing was signed under that name.
+    """
+    found = releases.find(name)
+    if found is None:
+        raise NotFoundError(
+            f"no release is named {name!r}.",
+            next_step=f"Sign one: edgeloop release sign ARTIFACT --name {name}.",
+        )
+    return found
+
+
 def sign(app: App, artifact: str, name: str, selectors: Selectors, keys: Path | None = None) -> ReleaseTerms:
     """Let a name stand for a kept artifact from now on, and return what was signed.
 
@@ -190,12 +206,7 @@ async def deploy(
         CorruptDataError: the audit log is broken.
     """
     releases = repository(app.state_directory)
-    digest = next((known for signed, known, _ in releases.releases() if signed == name), "")
-    if not digest:
-        raise NotFoundError(
-            f"no release is named {name!r}.",
-            next_step=f"Sign one: edgeloop release sign ARTIFACT --name {name}.",
-        )
+    digest, _ = signed_release(releases, name)
     bundle = await asyncio.to_thread(releases.bundle)
 
     async def one(device: OpenDevice) -> Deployed:

@@ -21,7 +21,7 @@ from edgeloop.orchestrate.findings import (
     version_findings,
     vital_findings,
 )
-from edgeloop.orchestrate.fleet import open_each, open_fleet
+from edgeloop.orchestrate.fleet import open_each, open_fleet, open_one
 from edgeloop.orchestrate.measure import OpenDevice, holder_name
 from edgeloop.store.known_facts import KnownFactsStore
 
@@ -72,9 +72,11 @@ async def standings(app: App, specs: Sequence[DeviceSpec]) -> tuple[Standing, ..
 
     async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> Standing:
         try:
-            client = _reached(device).client
-            held = [x.holder for x in await client.list_leases() if x.state is LeaseState.GRANTED]
-            return Standing(availability=await client.availability(), holder=held[0] if held else "")
+            if isinstance(device, EdgeloopError):
+                raise device
+            leases, availability = await device.client.leases()
+            held = [lease.holder for lease in leases if lease.state is LeaseState.GRANTED]
+            return Standing(availability=availability, holder=held[0] if held else "")
         except EdgeloopError as error:
             return Standing(reason=error.message)
 
@@ -88,8 +90,8 @@ async def drain(app: App, spec: DeviceSpec, reason: str) -> Availability:
         InvalidInputError: the reason is empty or too long.
         EdgeloopError: the device does not answer, or refuses.
     """
-    async with open_fleet(app, [spec], seed=0) as fleet:
-        return await _reached(fleet[0][1]).client.drain(reason, holder_name())
+    async with open_one(app, spec) as device:
+        return await device.client.drain(reason, holder_name())
 
 
 async def undrain(app: App, spec: DeviceSpec) -> Availability:
@@ -98,14 +100,8 @@ async def undrain(app: App, spec: DeviceSpec) -> Availability:
     Raises:
         EdgeloopError: the device does not answer, or refuses.
     """
-    async with open_fleet(app, [spec], seed=0) as fleet:
-        return await _reached(fleet[0][1]).client.undrain()
-
-
-def _reached(device: OpenDevice | EdgeloopError) -> OpenDevice:
-    if isinstance(device, EdgeloopError):
-        raise device
-    return device
+    async with open_one(app, spec) as device:
+        return await device.client.undrain()
 
 
 async def doctor(
@@ -159,11 +155,12 @@ async def _questions(device: OpenDevice) -> list[DoctorFinding]:
         findings.append(
             DoctorFinding(level="error", what="the agent says it is not serving", next_step="Read its log.")
         )
-    for lease in await device.client.list_leases():
+    leases, availability = await device.client.leases()
+    for lease in leases:
         if lease.state is LeaseState.GRANTED:
             what = f"held by {lease.holder}, expires in {lease.expires_in_s:.0f} s without a heartbeat"
             findings.append(DoctorFinding(level="warning", what=what, next_step="Wait, or ask the holder."))
-    findings += availability_findings(await device.client.availability(), device.spec.name)
+    findings += availability_findings(availability, device.spec.name)
     findings += identity_findings(await device.client.identity_status(), device.spec.name, time.time())
     return [*findings, *await _how_it_is(device)]
 

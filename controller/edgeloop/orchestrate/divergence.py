@@ -18,7 +18,7 @@ from edgeloop.domain.divergence import Divergence
 from edgeloop.domain.experiment import DeviceResult, Listener
 from edgeloop.domain.parity import overall_verdict
 from edgeloop.orchestrate.candidates import EVALUATOR, GOLDEN_WRITER, TOLERANCES
-from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.fleet import open_one
 from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
 from edgeloop.orchestrate.workers import in_worker
 
@@ -63,10 +63,7 @@ async def _explain_run(app: App, spec: DeviceSpec, run: Run, listener: Listener)
     comparisons = run.parity.comparisons if run.parity else ()
     host_failed = any(c.against == "host" and c.verdict is Verdict.FAILED for c in comparisons)
     reference = "" if host_failed else await asyncio.to_thread(_original_of, app, digest)
-    async with open_fleet(app, (spec,), run.benchmark.seed) as fleet:
-        ((_, device),) = fleet
-        if isinstance(device, EdgeloopError):
-            raise device
+    async with open_one(app, spec, run.benchmark.seed) as device:
         settings = run.trial.settings
         return await find_divergence(app, device, digest, settings, listener, reference=reference)
 

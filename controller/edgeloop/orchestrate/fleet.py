@@ -26,7 +26,15 @@ from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_dev
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["Fleet", "measure_fleet", "on_each", "open_each", "open_fleet", "require_unique_names"]
+__all__ = [
+    "Fleet",
+    "measure_fleet",
+    "on_each",
+    "open_each",
+    "open_fleet",
+    "open_one",
+    "require_unique_names",
+]
 
 T = TypeVar("T")
 
@@ -96,18 +104,35 @@ def _allow_descriptors(device_count: int) -> None:
 @asynccontextmanager
 async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> AsyncIterator[Fleet]:
     """Open every device and probe its facts; close them all at the end."""
-    require_unique_names(devices)
-    _allow_descriptors(len(devices))
-    keep_own_quietly(app.state_directory)
+    _get_ready(app, devices)
     async with AsyncExitStack() as stack:
         turns = _Turns()
 
-        async def open_one(spec: DeviceSpec) -> OpenDevice | EdgeloopError:
+        async def opening(spec: DeviceSpec) -> OpenDevice | EdgeloopError:
             async with turns.of(spec):
                 return await _open(app, spec, seed, stack)
 
-        opened = await asyncio.gather(*(open_one(spec) for spec in devices))
+        opened = await asyncio.gather(*(opening(spec) for spec in devices))
         yield tuple(zip(devices, opened, strict=True))
+
+
+@asynccontextmanager
+async def open_one(app: App, spec: DeviceSpec, seed: int = 0) -> AsyncIterator[OpenDevice]:
+    """Open a device that nothing can be done without, and close it at the end.
+
+    Raises:
+        EdgeloopError: it cannot be opened.
+    """
+    async with open_fleet(app, (spec,), seed) as ((_, device),):
+        if isinstance(device, EdgeloopError):
+            raise device
+        yield device
+
+
+def _get_ready(app: App, devices: Sequence[DeviceSpec]) -> None:
+    require_unique_names(devices)
+    _allow_descriptors(len(devices))
+    keep_own_quietly(app.state_directory)
 
 
 async def _open(app: App, spec: DeviceSpec, seed: int, stack: AsyncExitStack) -> OpenDevice | EdgeloopError:
@@ -139,9 +164,7 @@ async def open_each(
     Returns:
         What came of it, in the order of the devices.
     """
-    require_unique_names(devices)
-    _allow_descriptors(len(devices))
-    keep_own_quietly(app.state_directory)
+    _get_ready(app, devices)
     for spec in devices:
         app.connect(spec, seed)  # an option that is wrong ends everything before anything has begun
     results: dict[str, T] = {}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import BusyError, EdgeloopError, InvalidInputError, UnavailableError
+from edgeloop_foundation.errors import BusyError, InvalidInputError, UnavailableError
 from edgeloop_protocol.types.artifact import StateBinding
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.run import Outcome, Run
@@ -29,7 +29,7 @@ from edgeloop.domain.experiment import Listener
 from edgeloop.domain.recipe import ORIGINAL
 from edgeloop.domain.strategy import Evidence
 from edgeloop.orchestrate.candidates import build_candidates, given_candidate
-from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.fleet import open_one
 from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
 from edgeloop.orchestrate.prepare import Prepared, prepare
 
@@ -238,10 +238,7 @@ class GateDevice:
             if self.spec.transport in _STARTED_BY_US:
                 lock = self._app.state_directory / "agents" / f"{uuid.uuid5(_SPACE, self.spec.name)}.lock"
                 await stack.enter_async_context(hold_file(lock, self._lease_wait_s, self.spec.name, listener))
-            fleet = await stack.enter_async_context(open_fleet(self._app, (self.spec,), seed=0))
-            ((_, device),) = fleet
-            if isinstance(device, EdgeloopError):
-                raise device
+            device = await stack.enter_async_context(open_one(self._app, self.spec))
             self._open.push_async_exit(stack.pop_all())
             return device
 

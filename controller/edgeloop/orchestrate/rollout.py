@@ -20,6 +20,7 @@ from edgeloop_protocol.types.run import Verdict
 from edgeloop.domain.experiment import Listener
 from edgeloop.domain.rollout import (
     ENDS,
+    REQUESTS,
     DevicePhase,
     Rollout,
     RolloutDevice,
@@ -41,7 +42,6 @@ S, E, P = RolloutState, RolloutEvent, DevicePhase
 
 # A request of another process is heard at least this often.
 _NAP_S = 5.0
-_EVENTS = {"pause": E.PAUSE, "abort": E.STOP, "keep": E.KEEP, "supersede": E.SUPERSEDE}
 _REASONS = {
     "pause": "somebody paused it.",
     "abort": "somebody aborted it.",
@@ -169,7 +169,7 @@ class RolloutDriver:
                 return
             # What goes back goes back to its end.
             if request and self._rollout.state is not S.ROLLING_BACK:
-                await self._move(_EVENTS[request], _REASONS[request])
+                await self._move(REQUESTS[request], _REASONS[request])
             elif self._now() - self._rollout.since_wall_s > rollout.plan.deadline_s:
                 await self._expire()
 
@@ -203,14 +203,7 @@ class RolloutDriver:
         if self._work is None:
             releases = repository(self._app.state_directory)
             rollout = self._rollout
-            signed = next(
-                (
-                    (digest, terms)
-                    for name, digest, terms in releases.releases()
-                    if name == rollout.plan.release
-                ),
-                None,
-            )
+            signed = releases.find(rollout.plan.release)
             if signed is None or (signed[0], signed[1].counter) != (rollout.artifact_digest, rollout.counter):
                 raise StateError(
                     f"{rollout.plan.release} stands for another release than {rollout.counter} by now.",

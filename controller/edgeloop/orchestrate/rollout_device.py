@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from edgeloop.domain.experiment import Listener
 from edgeloop.domain.rollout import DevicePhase, Rollout, RolloutDevice
 from edgeloop.orchestrate.certificate import attest_on, keep_certificate
 from edgeloop.orchestrate.deploy import bring
-from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.fleet import open_one
 from edgeloop.orchestrate.measure import OpenDevice
 from edgeloop.orchestrate.rollout_gate import hold_gate
 
@@ -59,7 +58,7 @@ class DeviceWork:
             simulated_evidence: whether the canaries that were gated were simulated boards, every one.
         """
         try:
-            async with self._open(device) as opened:
+            async with open_one(self.app, device.spec) as opened:
                 device = replace(device, simulated=opened.facts.simulated)
                 if simulated_evidence and not opened.facts.simulated:
                     return replace(
@@ -126,7 +125,7 @@ class DeviceWork:
         versions = (device.before_digest, self.rollout.artifact_digest)
         for strike in range(1, plan.strikes + 1):
             try:
-                async with self._open(device) as opened:
+                async with open_one(self.app, device.spec) as opened:
                     answer = await hold_gate(
                         self.app, opened, versions, plan.gate, self.runtime, strike, self.listener
                     )
@@ -145,7 +144,7 @@ class DeviceWork:
     async def look(self, device: RolloutDevice) -> RolloutDevice:
         """Have what serves verified and run; too many bad looks in a row condemn it."""
         try:
-            async with self._open(device) as opened:
+            async with open_one(self.app, device.spec) as opened:
                 status = await self._status(opened)
                 if status is None or not self._is_new(status) or status.state not in OVER:
                     raise StateError("it no longer serves the release.")
@@ -171,7 +170,7 @@ class DeviceWork:
         """Let what served before serve again; a device that does not answer stays as it is."""
         name = self.rollout.plan.release
         try:
-            async with self._open(device) as opened:
+            async with open_one(self.app, device.spec) as opened:
                 calls = opened.client.deployments
                 status = await self._status(opened)
                 if status is not None and status.state not in OVER:
@@ -184,13 +183,6 @@ class DeviceWork:
         except EdgeloopError as error:
             phase = device.phase if isinstance(error, _AWAY) else P.STUCK
             return replace(device, phase=phase, reason=_of(device, error))
-
-    @asynccontextmanager
-    async def _open(self, device: RolloutDevice) -> AsyncIterator[OpenDevice]:
-        async with open_fleet(self.app, (device.spec,), seed=0) as ((_, opened),):
-            if isinstance(opened, EdgeloopError):
-                raise opened
-            yield opened
 
 
 def _of(device: RolloutDevice, error: EdgeloopError) -> str:

@@ -19,9 +19,9 @@ from edgeloop_foundation.errors import (
 from edgeloop_protocol.convert import from_json
 
 from edgeloop.domain.device import DeviceSpec
-from edgeloop.domain.rollout import Rollout, RolloutDevice, RolloutEvent, RolloutState, moved
+from edgeloop.domain.rollout import REQUESTS, Rollout, RolloutDevice, RolloutEvent, RolloutState, moved
 from edgeloop.domain.rollout_plan import Group, RolloutGate, RolloutPlan, Wave, Window, place_devices
-from edgeloop.orchestrate.deploy import audit_log, note_in_audit, repository
+from edgeloop.orchestrate.deploy import audit_log, note_in_audit, repository, signed_release
 from edgeloop.orchestrate.fleet import require_unique_names
 from edgeloop.orchestrate.rollout import driving
 from edgeloop.store.rollouts import RolloutStore
@@ -33,12 +33,6 @@ __all__ = ["approve_rollout", "ask_rollout", "lay_out", "read_plan", "resume_rol
 
 _TABLES: Mapping[str, type] = {"gate": RolloutGate}
 _LISTS: Mapping[str, type] = {"waves": Wave, "groups": Group, "windows": Window}
-_EVENTS = {
-    "pause": RolloutEvent.PAUSE,
-    "abort": RolloutEvent.STOP,
-    "keep": RolloutEvent.KEEP,
-    "supersede": RolloutEvent.SUPERSEDE,
-}
 _TAKEN_OVER_S = 60.0
 
 
@@ -94,28 +88,16 @@ def lay_out(
         InvalidInputError: waves and devices do not fit together.
     """
     require_unique_names(specs)
-    signed = next(
-        (
-            (digest, terms.counter)
-            for name, digest, terms in repository(app.state_directory).releases()
-            if name == plan.release
-        ),
-        None,
-    )
-    if signed is None:
-        raise NotFoundError(
-            f"no release is named {plan.release!r}.",
-            next_step=f"Sign one: edgeloop release sign ARTIFACT --name {plan.release}.",
-        )
+    digest, terms = signed_release(repository(app.state_directory), plan.release)
     by_name = {spec.name: spec for spec in specs}
     placed = place_devices(plan, [spec.name for spec in specs], groups)
     number = len(RolloutStore(app.state_directory).all()) + 1
     now_s = time.time()
     return Rollout(
-        rollout_id=f"{plan.release}-{signed[1]}-{number}",
+        rollout_id=f"{plan.release}-{terms.counter}-{number}",
         plan=plan,
-        artifact_digest=signed[0],
-        counter=signed[1],
+        artifact_digest=digest,
+        counter=terms.counter,
         devices=tuple(
             RolloutDevice(spec=by_name[place.device], wave=place.wave, group=place.group) for place in placed
         ),
@@ -172,7 +154,7 @@ def ask_rollout(app: App, word: str, request: str) -> Rollout:
     """
     store = RolloutStore(app.state_directory)
     known = store.get(word)
-    event = _EVENTS[request]
+    event = REQUESTS[request]
     moved(known, event, time.time())  # refused here, and not by a process that nobody sees
     try:
         with driving(store, known.rollout_id):

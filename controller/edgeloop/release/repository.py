@@ -108,9 +108,14 @@ class Repository:
             for name, target in sorted(targets.targets.items())
         )
 
+    def find(self, name: str) -> tuple[str, ReleaseTerms] | None:
+        """Return digest of the manifest and terms of what a name stands for; None when nothing was signed under it."""
+        return next(((digest, terms) for known, digest, terms in self.releases() if known == name), None)
+
     def next_counter(self, name: str) -> int:
         """Return the counter of the next release of a name."""
-        return max((terms.counter for known, _, terms in self.releases() if known == name), default=0) + 1
+        found = self.find(name)
+        return 1 if found is None else found[1].counter + 1
 
     def sign(self, name: str, digest: str, size_bytes: int, terms: ReleaseTerms) -> None:
         """Let a name stand for an artifact from now on.

@@ -14,12 +14,9 @@ from edgeloop_foundation.errors import CorruptDataError, InvalidInputError, NotF
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
 from edgeloop_protocol.convert import from_json, to_canonical_json
 
-from edgeloop.domain.rollout import Rollout
+from edgeloop.domain.rollout import REQUESTS, Rollout
 
-__all__ = ["REQUESTS", "RolloutStore"]
-
-REQUESTS = ("pause", "abort", "keep", "supersede")
-"""What can be asked of a rollout that another process drives."""
+__all__ = ["RolloutStore"]
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 

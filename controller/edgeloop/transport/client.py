@@ -21,7 +21,7 @@ from edgeloop_protocol.types.artifact import FileEntry
 from edgeloop_protocol.types.facts import Facts, Hello
 from edgeloop_protocol.types.identity import IdentityStatus, SignedTrust
 from edgeloop_protocol.types.job import TERMINAL, Job, JobEvent
-from edgeloop_protocol.types.lease import OPEN, Availability, Lease
+from edgeloop_protocol.types.lease import Availability, Lease
 from edgeloop_protocol.types.run import SpooledRun
 from edgeloop_protocol.types.trial import JobSpec
 from edgeloop_protocol.types.vitals import DeviceVitals
@@ -46,7 +46,7 @@ from edgeloop_protocol.v1 import (
 from edgeloop import __version__
 from edgeloop.transport.rpc.call import Caller, RetryPolicy, decoded
 from edgeloop.transport.rpc.deployment import DeploymentCalls
-from edgeloop.transport.rpc.lease import LeaseHandle, hold_lease, new_request
+from edgeloop.transport.rpc.lease import LeaseHandle, availability_in, hold_lease, new_request
 from edgeloop.transport.rpc.pace import PushLimits
 from edgeloop.transport.rpc.push import Pusher, PushResult, find_missing
 from edgeloop.transport.rpc.serving import ServingCalls
@@ -323,21 +323,21 @@ class AgentClient:
         request = new_request(holder, ttl_s, wait_timeout_s, priority)
         return hold_lease(self._caller, self._leases, request, on_wait)
 
-    async def list_leases(self) -> tuple[Lease, ...]:
-        """Return the lease that is granted, if any, and then the queue in order."""
+    async def leases(self) -> tuple[tuple[Lease, ...], Availability]:
+        """Return what ``list_leases`` and ``availability`` do, of one moment."""
         answer = await self._caller.again(
             self._leases.ListLeases, lease_pb2.ListLeasesRequest(), what="listing leases", deadline_s=_SHORT_S
         )
-        return tuple(decoded(lease, Lease, self.device) for lease in answer.leases)
+        leases = tuple(decoded(lease, Lease, self.device) for lease in answer.leases)
+        return leases, availability_in(answer, self.device)
+
+    async def list_leases(self) -> tuple[Lease, ...]:
+        """Return the lease that is granted, if any, and then the queue in order."""
+        return (await self.leases())[0]
 
     async def availability(self) -> Availability:
         """Return whether the device gives out leases; an agent that cannot be drained always does."""
-        answer = await self._caller.again(
-            self._leases.ListLeases, lease_pb2.ListLeasesRequest(), what="listing leases", deadline_s=_SHORT_S
-        )
-        if not answer.HasField("availability"):
-            return OPEN
-        return decoded(answer.availability, Availability, self.device)
+        return (await self.leases())[1]
 
     async def drain(self, reason: str, drained_by: str) -> Availability:
         """Let the device give out no new leases; who holds one finishes.

@@ -107,18 +107,8 @@ class Session:
 
     def entries(self) -> tuple[InventoryEntry, ...]:
         """Return the named devices: those of the inventory, and those of the configuration, which win."""
-        from edgeloop.domain.inventory import InventoryEntry
-
-        config = self.config()
-        found = dict(self.book().entries())
-        for name in config.devices if config else ():
-            spec = config.device(name) if config else None
-            if spec is not None:
-                known = found.get(name)
-                found[name] = InventoryEntry(
-                    spec=spec, labels=known.labels if known else (), groups=known.groups if known else ()
-                )
-        return tuple(found.values())
+        known, config = self.book().entries(), self.config()
+        return tuple(known.values()) if config is None else config.with_devices(known)
 
     def _choose(self, conditions: Sequence[tuple[int, str]]) -> tuple[DeviceSpec, ...]:
         from edgeloop.orchestrate.inventory import choose_devices

@@ -32,7 +32,7 @@ from edgeloop_protocol.v1 import lease_pb2
 
 from edgeloop.transport.rpc.call import Caller, decoded
 
-__all__ = ["LeaseHandle", "LeaseLoss", "hold_lease"]
+__all__ = ["LeaseHandle", "LeaseLoss", "availability_in", "hold_lease"]
 
 _log = logging.getLogger("edgeloop.transport")
 
@@ -156,9 +156,14 @@ async def _availability(caller: Caller, stub: Any) -> Availability:
         )
     except EdgeloopError:
         return OPEN
+    return availability_in(answer, caller.device)
+
+
+def availability_in(answer: lease_pb2.ListLeasesResponse, device: str) -> Availability:
+    """Return whether a device gives out leases; an agent that cannot be drained always does."""
     if not answer.HasField("availability"):
         return OPEN
-    return decoded(answer.availability, Availability, caller.device)
+    return decoded(answer.availability, Availability, device)
 
 
 def _refusal(device: str, lease: Lease, found: Availability) -> EdgeloopError:
