@@ -26,7 +26,7 @@ from edgeloop_agent.advertise import advertised, require_advertising
 from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.listen import Listener, listener_for
-from edgeloop_agent.memory import give_back_memory
+from edgeloop_agent.memory import give_back_memory, give_back_memory_at_times
 from edgeloop_agent.server import Agent, Limits, StateLock
 from edgeloop_agent.service_manager import ServiceManager
 
@@ -143,7 +143,10 @@ async def execute_job(context: ExecutionContext) -> tuple[Run, ...]:
     """Run a job; the benchmark's modules are loaded with the first one, an idle daemon does without."""
     from edgeloop_agent.execute import execute
 
-    return await execute(context)
+    runs = await execute(context)
+    # Here no measurement is disturbed: this job's is over, and the next one's waits for this job to end.
+    await asyncio.to_thread(give_back_memory_at_times)
+    return runs
 
 
 async def serve(options: argparse.Namespace) -> None:

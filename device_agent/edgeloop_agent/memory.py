@@ -6,6 +6,7 @@ import ctypes
 import gc
 import logging
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["give_back_memory", "give_back_memory_later", "leave_out_ssl", "limit_heap"]
+__all__ = [
+    "give_back_memory",
+    "give_back_memory_at_times",
+    "give_back_memory_later",
+    "leave_out_ssl",
+    "limit_heap",
+]
 
 _M_TRIM_THRESHOLD = -1
 _M_TOP_PAD = -2
@@ -67,6 +74,22 @@ def give_back_memory() -> None:
     if malloc_trim is not None:
         malloc_trim(0)
     _let_go_of_code()
+
+
+_AT_TIMES_S = 10.0
+_given_back_s = -_AT_TIMES_S
+
+
+def give_back_memory_at_times() -> None:
+    """Do so unless it was done by this function in the last ten seconds; for the end of each of many small things.
+
+    Free memory lies between what is kept: thousands of jobs touch ever more of its pages if nobody returns them.
+    """
+    global _given_back_s
+    now_s = time.monotonic()
+    if now_s - _given_back_s >= _AT_TIMES_S:
+        _given_back_s = now_s
+        give_back_memory()
 
 
 _pending: set[float] = set()

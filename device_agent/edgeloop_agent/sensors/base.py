@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,7 @@ _COST_LONG_S = 0.05
 """What takes this long is not taken again just to know it better."""
 _FILE_BYTES_MAX = 1 << 16
 """Far above anything that sysfs shows (one page) or a command prints; a file beyond that is not what it seems."""
+_buffers = threading.local()
 _NUMBER_DIGITS_MAX = 32
 _LABEL_LENGTH_MAX = 48
 
@@ -324,9 +326,18 @@ def read_head(path: Path, size_bytes: int) -> bytes:
     # Not blocking: a pipe in the place of a file must not hang the agent.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return os.read(descriptor, size_bytes)
+        # Into a buffer that stays: one for each of thousands of readings, cut down to some bytes, tears up the heap.
+        buffer = _buffer_of_thread(size_bytes)
+        return bytes(buffer[: os.readv(descriptor, [buffer])])
     finally:
         os.close(descriptor)
+
+
+def _buffer_of_thread(size_bytes: int) -> memoryview:
+    kept: bytearray = getattr(_buffers, "kept", bytearray())
+    if len(kept) < size_bytes:
+        kept = _buffers.kept = bytearray(size_bytes)
+    return memoryview(kept)[:size_bytes]
 
 
 def reason_of(error: EdgeloopError) -> str:

@@ -175,7 +175,10 @@ class OsFileSystem:
         """Yield the content from ``offset`` in chunks of ``size``."""
         with path.open("rb", buffering=0) as file:
             file.seek(offset)
-            while chunk := file.read(size):
+            # No buffer larger than what is there: one of a mebibyte, cut down to a small file, tears up the heap.
+            left = os.fstat(file.fileno()).st_size - offset
+            while left > 0 and (chunk := file.read(min(size, left))):
+                left -= len(chunk)
                 yield chunk
 
     def entries(self, path: Path) -> list[DirectoryEntry]:
