@@ -26,7 +26,7 @@ from edgeloop_agent.advertise import advertised, require_advertising
 from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.listen import Listener, listener_for
-from edgeloop_agent.memory import give_back_memory, give_back_memory_at_times
+from edgeloop_agent.memory import give_back_memory, give_back_memory_after_job
 from edgeloop_agent.server import Agent, Limits, StateLock
 from edgeloop_agent.service_manager import ServiceManager
 
@@ -145,7 +145,7 @@ async def execute_job(context: ExecutionContext) -> tuple[Run, ...]:
 
     runs = await execute(context)
     # Here no measurement is disturbed: this job's is over, and the next one's waits for this job to end.
-    await asyncio.to_thread(give_back_memory_at_times)
+    await asyncio.to_thread(give_back_memory_after_job)
     return runs
 
 

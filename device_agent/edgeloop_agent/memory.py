@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "give_back_memory",
-    "give_back_memory_at_times",
+    "give_back_memory_after_job",
     "give_back_memory_later",
     "leave_out_ssl",
     "limit_heap",
@@ -70,26 +70,32 @@ def limit_heap() -> None:
 def give_back_memory() -> None:
     """Return the free pages of the heap and the code of things past to the system; for the end of something large."""
     gc.collect()
-    malloc_trim = _libc("malloc_trim")
-    if malloc_trim is not None:
-        malloc_trim(0)
+    _trim_heap()
     _let_go_of_code()
 
 
-_AT_TIMES_S = 10.0
-_given_back_s = -_AT_TIMES_S
+def _trim_heap() -> None:
+    malloc_trim = _libc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
 
 
-def give_back_memory_at_times() -> None:
-    """Do so unless it was done by this function in the last ten seconds; for the end of each of many small things.
+_THOROUGH_S = 10.0
+_thorough_at_s = -_THOROUGH_S
 
-    Free memory lies between what is kept: thousands of jobs touch ever more of its pages if nobody returns them.
+
+def give_back_memory_after_job() -> None:
+    """Return the free pages of the heap; in the first call of any ten seconds, all that ``give_back_memory`` does.
+
+    What is free lies between what is kept, and thousands of jobs would touch ever more of its pages.
     """
-    global _given_back_s
+    global _thorough_at_s
     now_s = time.monotonic()
-    if now_s - _given_back_s >= _AT_TIMES_S:
-        _given_back_s = now_s
+    if now_s - _thorough_at_s >= _THOROUGH_S:
+        _thorough_at_s = now_s
         give_back_memory()
+    else:
+        _trim_heap()
 
 
 _pending: set[float] = set()

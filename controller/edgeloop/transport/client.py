@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -11,6 +12,7 @@ import grpc.aio
 from edgeloop_foundation.errors import (
     CorruptDataError,
     DeadlineError,
+    EdgeloopError,
     NotFoundError,
     UnavailableError,
     UnsupportedError,
@@ -62,6 +64,7 @@ _SHORT_S = 15.0
 _PROBE_S = 60.0
 # A watch is renewed from where it stands after this, so that a call is never without a deadline.
 _WATCH_S = 600.0
+_READ_OUT_S = 1.0
 
 
 class AgentClient:
@@ -421,6 +424,7 @@ class AgentClient:
                         sequence = event.sequence
                         yield event
                         if event.state in TERMINAL:
+                            await _read_out(events)
                             return
                 failure_count += 1
                 broken = UnavailableError(f"{self.device} stopped reporting on job {job_id}.")
@@ -492,6 +496,14 @@ class AgentClient:
             self._spool.Acknowledge, request, what="acknowledging results", deadline_s=_SHORT_S
         )
         return int(answer.remaining_count)
+
+
+async def _read_out(events: AsyncGenerator[JobEvent, None]) -> None:
+    """Let the agent end its stream: cancelled while it does, a call leaves some hundred bytes behind in the agent."""
+    with contextlib.suppress(EdgeloopError, TimeoutError):
+        async with asyncio.timeout(_READ_OUT_S):
+            async for _ in events:
+                pass
 
 
 def _stub(kind: Any, channel: grpc.aio.Channel) -> Any:

@@ -16,6 +16,7 @@ import pytest
 from edgeloop_agent import sensors
 from edgeloop_agent.conditions import read_conditions
 from edgeloop_agent.sensors import BUILTIN, SENSORS, SensorSet
+from edgeloop_agent.sensors.base import read_head
 from edgeloop_foundation.errors import NotFoundError
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.fs import OsFileSystem
@@ -269,3 +270,15 @@ def test_a_reader_that_is_overtaken_does_not_see_a_wrap(
     slow.join()
     energy = {r.name: r.value for r in found.read()}
     assert energy["rapl/0/package-0"] == pytest.approx(1.0)
+
+
+def test_readings_cost_no_new_buffer(tmp_path: Path) -> None:
+    (tmp_path / "temp").write_bytes(b"42000\n")
+    assert read_head(tmp_path / "temp", 1 << 16) == b"42000\n"
+    tracemalloc.start()
+    try:
+        assert read_head(tmp_path / "temp", 1 << 16) == b"42000\n"
+        assert read_head(tmp_path / "temp", 2) == b"42"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 14
+    finally:
+        tracemalloc.stop()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import tracemalloc
 from pathlib import Path
 
 import pytest
-from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
 from edgeloop_foundation.ports.simulated_fs import PowerCut, SimulatedFileSystem
 
 _PATH = Path("/state/journal")
@@ -138,3 +139,13 @@ def test_a_full_disk_keeps_the_old_content() -> None:
     assert caught.value.errno == errno.ENOSPC
     assert fs.read(_PATH) == _OLD
     assert fs.free_bytes(_PATH) == 4
+
+
+def test_a_small_file_is_read_without_a_large_buffer(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"0123456789")
+    tracemalloc.start()
+    try:
+        assert list(OsFileSystem().read_chunks(tmp_path / "small", 2, 1 << 20)) == [b"23456789"]
+        assert tracemalloc.get_traced_memory()[1] < 1 << 16
+    finally:
+        tracemalloc.stop()
