@@ -301,7 +301,7 @@ class Agent:
             ),
             (
                 telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server,
-                TelemetryService(self.telemetry, self._fs, self._state_directory),
+                TelemetryService(self.telemetry, self._fs, self._state_directory, device_id),
             ),
             (bytestream_pb2_grpc.add_ByteStreamServicer_to_server, ByteStreamService(self.store)),
             (

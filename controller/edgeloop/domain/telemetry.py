@@ -9,6 +9,8 @@ from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.latency_buckets import quantile_s
 from edgeloop_protocol.types.telemetry import TelemetrySample, TelemetryStatus
 
+from edgeloop.domain.alert import Alert
+
 __all__ = [
     "DAY_S",
     "QUANTITIES",
@@ -20,6 +22,7 @@ __all__ = [
     "Series",
     "SeriesPoint",
     "ServedWindow",
+    "Shown",
     "TelemetryBatch",
     "Traffic",
 ]
@@ -27,25 +30,25 @@ __all__ = [
 DAY_S = 86_400.0
 
 QUANTITIES: Mapping[str, str] = {
-    "cpu_busy_share": "1",
-    "load_average_1min": "1",
+    "cpu_busy_share": "ratio",
+    "load_average_1min": "count",
     "available_memory_bytes": "B",
-    "temperature_celsius": "degC",
+    "temperature_celsius": "celsius",
     "frequency_hz": "Hz",
-    "throttled_share": "1",
+    "throttled_share": "ratio",
     "power_w": "W",
     "disk_free_bytes": "B",
     "network_received_bytes_per_s": "B/s",
     "network_sent_bytes_per_s": "B/s",
     "agent_memory_bytes": "B",
-    "spool_waiting_count": "1",
+    "spool_waiting_count": "count",
 }
 """Quantities of a device that have a series -> unit."""
 
 SERVED_QUANTITIES: Mapping[str, str] = {
     "requests_per_s": "1/s",
     "errors_per_s": "1/s",
-    "queue_length": "1",
+    "queue_length": "count",
     "latency_p50_s": "s",
     "latency_p99_s": "s",
 }
@@ -90,6 +93,8 @@ class DeviceTelemetry:
 
     #: Its name.
     device: str
+    #: Identifier that it told; empty before it answered.
+    device_id: str = ""
     #: When it was last asked, controller's clock, seconds since 1970.
     asked_s: float
     #: When it last answered; absent when it never did.
@@ -162,10 +167,10 @@ class DriftFound:
     is_output: bool
     #: Rows that were looked at.
     row_count: int
-    #: Population stability index.
-    stability_index: float
-    #: Kolmogorov-Smirnov distance at the edges of the bins.
-    kolmogorov_smirnov: float
+    #: Population stability index; absent without rows.
+    stability_index: float | None
+    #: Kolmogorov-Smirnov distance at the edges of the bins; absent without rows.
+    kolmogorov_smirnov: float | None
     #: Stability index between halves of the golden pack: less is no drift.
     reference_index: float
 
@@ -191,6 +196,8 @@ class ServedWindow:
     run: tuple[tuple[int, int], ...]
     #: Per watched tensor with rows in this window.
     drift: tuple[DriftFound, ...] = ()
+    #: Threads of the runtime.
+    threads: int = 0
 
     def latency_s(self, share: float) -> float | None:
         """Return a quantile of the time of a request; absent without any."""
@@ -216,3 +223,22 @@ class Collected:
     error: str = ""
     #: Why there are no samples, or fewer; empty otherwise.
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What is known of one device over a window, for people to look at."""
+
+    device: DeviceTelemetry
+    #: Begin of the window, seconds since 1970; it ends at the moment of asking.
+    since_s: float
+    #: Quantities of the device that were seen.
+    series: tuple[Series, ...]
+    #: Quantities of each served deployment that were seen.
+    served_series: tuple[Series, ...]
+    #: What each version did in the window.
+    served: tuple[ServedWindow, ...]
+    #: Bytes by day, over the last week.
+    traffic: tuple[Traffic, ...]
+    #: Alerts of the device that are open.
+    alerts: tuple[Alert, ...]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from edgeloop_foundation.errors import EdgeloopError, UnsupportedError
 
 from edgeloop.domain.device import DeviceSpec
-from edgeloop.domain.telemetry import Collected, Retention
+from edgeloop.domain.telemetry import DAY_S, QUANTITIES, SERVED_QUANTITIES, Collected, Retention, Shown
+from edgeloop.observe.windows import served_windows
 from edgeloop.orchestrate.fleet import open_each
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from edgeloop.orchestrate.measure import OpenDevice
     from edgeloop.transport.client import AgentClient
 
-__all__ = ["collect", "collect_from", "collect_once", "trim"]
+__all__ = ["collect", "collect_from", "collect_once", "look", "trim"]
 
 
 async def collect_once(
@@ -94,3 +95,31 @@ async def collect(
     done = await open_each(app, devices, 0, one)
     await trim(app, retention=retention)
     return done
+
+
+def look(app: App, device: str, *, now_s: float, since_s: float, steps: int) -> Shown:
+    """Return what was collected from a device over the last ``since_s`` seconds, in as many steps.
+
+    Raises:
+        NotFoundError: nothing was ever collected from it.
+    """
+    store, begin_s = app.telemetry(), now_s - since_s
+    known = store.device(device)
+    # The sample of this very moment is in it.
+    ends_s, step_s = now_s + since_s / steps, since_s / steps
+    series = [store.series(device, quantity, begin_s, ends_s, step_s) for quantity in QUANTITIES]
+    served_series = [
+        store.series(device, quantity, begin_s, ends_s, step_s, model=model)
+        for model in store.served_models(device, begin_s, ends_s)
+        for quantity in SERVED_QUANTITIES
+    ]
+    samples = store.samples(device, begin_s, now_s, served_only=True)
+    return Shown(
+        device=known,
+        since_s=begin_s,
+        series=tuple(one for one in series if one.points),
+        served_series=tuple(one for one in served_series if one.points),
+        served=served_windows(device, [sample for _, sample in samples]),
+        traffic=tuple(one for one in store.traffic(now_s - 7 * DAY_S) if one.device == device),
+        alerts=store.alerts.open_alerts(device),
+    )

@@ -92,6 +92,7 @@ class TelemetryStore:
                 "epoch": batch.status.epoch,
                 "last_sequence": fresh[-1].sequence if fresh else last,
                 "dropped_count": known["dropped_count"] + dropped,
+                "device_id": batch.status.device_id,
                 "period_s": batch.status.period_s,
                 "asked_s": now_s,
                 "answered_s": now_s,
@@ -270,6 +271,7 @@ def _change(connection: Connection, device: int, changes: Mapping[str, Any]) -> 
 def _device(row: RowMapping) -> DeviceTelemetry:
     return DeviceTelemetry(
         device=row["name"],
+        device_id=row["device_id"],
         asked_s=row["asked_s"],
         answered_s=row["answered_s"],
         silent_since_s=row["silent_since_s"],

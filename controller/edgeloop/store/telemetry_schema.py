@@ -21,6 +21,7 @@ devices = Table(
     Column("epoch", String(64), nullable=False, default=""),
     Column("last_sequence", Integer, nullable=False, default=0),
     Column("dropped_count", Integer, nullable=False, default=0),
+    Column("device_id", String(128), nullable=False, default=""),
     Column("period_s", Float, nullable=False, default=0.0),
     Column("asked_s", Float, nullable=False),
     Column("answered_s", Float),

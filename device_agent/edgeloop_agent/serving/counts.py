@@ -39,10 +39,11 @@ class Counts:
 
     Args:
         name: of the deployment.
+        threads: of the runtime.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name, self._process = name, secrets.token_hex(8)
+    def __init__(self, name: str, threads: int) -> None:
+        self._name, self._threads, self._process = name, threads, secrets.token_hex(8)
         self._lock = threading.Lock()
         self._version = ""
         self._requests = self._errors = 0
@@ -88,4 +89,5 @@ class Counts:
                 run=self._run.value(),
                 drift=() if watch is None else watch.sketches(),
                 reason="" if watch is None else watch.reason,
+                threads=self._threads,
             )

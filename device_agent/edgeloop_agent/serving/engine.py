@@ -58,7 +58,7 @@ class Engine:
 
     def __init__(self, spec: ServingSpec, versions: Versions[ServedModel], log: RequestLog) -> None:
         self.spec, self.versions = spec, versions
-        self._log, self._counts = log, Counts(spec.name)
+        self._log, self._counts = log, Counts(spec.name, spec.threads)
         self._batcher = Batcher(spec.queue_max, spec.delay_s_max, self._ran)
         self._inside, self._count = 0, threading.Lock()
         name = "edgeloop_serving_"

@@ -99,6 +99,8 @@ class ServedTelemetry:
     drift: tuple[DriftSketch, ...] = ()
     #: Why a sketch is missing; empty otherwise.
     reason: str = ""
+    #: Threads of the runtime; 0 when the process told nothing.
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,3 +173,5 @@ class TelemetryStatus:
     reason: str = ""
     #: Wall clock of the device at the answer, seconds since 1970.
     wall_s: float = 0.0
+    #: The device; empty when the agent does not say.
+    device_id: str = ""

@@ -117,6 +117,7 @@ class TelemetryStatus(google.protobuf.message.Message):
     CAPACITY_BYTES_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     WALL_S_FIELD_NUMBER: builtins.int
+    DEVICE_ID_FIELD_NUMBER: builtins.int
     epoch: builtins.str
     """Random identifier of the ring; another one means that the device lost it."""
     period_s: builtins.float
@@ -137,6 +138,8 @@ class TelemetryStatus(google.protobuf.message.Message):
     """Why there are no samples, or fewer than asked for; empty otherwise."""
     wall_s: builtins.float
     """Wall clock of the device at the answer, seconds since 1970."""
+    device_id: builtins.str
+    """The device; empty when the agent does not say."""
     def __init__(
         self,
         *,
@@ -150,8 +153,9 @@ class TelemetryStatus(google.protobuf.message.Message):
         capacity_bytes: builtins.int = ...,
         reason: builtins.str = ...,
         wall_s: builtins.float = ...,
+        device_id: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["capacity_bytes", b"capacity_bytes", "epoch", b"epoch", "evicted_count", b"evicted_count", "first_sequence", b"first_sequence", "kept_bytes", b"kept_bytes", "next_sequence", b"next_sequence", "period_s", b"period_s", "reason", b"reason", "spoiled_count", b"spoiled_count", "wall_s", b"wall_s"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["capacity_bytes", b"capacity_bytes", "device_id", b"device_id", "epoch", b"epoch", "evicted_count", b"evicted_count", "first_sequence", b"first_sequence", "kept_bytes", b"kept_bytes", "next_sequence", b"next_sequence", "period_s", b"period_s", "reason", b"reason", "spoiled_count", b"spoiled_count", "wall_s", b"wall_s"]) -> None: ...
 
 global___TelemetryStatus = TelemetryStatus
 
@@ -313,6 +317,7 @@ class ServedTelemetry(google.protobuf.message.Message):
     RUN_FIELD_NUMBER: builtins.int
     DRIFT_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    THREADS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name of the deployment."""
     process: builtins.str
@@ -329,6 +334,8 @@ class ServedTelemetry(google.protobuf.message.Message):
     """Requests that wait now."""
     reason: builtins.str
     """Why a sketch is missing; empty otherwise."""
+    threads: builtins.int
+    """Threads of the runtime; 0 when the process told nothing."""
     @property
     def latency(self) -> global___TimeHistogram:
         """Time from a whole request to its answer, of the version that answers now."""
@@ -355,9 +362,10 @@ class ServedTelemetry(google.protobuf.message.Message):
         run: global___TimeHistogram | None = ...,
         drift: collections.abc.Iterable[global___DriftSketch] | None = ...,
         reason: builtins.str = ...,
+        threads: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["latency", b"latency", "run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["counter", b"counter", "digest", b"digest", "drift", b"drift", "error_count", b"error_count", "latency", b"latency", "name", b"name", "process", b"process", "queue_length", b"queue_length", "reason", b"reason", "request_count", b"request_count", "run", b"run"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["counter", b"counter", "digest", b"digest", "drift", b"drift", "error_count", b"error_count", "latency", b"latency", "name", b"name", "process", b"process", "queue_length", b"queue_length", "reason", b"reason", "request_count", b"request_count", "run", b"run", "threads", b"threads"]) -> None: ...
 
 global___ServedTelemetry = ServedTelemetry
 
