@@ -21,7 +21,7 @@ from edgeloop_protocol.types.vitals import DeviceVitals
 from tests.device_agent.conftest import QuietBoard
 
 NET = """Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls
     lo: 9999999    100    0    0    0     0          0         0  9999999    100    0    0    0     0       0          0
   eth0: 1000       10    0    0    0     0          0         0   200       10    0    0    0     0       0          0
  wlan0:  500        5    0    0    0     0          0         0    50        5    0    0    0     0       0          0
