@@ -70,6 +70,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     ),
     "audit": ("release:audit", "Check the log of who signed, deployed and rolled back what."),
     "device": ("device:device", "Add boards, list devices, show their facts, look them over."),
+    "telemetry": ("telemetry:telemetry", "Bring home what devices noted about themselves, and show it."),
+    "alerts": ("alerts:alerts", "List what is wrong with devices and what they serve; check the rules."),
     "profile": ("profile:profile", "Show the declared boards, check a file of your own, print the layout."),
 }
 """Verb -> where it is and its line in the help, so that the help needs to import none of them."""
