@@ -70,6 +70,9 @@ _VERBS: dict[str, tuple[str, str]] = {
     ),
     "audit": ("release:audit", "Check the log of who signed, deployed and rolled back what."),
     "device": ("device:device", "Add boards, list devices, show their facts, look them over."),
+    "model": ("model:model", "The registry of models: versions, tags, where they serve, how often they ran."),
+    "serve": ("serve:serve", "Watch the fleet and answer over HTTP: dashboard, API, metrics."),
+    "completion": ("completion:completion", "Print the completion of a shell: bash, zsh, fish."),
     "profile": ("profile:profile", "Show the declared boards, check a file of your own, print the layout."),
 }
 """Verb -> where it is and its line in the help, so that the help needs to import none of them."""

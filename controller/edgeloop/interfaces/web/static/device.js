@@ -1,0 +1,62 @@
+import { ask, element, follow, setClock, showAges } from "./common.js";
+import { lineChart } from "./chart.js";
+import { NONE, bytes, fixed, tone } from "./format.js";
+
+const live = document.getElementById("live");
+const charts = document.getElementById("charts");
+const address = `/api/v1/devices/${encodeURIComponent(live.dataset.device)}`;
+let sequence = Number(live.dataset.sequence);
+
+const QUANTITIES = [
+  ["temperature_celsius", "Heat", (value) => fixed(value, 1, " °C")],
+  ["load_average_1min", "Load", (value) => fixed(value, 2)],
+  ["available_memory_bytes", "Memory free", bytes],
+  ["frequency_hz", "Clock", (value) => fixed(value / 1e6, 0, " MHz")],
+  ["power_w", "Power", (value) => fixed(value, 2, " W")],
+];
+
+function drawCharts(moments) {
+  const figures = [];
+  for (const [key, title, format] of QUANTITIES) {
+    const points = moments.map((moment) => [moment.at_s, moment[key]]);
+    const known = points.filter(([, value]) => value !== null);
+    if (!known.length) continue;
+    figures.push(element("figure", {},
+      element("figcaption", {}, element("span", {}, title), element("b", {}, format(known[known.length - 1][1]))),
+      lineChart(points, title, format)));
+  }
+  charts.replaceChildren(...figures);
+}
+
+function show([history, detail]) {
+  sequence = history.sequence;
+  setClock(history.now_s);
+  drawCharts(history.moments);
+  const device = detail.device;
+  document.getElementById("state").replaceChildren(
+    element("span", { class: `state ${tone(device.state)}` }, device.state));
+  document.getElementById("remark").textContent = device.remark;
+  document.getElementById("seen").dataset.asked = device.asked_s || "";
+  const readings = detail.vitals ? detail.vitals.readings || [] : [];
+  if (readings.length) {
+    document.getElementById("readings").tBodies[0].replaceChildren(...readings.map((reading) => element("tr", {},
+      element("th", { scope: "row" }, reading.name),
+      element("td", {}, reading.value === null || reading.value === undefined
+        ? NONE : `${Number(reading.value.toPrecision(5))} ${reading.unit}`),
+      element("td", {}, reading.reason || ""))));
+  }
+  const leases = detail.leases.map((lease) => element("p", {}, lease.state === "granted"
+    ? `has it: ${lease.holder}` : `waits, place ${lease.queue_position}, priority ${lease.priority}: ${lease.holder}`));
+  document.getElementById("leases").replaceChildren(
+    ...(leases.length ? leases : [element("p", { class: "quiet" }, "Nobody has it and nobody waits.")]));
+  showAges();
+}
+
+async function question() {
+  const history = await ask(`${address}/history?after=${sequence}&wait_s=5`);
+  return [history, await ask(address)];
+}
+
+showAges();
+ask(`${address}/history`).then((history) => drawCharts(history.moments)).catch(() => {});
+follow(question, show);
