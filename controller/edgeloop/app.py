@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeloop.store.artifacts import ArtifactDirectory
     from edgeloop.store.probes import ProbeStore
     from edgeloop.store.records import RecordStore
+    from edgeloop.store.telemetry import TelemetryStore
     from edgeloop.transport.base import Transport
 
 __all__ = ["App", "default_state_directory"]
@@ -38,6 +39,7 @@ class App:
     #: How measurements queue for busy devices.
     turn: Turn = ORDINARY_TURN
     _pool: ProcessPoolExecutor | None = field(default=None, init=False)
+    _telemetry: TelemetryStore | None = field(default=None, init=False)
 
     @classmethod
     def open(cls, state_directory: Path | None = None) -> App:
@@ -72,6 +74,8 @@ class App:
     def close(self) -> None:
         """Close the stores and stop the workers."""
         self.drop_pool()
+        if self._telemetry is not None:
+            self._telemetry.close()
         self.records.close()
 
     def connect(self, spec: DeviceSpec, seed: int) -> Transport:
@@ -79,6 +83,18 @@ class App:
         from edgeloop.transport.base import connect
 
         return connect(spec, self.state_directory, seed)
+
+    def telemetry(self) -> TelemetryStore:
+        """Return what devices noted about themselves, opened when it is first asked for.
+
+        Raises:
+            CorruptDataError: the file is damaged or was written by a newer edgeloop.
+        """
+        if self._telemetry is None:
+            from edgeloop.store.telemetry import TelemetryStore
+
+            self._telemetry = TelemetryStore.open(self.state_directory / "telemetry.sqlite")
+        return self._telemetry
 
     def pool(self) -> ProcessPoolExecutor:
         """Return the pool in which candidates are built; started by exec, never forked."""

@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="tell the local network that an agent is here (DNS-SD); a hint only",
     )
+    period = "time between two samples of how the device is; 0 keeps none"
+    add("--telemetry-period", type=float, default=10.0, metavar="SECONDS", help=period)
+    add("--telemetry-bytes", type=int, default=4 << 20, help="most that those samples take")
     add("--reserve-bytes", type=int, default=128 << 20, help="space kept free for results")
     add("--store-bytes", type=int, default=8 << 30, help="most that blobs may take")
     host = commands.add_parser("host", help="serve part of a fleet of simulated boards until SIGTERM")

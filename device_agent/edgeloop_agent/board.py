@@ -29,12 +29,13 @@ from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.idle_temperature import IdleTemperature
 from edgeloop_agent.fitness.kernel_files import read_vitals
 from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
-from edgeloop_agent.fitness.vitals import Vitals
+from edgeloop_agent.fitness.vitals import Seen, Vitals
 from edgeloop_agent.power.sampler import Sampler, ThreadSampler
 from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
 from edgeloop_agent.sensors import SensorSet
 from edgeloop_agent.sensors.base import Sensor
 from edgeloop_agent.sensors.clock_probe import ClockProbe
+from edgeloop_agent.telemetry.activity import Activity, read_activity
 
 if TYPE_CHECKING:
     from edgeloop_agent.emulate.emulator import Emulator
@@ -139,6 +140,10 @@ class Board(Protocol):
 
     async def vitals(self, runner_pids: Sequence[int] = ()) -> Vitals:
         """Return what tells whether this moment is fit to measure, with the work of a runner and its companions."""
+        ...
+
+    async def activity(self) -> Activity:
+        """Return what the device has done since boot; cheap, and reads no sensor."""
         ...
 
     def sampler(self, sensor: SensorFacts) -> Sampler:
@@ -255,6 +260,12 @@ class RealBoard:
         if spent is None:
             return vitals
         return replace(vitals, quota_time=(spent.period_count, spent.throttled_count, spent.throttled_s))
+
+    async def activity(self) -> Activity:
+        """Read the kernel's counters, in a thread."""
+        return await asyncio.to_thread(
+            lambda: read_activity(self._root, Seen(value=self._fs.total_bytes(self._state_directory)))
+        )
 
     async def loop_speed(self) -> float | None:
         """Count in a thread for some milliseconds."""

@@ -29,6 +29,7 @@ from edgeloop_agent.listen import Listener, listener_for
 from edgeloop_agent.memory import give_back_memory
 from edgeloop_agent.server import Agent, Limits, StateLock
 from edgeloop_agent.service_manager import ServiceManager
+from edgeloop_agent.telemetry.options import TelemetryOptions
 
 if TYPE_CHECKING:
     from edgeloop_profiles.fault_script import Fault
@@ -59,8 +60,11 @@ def _listener(options: argparse.Namespace, identity: DeviceIdentity) -> Listener
 
 def _agent(options: argparse.Namespace, state: Path, identity: DeviceIdentity) -> Agent | BoardLife:
     limits = Limits(reserve_bytes=options.reserve_bytes, store_bytes=options.store_bytes)
+    telemetry = None
+    if options.telemetry_period:
+        telemetry = TelemetryOptions(period_s=options.telemetry_period, ring_bytes=options.telemetry_bytes)
     if options.simulate:
-        return _simulated(options, state, limits, identity)
+        return _simulated(options, state, limits, identity, telemetry)
     if options.faults:
         raise InvalidInputError("--faults is for a simulated board: this one has faults of its own.")
     return Agent(
@@ -72,6 +76,7 @@ def _agent(options: argparse.Namespace, state: Path, identity: DeviceIdentity) -
         boot_id=inventory.boot_id(Path("/")),
         limits=limits,
         identity=identity,
+        telemetry=telemetry,
     )
 
 
@@ -94,7 +99,11 @@ def _real_board(options: argparse.Namespace, state: Path) -> RealBoard:
 
 
 def _simulated(
-    options: argparse.Namespace, state: Path, limits: Limits, identity: DeviceIdentity
+    options: argparse.Namespace,
+    state: Path,
+    limits: Limits,
+    identity: DeviceIdentity,
+    telemetry: TelemetryOptions | None,
 ) -> BoardLife:
     from edgeloop_profiles import load_profile
 
@@ -127,6 +136,7 @@ def _simulated(
         identity=identity,
         pace=options.pace,
         link_bits_per_s=options.link_mbit * 1e6,
+        telemetry=telemetry,
     )
 
 

@@ -21,6 +21,7 @@ from edgeloop_foundation.ports.process import ChildProcess, ProcessPort
 from edgeloop_protocol.convert import from_json, to_canonical_json, to_json
 from edgeloop_protocol.types.deployment import check_deployment_name
 from edgeloop_protocol.types.serving import ServingSpec, ServingState, ServingStatus
+from edgeloop_protocol.types.telemetry import ServedTelemetry
 
 from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
@@ -39,6 +40,9 @@ _ENDS_S = 15.0
 # An agent that is asked to end is killed after a few seconds.
 _ENDS_WITH_AGENT_S = 3.0
 _LOG_CHARACTERS = 300
+_COUNTS_S = 2.0
+# Beyond it a sample would not fit its place in the ring.
+_COUNTED_MAX = 32
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +56,8 @@ class _Served:
         self.ends = asyncio.Event()
         self.ends_within_s = _ENDS_S
         self.task: asyncio.Task[None] | None = None
+        self.child: ChildProcess | None = None
+        self.counts: asyncio.Queue[ServedTelemetry] = asyncio.Queue(maxsize=1)
 
     def now(self, **changes: Any) -> None:
         self.status = replace(self.status, **changes)
@@ -145,6 +151,23 @@ class ServedModels:
         """Return everything that is served, by name."""
         return tuple(self._served[name].status for name in sorted(self._served))
 
+    async def telemetry(self) -> tuple[ServedTelemetry, ...]:
+        """Return what each process has counted, by name; one that does not answer says so."""
+        chosen = [self._served[name] for name in sorted(self._served)[:_COUNTED_MAX]]
+        return tuple(await asyncio.gather(*(self._counted(one) for one in chosen)))
+
+    async def _counted(self, served: _Served) -> ServedTelemetry:
+        name, child = served.status.spec.name, served.child
+        if child is None or not served.listens.is_set():
+            return ServedTelemetry(name=name, process="", reason=f"it is {served.status.state.value}")
+        while not served.counts.empty():
+            served.counts.get_nowait()
+        try:
+            await child.write(encode_frame({"ask": "counts"}))
+            return await asyncio.wait_for(served.counts.get(), _COUNTS_S)
+        except (ConnectionError, asyncio.TimeoutError):
+            return ServedTelemetry(name=name, process="", reason=f"it told nothing within {_COUNTS_S:g} s")
+
     async def stop(self) -> None:
         """Let every process end; what was asked for stays, for the agent's next start."""
         async with self._changing:
@@ -193,6 +216,7 @@ class ServedModels:
             )
         except OSError as error:
             return f"its process cannot be started: {error}."
+        served.child = child
         events = asyncio.create_task(self._follow(served, child))
         ends = asyncio.create_task(served.ends.wait())
         try:
@@ -205,6 +229,7 @@ class ServedModels:
                 await asyncio.wait_for(child.wait(), served.ends_within_s)
             return ""
         finally:
+            served.child = None
             child.kill()
             await child.wait()
             for task in (events, ends):
@@ -251,3 +276,5 @@ class ServedModels:
                 batch_limit=int(event["batch_limit"]),
                 reason=str(event["reason"]),
             )
+        elif event.get("event") == "counts" and served.counts.empty():
+            served.counts.put_nowait(from_json(event.get("counts"), ServedTelemetry))

@@ -33,6 +33,8 @@ from edgeloop_protocol.v1 import (
     run_pb2_grpc,
     serving_pb2,
     serving_pb2_grpc,
+    telemetry_pb2,
+    telemetry_pb2_grpc,
 )
 from edgeloop_protocol.v1 import content_addressable_storage_pb2 as cas_pb2
 from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2_grpc
@@ -61,10 +63,14 @@ from edgeloop_agent.services.leases import LeaseService
 from edgeloop_agent.services.reflection import LazyReflection
 from edgeloop_agent.services.serving import ServingService
 from edgeloop_agent.services.spool import SpoolService
+from edgeloop_agent.services.telemetry import TelemetryService
 from edgeloop_agent.slots import SlotRecord, Slots
 from edgeloop_agent.splice import Splicer
 from edgeloop_agent.spool import Spool
 from edgeloop_agent.store import ContentStore
+from edgeloop_agent.telemetry.options import TelemetryOptions
+from edgeloop_agent.telemetry.ring import Ring
+from edgeloop_agent.telemetry.sampler import Telemetry
 from edgeloop_agent.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -105,6 +111,7 @@ SERVICES: tuple[str, ...] = tuple(
         (identity_pb2.DESCRIPTOR, "IdentityService"),
         (deployment_pb2.DESCRIPTOR, "DeploymentService"),
         (serving_pb2.DESCRIPTOR, "ServingService"),
+        (telemetry_pb2.DESCRIPTOR, "TelemetryService"),
         (bytestream_pb2.DESCRIPTOR, "ByteStream"),
         (cas_pb2.DESCRIPTOR, "ContentAddressableStorage"),
     )
@@ -165,11 +172,12 @@ class Agent:
         ordinary_calls_max: int = ORDINARY_CALLS_MAX,
         interceptors: tuple[Any, ...] = (),
         identity: DeviceIdentity | None = None,
+        telemetry: TelemetryOptions | None = None,
     ) -> None:
         limits = limits or Limits()
         reserve_bytes = limits.reserve_bytes
         self._board = board
-        self._fs, self._scratch = fs, state_directory / SCRATCH
+        self._fs, self._scratch, self._state_directory = fs, state_directory / SCRATCH, state_directory
         self.store = ContentStore(
             fs, state_directory / "store", store_bytes=limits.store_bytes, reserve_bytes=reserve_bytes
         )
@@ -193,6 +201,8 @@ class Agent:
         self._release_trust = ReleaseTrust(state_directory, SystemProcesses())
         slots = Slots(fs, state_directory / "deployments", self.store)
         self.served = ServedModels(fs, state_directory, slots, SystemProcesses())
+        #: Samples of how the device is; None when they are off.
+        self.telemetry = None if telemetry is None else self._sampler(telemetry)
         self.deployments = Deployments(
             slots,
             self._release_trust.accept,
@@ -210,6 +220,17 @@ class Agent:
             maximum_concurrent_rpcs=ordinary_calls_max + RESERVED_CALLS_MAX + WAITING_CALLS_MAX,
         )
         self._watchdog: asyncio.Task[None] | None = None
+
+    def _sampler(self, options: TelemetryOptions) -> Telemetry:
+        ring = Ring(self._fs, self._state_directory / "telemetry", capacity_bytes=options.ring_bytes)
+        return Telemetry(
+            ring=ring,
+            options=options,
+            board=self._board,
+            look=self.looks.look,
+            served=self.served.telemetry,
+            clock=self._clock,
+        )
 
     async def _probe(self, record: SlotRecord, directory: Path, artifact: Artifact) -> str:
         # Loaded with the first deployment, an idle daemon does without.
@@ -235,6 +256,8 @@ class Agent:
         self.jobs.open()
         self.deployments.open()
         self.leases.open(token_floor=self.jobs.highest_fencing_token)
+        if self.telemetry is not None:
+            self.telemetry.ring.open()
 
     async def start(self, listener: Listener) -> str:
         """Recover, begin to serve and return the address that clients use.
@@ -252,6 +275,8 @@ class Agent:
         self.deployments.resume()
         await self.served.start()
         self._watchdog = asyncio.create_task(self.leases.run(), name="leases")
+        if self.telemetry is not None:
+            self.telemetry.start()
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return address
@@ -274,6 +299,10 @@ class Agent:
                 serving_pb2_grpc.add_ServingServiceServicer_to_server,
                 ServingService(self.served, simulated=self._board.simulation is not None),
             ),
+            (
+                telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server,
+                TelemetryService(self.telemetry, self._fs, self._state_directory, device_id),
+            ),
             (bytestream_pb2_grpc.add_ByteStreamServicer_to_server, ByteStreamService(self.store)),
             (
                 cas_pb2_grpc.add_ContentAddressableStorageServicer_to_server,
@@ -288,6 +317,8 @@ class Agent:
     async def stop(self, grace_s: float = _STOP_GRACE_S) -> None:
         """Say so, interrupt the job, let calls end within ``grace_s``, keep what is worth keeping."""
         await self._health.enter_graceful_shutdown()
+        if self.telemetry is not None:
+            await self.telemetry.stop()
         await self.jobs.stop()
         await self.deployments.stop()
         self.splicer.stop()

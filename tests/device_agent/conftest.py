@@ -15,9 +15,12 @@ import grpc
 import pytest
 from edgeloop_agent.board import RunnerSession, RunnerStart
 from edgeloop_agent.execution import ExecutionContext, Progress
+from edgeloop_agent.fitness.vitals import Seen
 from edgeloop_agent.job_journal import JobRecord, run_without_measurement
 from edgeloop_agent.listen import Listener, UnixListener
 from edgeloop_agent.server import SERVER_OPTIONS, Agent, Limits
+from edgeloop_agent.telemetry.activity import Activity
+from edgeloop_agent.telemetry.options import TelemetryOptions
 from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
 from edgeloop_protocol.convert import to_canonical_json
@@ -65,6 +68,9 @@ class QuietBoard:
 
     async def conditions(self) -> Conditions:
         return Conditions(wall_time_s=0.0, monotonic_ns=0)
+
+    async def activity(self) -> Activity:
+        return Activity(processors=Seen(), network=Seen(), disk_total_bytes=Seen())
 
     async def start_runner(self, start: RunnerStart) -> RunnerSession:
         raise AssertionError("no test here starts a runner")
@@ -164,10 +170,12 @@ async def running_agent(
     limits: Limits = SMALL,
     options: tuple[tuple[str, int], ...] = SERVER_OPTIONS,
     ordinary_calls_max: int = 16,
+    clock: Clock | None = None,
+    telemetry: TelemetryOptions | None = None,
 ) -> AsyncIterator[tuple[Agent, str]]:
     agent = Agent(
         fs=fs or OsFileSystem(),
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         state_directory=state,
         board=QuietBoard(),
         execute=execute or ScriptedExecute(),
@@ -175,6 +183,7 @@ async def running_agent(
         limits=limits,
         options=options,
         ordinary_calls_max=ordinary_calls_max,
+        telemetry=telemetry,
     )
     address = await agent.start(listener)
     try:

@@ -15,17 +15,20 @@ from typing import Annotated, Any, ClassVar, Literal
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError, UnsupportedError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from edgeloop.domain.alert import RuleSettings
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.inventory import InventoryEntry
 from edgeloop.interfaces.options import parse_duration_s
 
 __all__ = [
     "CONFIG_NAME",
+    "AlertsConfig",
     "BenchmarkConfig",
     "Config",
     "DeviceConfig",
     "ExperimentConfig",
     "RuntimeConfig",
+    "TelemetryConfig",
     "load_config",
     "read_toml",
 ]
@@ -147,6 +150,39 @@ class RuntimeConfig(_Table):
     options: dict[str, str | int | float | bool] = {}
 
 
+class TelemetryConfig(_Table):
+    """How much telemetry is kept."""
+
+    WORDS = {"age": "age_s"}
+
+    age_s: Seconds = Field(default=30 * 86_400.0, gt=0)
+    bytes_max: int = Field(default=1 << 30, ge=1 << 20)
+
+
+class AlertsConfig(_Table):
+    """When alerts begin, and who is told; names, units and meaning are those of ``RuleSettings``."""
+
+    webhook: str = ""
+    command: list[str] = []
+    offline_after_s: Seconds = Field(default=300.0, gt=0)
+    throttling_window_s: Seconds = Field(default=600.0, gt=0)
+    throttled_share_max: float = Field(default=0.2, gt=0, lt=1)
+    disk_free_share_min: float = Field(default=0.05, gt=0, lt=1)
+    certificate_left_s_min: Seconds = Field(default=14 * 86_400.0, ge=0)
+    latency_window_s: Seconds = Field(default=600.0, gt=0)
+    latency_count_min: int = Field(default=100, ge=10)
+    latency_ratio_max: float = Field(default=1.5, gt=1)
+    drift_window_s: Seconds = Field(default=1800.0, gt=0)
+    drift_row_count_min: int = Field(default=200, ge=10)
+    drift_index_max: float = Field(default=0.25, gt=0)
+    drift_distance_min: float = Field(default=0.1, gt=0, lt=1)
+    resolved_after_s: Seconds = Field(default=120.0, ge=0)
+
+    def settings(self) -> RuleSettings:
+        """Return when the rules fire."""
+        return RuleSettings(**self.model_dump(exclude={"webhook", "command"}))
+
+
 class DeviceConfig(_Table):
     """A device with options of its transport, such as TLS files."""
 
@@ -162,6 +198,8 @@ class Config(_Table):
     experiment: ExperimentConfig = ExperimentConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+    alerts: AlertsConfig = AlertsConfig()
     devices: dict[str, str | DeviceConfig] = {}
     #: File of the inventory, seen from this file; devices.toml in the controller's home when empty.
     inventory: str = ""
@@ -270,6 +308,8 @@ def _model(table: list[str]) -> type[_Table]:
         "experiment": ExperimentConfig,
         "benchmark": BenchmarkConfig,
         "runtime": RuntimeConfig,
+        "telemetry": TelemetryConfig,
+        "alerts": AlertsConfig,
         "devices": DeviceConfig,
     }
     return models[table[0] if table else ""]

@@ -41,6 +41,7 @@ from edgeloop_protocol.v1 import (
     run_pb2,
     run_pb2_grpc,
     serving_pb2_grpc,
+    telemetry_pb2_grpc,
 )
 
 from edgeloop import __version__
@@ -50,6 +51,7 @@ from edgeloop.transport.rpc.lease import LeaseHandle, availability_in, hold_leas
 from edgeloop.transport.rpc.pace import PushLimits
 from edgeloop.transport.rpc.push import Pusher, PushResult, find_missing
 from edgeloop.transport.rpc.serving import ServingCalls
+from edgeloop.transport.rpc.telemetry import TelemetryCalls
 from edgeloop.transport.rpc.upload import CHUNK_BYTES, blob_name, raw_writer
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ class AgentClient:
         )
         #: What the device serves.
         self.serving = ServingCalls(self._caller, _stub(serving_pb2_grpc.ServingServiceStub, channel))
+        #: What the device notes about itself over time.
+        self.telemetry = TelemetryCalls(self._caller, _stub(telemetry_pb2_grpc.TelemetryServiceStub, channel))
         #: What both sides can do; known after ``hello``.
         self.capabilities: tuple[str, ...] = ()
 

@@ -144,6 +144,8 @@ class LocalTransport(Transport):
     async def _start(self, state: Path, socket: Path, log: Path) -> asyncio.subprocess.Process:
         command = [sys.executable, "-c", LAUNCH, str(os.getpid()), "serve"]
         command += ["--state", str(state), "--socket", str(socket), "--name", self.spec.name]
+        # It lives for one verb, which measures: nothing is sampled beside that.
+        command += ["--telemetry-period", "0"]
         command += self._agent_options()
         with log.open("wb") as errors:
             return await asyncio.create_subprocess_exec(

@@ -57,6 +57,7 @@ _BY_SERVICE: Mapping[str, Mapping[str, frozenset[Caller]]] = {
         "AttestDeployment": _ACT,
     },
     "edgeloop.v1.ServingService": {"Serve": _ACT, "StopServing": _ACT, "ListServing": _LOOK},
+    "edgeloop.v1.TelemetryService": {"ReadTelemetry": _LOOK, "ReadRequestLog": _ACT},
     # Blobs are models and raw samples.
     "google.bytestream.ByteStream": {"Read": _ACT, "Write": _ACT, "QueryWriteStatus": _ACT},
     "build.bazel.remote.execution.v2.ContentAddressableStorage": {

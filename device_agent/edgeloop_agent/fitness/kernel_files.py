@@ -13,7 +13,7 @@ from edgeloop_protocol.types.measurement import Reading
 
 from edgeloop_agent.fitness.vitals import ClockPolicy, ProcessorTime, ProcessWork, Seen, Vitals
 
-__all__ = ["process_work", "read_vitals"]
+__all__ = ["process_work", "processor_time", "read_vitals"]
 
 _KIB = 1024
 _POLICIES = "sys/devices/system/cpu/cpufreq"
@@ -46,7 +46,7 @@ def read_vitals(
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return Vitals(
         monotonic_ns=monotonic_ns,
-        processors=_processors(root / "proc/stat"),
+        processors=processor_time(root),
         agent_cpu_s=usage.ru_utime + usage.ru_stime,
         runner=process_work(root, runner_pids[0]) if runner_pids else None,
         companions_cpu_s=_companions_cpu_s(root, runner_pids[1:]),
@@ -113,8 +113,9 @@ def _accelerator(root: Path, memory: Seen[dict[str, int]]) -> Seen[int]:
     return Seen(reason="no NvMap", unreadable=clients.unreadable)
 
 
-def _processors(path: Path) -> Seen[ProcessorTime]:
-    text = _text(path)
+def processor_time(root: Path) -> Seen[ProcessorTime]:
+    """Return the time of all processors since boot, from ``proc/stat``."""
+    text = _text(root / "proc/stat")
     if text.value is None:
         return Seen(reason=text.reason, unreadable=text.unreadable)
     tick = 1.0 / os.sysconf("SC_CLK_TCK")

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from edgeloop_foundation.errors import EdgeloopError
 from edgeloop_foundation.ports.fs import OsFileSystem
-from edgeloop_protocol.convert import from_json
+from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.serving import ServingSpec
 
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
@@ -27,10 +27,12 @@ from edgeloop_agent.listen import LoopbackListener, TlsListener, is_loopback, sp
 from edgeloop_agent.serving.admission import Admission
 from edgeloop_agent.serving.engine import Engine
 from edgeloop_agent.serving.grpc_service import GrpcListener
-from edgeloop_agent.serving.model import ServedModel, load_slot, warm
+from edgeloop_agent.serving.model import ServedModel, load_slot, warm, watch
+from edgeloop_agent.serving.request_log import RequestLog
 from edgeloop_agent.serving.rest import HttpListener
 from edgeloop_agent.serving.versions import Versions
 from edgeloop_agent.slots import SlotFiles
+from edgeloop_agent.telemetry.request_log import DIRECTORY as LOG_DIRECTORY
 
 _GRACE_S = 10.0
 _TRUST_EVERY_S = 1.0
@@ -95,12 +97,16 @@ def _serve(state: Path, spec: ServingSpec, source: BinaryIO, tell: Tell) -> None
     engine: Engine
 
     def load(slot: str) -> ServedModel:
-        model = warm(load_slot(files, spec.name, slot, spec.threads), spec)
+        version = load_slot(files, spec.name, slot, spec.threads)
+        model = warm(version, spec)
+        if spec.drift:
+            model.watch = watch(files, spec.name, version)
         engine.took_over(model)
         return model
 
     versions: Versions[ServedModel] = Versions(files, spec.name, load, lambda: tell(_status(versions)))
-    engine = Engine(spec, versions)
+    log = RequestLog(state / LOG_DIRECTORY, spec.name, spec.request_log_bytes)
+    engine = Engine(spec, versions, log)
     over_grpc, over_http = _listen(engine, admission)
     tell({"event": "listening", "grpc": over_grpc.address, "http": over_http.address})
     over_grpc.start()
@@ -109,8 +115,9 @@ def _serve(state: Path, spec: ServingSpec, source: BinaryIO, tell: Tell) -> None
     versions.start()
     ends = threading.Event()
     threading.Thread(target=_keep_trust, args=(admission, ends), daemon=True).start()
-    while _read(source) is not None:
-        pass
+    while (asked := _read(source)) is not None:
+        if asked.get("ask") == "counts":
+            tell({"event": "counts", "counts": to_json(engine.telemetry())})
     ends.set()
     versions.stop()
     # New requests are refused while the old ones end, on both listeners.

@@ -19,7 +19,7 @@ from edgeloop_foundation.errors import BusyError, EdgeloopError, InternalError, 
 from edgeloop_agent.serving.model import Feeds, ServedModel
 from edgeloop_agent.serving.tensors import Array
 
-__all__ = ["Batcher", "RunReport"]
+__all__ = ["Batcher", "Ride", "RunReport"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +36,38 @@ class RunReport:
     waits_s: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ride:
+    """How one request came to its answer."""
+
+    #: How long it waited for its run.
+    wait_s: float
+    #: Rows of the run.
+    row_count: int
+
+
 class _Pending:
     """One request in line."""
 
-    __slots__ = ("alive", "came_s", "error", "feeds", "model", "outputs", "row_count", "shapes", "turn")
+    __slots__ = (
+        "alive",
+        "came_s",
+        "error",
+        "feeds",
+        "model",
+        "outputs",
+        "ride",
+        "row_count",
+        "shapes",
+        "turn",
+    )
 
     def __init__(self, model: ServedModel, feeds: Feeds, alive: Callable[[], bool]) -> None:
         self.model, self.feeds, self.alive = model, feeds, alive
         self.came_s = time.perf_counter()
         self.turn = threading.Event()
         self.outputs: Sequence[Array] | None = None
+        self.ride: Ride | None = None
         self.error: EdgeloopError | None = None
         batched = model.batch_limit > 1
         self.row_count = next(iter(feeds.values())).shape[0] if batched else 1
@@ -81,13 +103,20 @@ class Batcher:
         """How many requests wait for a run."""
         return len(self._line)
 
-    def submit(self, model: ServedModel, feeds: Feeds, alive: Callable[[], bool]) -> Sequence[Array]:
+    def submit(
+        self,
+        model: ServedModel,
+        feeds: Feeds,
+        alive: Callable[[], bool],
+        note: Callable[[Ride], None] | None = None,
+    ) -> Sequence[Array]:
         """Run a request, alone or among others, and return its own outputs.
 
         Args:
             model: the version that it was checked against and that answers it, whatever is switched meanwhile.
             feeds: every input; with a batch axis, of the same number of rows.
             alive: whether somebody still waits for the answer.
+            note: is told how the request came to its answer.
 
         Raises:
             BusyError: too many wait.
@@ -110,6 +139,8 @@ class Batcher:
             raise mine.error
         if mine.outputs is None:
             raise InternalError("a request left the line without an answer.")
+        if note is not None and mine.ride is not None:
+            note(mine.ride)
         return mine.outputs
 
     def _enter(self, mine: _Pending) -> bool:
@@ -181,10 +212,13 @@ class Batcher:
             for one in batch:
                 self._run([one], reports)
             return
+        rows = sum(one.row_count for one in batch)
+        for one in batch:
+            one.ride = Ride(wait_s=started_s - one.came_s, row_count=rows)
         reports.append(
             RunReport(
                 version=model.version,
-                row_count=sum(one.row_count for one in batch),
+                row_count=rows,
                 run_s=time.perf_counter() - started_s,
                 waits_s=tuple(started_s - one.came_s for one in batch),
             )

@@ -18,10 +18,13 @@ from edgeloop_foundation.errors import (
 )
 from edgeloop_protocol.types.artifact import TensorSpec
 from edgeloop_protocol.types.serving import ServingSpec
+from edgeloop_protocol.types.telemetry import ServedTelemetry
 
-from edgeloop_agent.serving.batcher import Batcher, RunReport
+from edgeloop_agent.serving.batcher import Batcher, Ride, RunReport
+from edgeloop_agent.serving.counts import Counts
 from edgeloop_agent.serving.metrics import SECONDS, Counter, Histogram, exposition, gauge
 from edgeloop_agent.serving.model import ServedModel
+from edgeloop_agent.serving.request_log import RequestLog
 from edgeloop_agent.serving.tensors import Array
 from edgeloop_agent.serving.versions import Versions
 
@@ -38,6 +41,10 @@ class Answer:
     version: str
     #: Name and values of each output that was wanted.
     outputs: tuple[tuple[str, Array], ...]
+    #: How it came to be.
+    ride: Ride
+    #: What most of the version's arithmetic is in.
+    precision: str
 
 
 class Engine:
@@ -46,10 +53,12 @@ class Engine:
     Args:
         spec: how it is served.
         versions: what answers.
+        log: takes a line per request.
     """
 
-    def __init__(self, spec: ServingSpec, versions: Versions[ServedModel]) -> None:
+    def __init__(self, spec: ServingSpec, versions: Versions[ServedModel], log: RequestLog) -> None:
         self.spec, self.versions = spec, versions
+        self._log, self._counts = log, Counts(spec.name, spec.threads)
         self._batcher = Batcher(spec.queue_max, spec.delay_s_max, self._ran)
         self._inside, self._count = 0, threading.Lock()
         name = "edgeloop_serving_"
@@ -68,6 +77,7 @@ class Engine:
     def took_over(self, model: ServedModel) -> None:
         """Count a version that answers from now on."""
         self._switches.add(self.spec.name, model.version)
+        self._counts.took_over(model.version)
 
     @property
     def ready(self) -> bool:
@@ -120,11 +130,16 @@ class Engine:
             )
         if model.batch_limit > 1 and len({array.shape[0] for array in feeds.values()}) != 1:
             raise InvalidInputError("all inputs have the same number of rows.")
-        outputs = self._batcher.submit(model, feeds, alive)
+        rides: list[Ride] = []
+        outputs = self._batcher.submit(model, feeds, alive, rides.append)
         named = dict(zip(model.output_names, outputs, strict=True))
+        if model.watch is not None:
+            model.watch.add(feeds, named)
         return Answer(
             version=model.version,
             outputs=tuple((name, named[name]) for name in wanted or model.output_names),
+            ride=rides[0],
+            precision=model.precision,
         )
 
     @contextlib.contextmanager
@@ -142,10 +157,22 @@ class Engine:
         except Exception as error:
             kind = type(error).__name__ if isinstance(error, EdgeloopError) else "InternalError"
             self._errors.add(self.spec.name, protocol, kind)
+            self._counts.failed()
             raise
         for answer in answered:
             took_s = time.perf_counter() - started_s
             self._requests.observe(took_s, self.spec.name, answer.version, protocol)
+            self._counts.answered(answer.version, took_s)
+            if self._log.on:
+                self._log.add(
+                    wall_s=time.time(),
+                    latency_s=took_s,
+                    queue_s=answer.ride.wait_s,
+                    rows=answer.ride.row_count,
+                    version=answer.version,
+                    precision=answer.precision,
+                    protocol=protocol,
+                )
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
@@ -164,6 +191,8 @@ class Engine:
     def _ran(self, report: RunReport) -> None:
         labels = (self.spec.name, report.version)
         self._runs.observe(report.run_s, *labels)
+        if report.row_count == 1:
+            self._counts.ran(report.version, report.run_s)
         self._batches.observe(report.row_count, *labels)
         for wait_s in report.waits_s:
             self._waits.observe(wait_s, *labels)
@@ -184,9 +213,16 @@ class Engine:
         families = (self._requests, self._waits, self._runs, self._batches, self._errors, self._switches)
         return exposition(chain(*gauges, *(family.lines() for family in families)))
 
+    def telemetry(self) -> ServedTelemetry:
+        """Return what was counted, and let the request log reach the disk."""
+        self._log.flush()
+        return self._counts.value(self.versions.current, self._batcher.waiting)
+
     def close(self, grace_s: float) -> bool:
         """Take no more requests; return whether all were answered within ``grace_s``."""
-        return self._batcher.close(grace_s)
+        closed = self._batcher.close(grace_s)
+        self._log.flush()
+        return closed
 
     def metadata(self, model: ServedModel) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec]]:
         """Return inputs and outputs of a version."""

@@ -22,10 +22,11 @@ from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.golden import GoldenPack, zero_states
 from edgeloop_agent.runner.runtimes import RUNTIMES
 from edgeloop_agent.runner.runtimes.base import LoadedModel
+from edgeloop_agent.serving.drift import DriftWatch, watch_of
 from edgeloop_agent.serving.tensors import Array, datatype_of
 from edgeloop_agent.slots import Slot, SlotFiles
 
-__all__ = ["Feeds", "LoadedSlot", "ServedModel", "load_slot", "warm"]
+__all__ = ["Feeds", "LoadedSlot", "ServedModel", "load_slot", "warm", "watch"]
 
 Feeds = Mapping[str, Array]
 
@@ -96,6 +97,10 @@ class ServedModel:
     def __init__(self, version: LoadedSlot, batch_limit: int, unbatched: str) -> None:
         artifact = version.artifact
         self.slot, self.batch_limit, self.unbatched = version.slot, batch_limit, unbatched
+        #: Sketches of what goes in and out; None when drift is not watched.
+        self.watch: DriftWatch | None = None
+        #: What most of its arithmetic is in.
+        self.precision = artifact.precision
         self.inputs: dict[str, TensorSpec] = {spec.name: spec for spec in artifact.inputs}
         self.outputs: tuple[TensorSpec, ...] = artifact.outputs
         self.output_names = version.loaded.output_names
@@ -142,6 +147,12 @@ def warm(version: LoadedSlot, spec: ServingSpec) -> ServedModel:
     if not unbatched and limit == 1:
         unbatched = "one row at a time is the fastest within the time that a batch may take"
     return ServedModel(version, limit, unbatched)
+
+
+def watch(files: SlotFiles, name: str, version: LoadedSlot) -> DriftWatch:
+    """Return what counts how far requests are from the golden pack of a version."""
+    directory = files.directory(name, version.slot.text)
+    return watch_of(version.artifact, GoldenPack(directory, version.artifact))
 
 
 def _why_unbatched(model: ServedModel, version: LoadedSlot) -> str:

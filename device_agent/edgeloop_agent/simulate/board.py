@@ -23,7 +23,7 @@ from edgeloop_agent.directories import SIMULATED_SYSTEM
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.idle_temperature import IdleTemperature
 from edgeloop_agent.fitness.kernel_files import read_vitals
-from edgeloop_agent.fitness.vitals import Vitals
+from edgeloop_agent.fitness.vitals import Seen, Vitals
 from edgeloop_agent.power.sampler import Sampler
 from edgeloop_agent.sensors import BUILTIN, SensorSet
 from edgeloop_agent.simulate.clock import SimulatedJobClock
@@ -35,6 +35,7 @@ from edgeloop_agent.simulate.state import BoardState
 from edgeloop_agent.simulate.stress import Stress
 from edgeloop_agent.simulate.system import PLUG, RenderedSystem
 from edgeloop_agent.simulate.workload import Workload, runtime_version
+from edgeloop_agent.telemetry.activity import Activity, read_activity
 
 __all__ = ["SimulatedBoard"]
 
@@ -130,6 +131,10 @@ class SimulatedBoard:
         self.system.refresh()
         readings = self._said(self._sensors.read())
         return read_vitals(self.system.root, self.clock.monotonic_ns(), readings)
+
+    async def activity(self) -> Activity:
+        """Read the simulated files; processor time and network are not simulated, and absent."""
+        return read_activity(self.system.root, Seen(value=self._fs.total_bytes(self._state_directory)))
 
     async def loop_speed(self) -> float | None:
         """Return the simulated clock."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from edgeloop_agent.simulate.fault_relay import FaultRelay
     from edgeloop_agent.simulate.faults import BoardFaults
+    from edgeloop_agent.telemetry.options import TelemetryOptions
 
 __all__ = ["FAULT_LOG", "BoardLife"]
 
@@ -60,6 +61,7 @@ class BoardLife:
         faults: what goes wrong; without any, the agent stands on the real ports alone.
         pace: seconds of job time in one of wall time; 0 is as fast as it goes.
         link_bits_per_s: what the way to the board carries; 0 is as much as comes.
+        telemetry: what sampling may cost; None for none.
     """
 
     def __init__(
@@ -76,12 +78,13 @@ class BoardLife:
         faults: Sequence[Fault] = (),
         pace: float = 0.0,
         link_bits_per_s: float = 0.0,
+        telemetry: TelemetryOptions | None = None,
     ) -> None:
         self._profile, self._seed, self._name = profile, seed, name
         self._state_directory, self._execute, self._limits = state_directory, execute, limits
         self._numerics, self._identity = numerics, identity
         self._planned = tuple(faults)
-        self._pace, self._link_bits_per_s = pace, link_bits_per_s
+        self._pace, self._link_bits_per_s, self._telemetry = pace, link_bits_per_s, telemetry
         self._link: FaultRelay | None = None
         self._faults: BoardFaults | None = None
         self._boot = 0
@@ -172,6 +175,7 @@ class BoardLife:
             limits=self._limits,
             interceptors=(faults.interceptor(),) if faults else (),
             identity=self._identity,
+            telemetry=self._telemetry,
         )
 
     async def _boot_up(self) -> None:

@@ -20,6 +20,7 @@ _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _QUEUE_MAX, _BATCH_MAX, _THREADS_MAX = 1024, 256, 256
 _MESSAGE_BYTES_ALLOWED = (1 << 10, 1 << 30)
 _SECONDS_MAX = 60.0
+_LOG_BYTES_ALLOWED = (4 << 10, 1 << 30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,10 @@ class ServingSpec:
     message_bytes_max: int = MESSAGE_BYTES_MAX
     #: Threads of the runtime.
     threads: int = 1
+    #: Whether inputs and outputs are counted into sketches that are held against the golden pack; no value is kept.
+    drift: bool = False
+    #: Most bytes of the log of requests on the device (times, queue, batch, precision; never inputs); 0 keeps none.
+    request_log_bytes: int = 0
 
     def __post_init__(self) -> None:
         check_deployment_name(self.name)
@@ -57,6 +62,8 @@ class ServingSpec:
         _within("the largest message in bytes", self.message_bytes_max, *_MESSAGE_BYTES_ALLOWED)
         _within("the time of a batch in seconds", self.batch_s_max, 0, _SECONDS_MAX)
         _within("the delay in seconds", self.delay_s_max, 0, _SECONDS_MAX)
+        if self.request_log_bytes:
+            _within("the request log in bytes", self.request_log_bytes, *_LOG_BYTES_ALLOWED)
 
 
 def _within(what: str, value: float, low: float, high: float) -> None:

@@ -62,6 +62,8 @@ class ServingSpec(google.protobuf.message.Message):
     DELAY_S_MAX_FIELD_NUMBER: builtins.int
     MESSAGE_BYTES_MAX_FIELD_NUMBER: builtins.int
     THREADS_FIELD_NUMBER: builtins.int
+    DRIFT_FIELD_NUMBER: builtins.int
+    REQUEST_LOG_BYTES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name of the deployment, and of the model for clients."""
     grpc_address: builtins.str
@@ -80,6 +82,10 @@ class ServingSpec(google.protobuf.message.Message):
     """Largest message in bytes."""
     threads: builtins.int
     """Threads of the runtime."""
+    drift: builtins.bool
+    """Whether inputs and outputs are counted into sketches that are held against the golden pack; no value is kept."""
+    request_log_bytes: builtins.int
+    """Most bytes of the log of requests on the device (times, queue, batch, precision; never inputs); 0 keeps none."""
     def __init__(
         self,
         *,
@@ -92,8 +98,10 @@ class ServingSpec(google.protobuf.message.Message):
         delay_s_max: builtins.float = ...,
         message_bytes_max: builtins.int = ...,
         threads: builtins.int = ...,
+        drift: builtins.bool = ...,
+        request_log_bytes: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_max", b"batch_max", "batch_s_max", b"batch_s_max", "delay_s_max", b"delay_s_max", "grpc_address", b"grpc_address", "http_address", b"http_address", "message_bytes_max", b"message_bytes_max", "name", b"name", "queue_max", b"queue_max", "threads", b"threads"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_max", b"batch_max", "batch_s_max", b"batch_s_max", "delay_s_max", b"delay_s_max", "drift", b"drift", "grpc_address", b"grpc_address", "http_address", b"http_address", "message_bytes_max", b"message_bytes_max", "name", b"name", "queue_max", b"queue_max", "request_log_bytes", b"request_log_bytes", "threads", b"threads"]) -> None: ...
 
 global___ServingSpec = ServingSpec
 

@@ -37,6 +37,7 @@ OBSERVER_MAY = frozenset(
         "/edgeloop.v1.IdentityService/GetIdentity",
         "/edgeloop.v1.DeploymentService/ListDeployments",
         "/edgeloop.v1.ServingService/ListServing",
+        "/edgeloop.v1.TelemetryService/ReadTelemetry",
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/List",
         "/grpc.health.v1.Health/Watch",

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from edgeloop_agent.serving.batcher import Ride
 from edgeloop_agent.serving.engine import Answer
 from edgeloop_agent.serving.model import ServedModel, load_slot
 from edgeloop_agent.serving.rest_codec import decode, encode
 from edgeloop_foundation.errors import InvalidInputError
 
 from scripts.bench.serving_slots import SlotBoard, linear
+
+ALONE = Ride(wait_s=0.001, row_count=1)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,9 @@ def test_raw_elements_follow_the_json_and_answers_come_as_asked(model: ServedMod
     request = decode(model, *body(given, raw=x.tobytes(), outputs=wanted))
     assert np.array_equal(request.feeds["x"], x)
     assert request.wanted == ("y",)
-    encoded, json_bytes = encode("demo", request, Answer(version="3", outputs=(("y", 2 * x),)))
+    encoded, json_bytes = encode(
+        "demo", request, Answer(version="3", outputs=(("y", 2 * x),), ride=ALONE, precision="fp32")
+    )
     assert encoded[json_bytes:] == (2 * x).tobytes()
     told = json.loads(encoded[:json_bytes])
     assert told["model_version"] == "3"
@@ -54,7 +59,11 @@ def test_raw_elements_follow_the_json_and_answers_come_as_asked(model: ServedMod
 def test_numbers_that_json_lacks_are_no_silent_nonsense(model: ServedModel) -> None:
     request = decode(model, *body(tensor(data=[1, 2, 3, 4])))
     with pytest.raises(InvalidInputError, match="binary_data"):
-        encode("demo", request, Answer(version="1", outputs=(("y", np.array([np.nan])),)))
+        encode(
+            "demo",
+            request,
+            Answer(version="1", outputs=(("y", np.array([np.nan])),), ride=ALONE, precision="fp32"),
+        )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgeloop_protocol.convert.shape import FieldShape, fields_of
-from edgeloop_protocol.types import artifact, conditions, job, lease, load, measurement, run, trial
+from edgeloop_protocol.types import artifact, conditions, job, lease, load, measurement, run, telemetry, trial
 from hypothesis import strategies as st
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -126,6 +126,18 @@ def values(cls: type) -> st.SearchStrategy[Any]:
     if cls is lease.Availability:
         drained = [state for state in lease.AvailabilityState if state is not lease.AvailabilityState.OPEN]
         return st.just(lease.OPEN) | _built(cls, state=st.sampled_from(drained), drained_by=TEXT.filter(bool))
+    if cls is telemetry.TimeHistogram:
+        pairs = st.dictionaries(st.integers(0, 89), st.integers(0, 1 << 40), max_size=3).map(sorted)
+        return st.builds(
+            lambda found, sum_s: telemetry.TimeHistogram(
+                buckets=tuple(found), counts=tuple(range(len(found))), sum_s=sum_s
+            ),
+            pairs,
+            st.floats(allow_nan=False),
+        )
+    if cls is telemetry.DriftSketch:
+        bins = st.lists(st.integers(0, 1 << 40), min_size=2, max_size=2).map(tuple)
+        return _built(cls, expected=bins, counts=bins)
     if cls is trial.JobSpec:
         trials = st.lists(values(trial.Trial), min_size=1, max_size=2, unique_by=lambda t: t.trial_id)
         seconds = st.floats(0.1, 1e6)
@@ -137,7 +149,7 @@ def all_classes() -> list[type]:
     """Return every value class of the protocol."""
     from edgeloop_protocol.types import facts, vitals
 
-    modules = (artifact, conditions, facts, job, lease, load, measurement, run, trial, vitals)
+    modules = (artifact, conditions, facts, job, lease, load, measurement, run, telemetry, trial, vitals)
     return [
         cls
         for module in modules

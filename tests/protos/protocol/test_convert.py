@@ -28,6 +28,7 @@ from edgeloop_protocol.v1 import (
     load_pb2,
     measurement_pb2,
     run_pb2,
+    telemetry_pb2,
     trial_pb2,
 )
 from google.protobuf.descriptor import FieldDescriptor
@@ -37,7 +38,19 @@ from hypothesis import strategies as st
 
 from . import strategies
 
-_MODULES = (conditions_pb2, device_pb2, job_pb2, lease_pb2, load_pb2, measurement_pb2, run_pb2, trial_pb2)
+_MODULES = (
+    *(
+        conditions_pb2,
+        device_pb2,
+        job_pb2,
+        lease_pb2,
+        load_pb2,
+        measurement_pb2,
+        run_pb2,
+        telemetry_pb2,
+        trial_pb2,
+    ),
+)
 _BY_FILE_ONLY = {"Artifact", "Expansion", "FileEntry", "Kernel", "StateBinding", "TensorSpec", "Tolerance"}
 """Values that travel as canonical JSON in a blob, not as a message."""
 

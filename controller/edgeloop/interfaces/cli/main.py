@@ -73,6 +73,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "model": ("model:model", "The registry of models: versions, tags, where they serve, how often they ran."),
     "serve": ("serve:serve", "Watch the fleet and answer over HTTP: dashboard, API, metrics."),
     "completion": ("completion:completion", "Print the completion of a shell: bash, zsh, fish."),
+    "telemetry": ("telemetry:telemetry", "Bring home what devices noted about themselves, and show it."),
+    "alerts": ("alerts:alerts", "List what is wrong with devices and what they serve; check the rules."),
     "profile": ("profile:profile", "Show the declared boards, check a file of your own, print the layout."),
 }
 """Verb -> where it is and its line in the help, so that the help needs to import none of them."""

@@ -37,6 +37,10 @@ _EXIT_GATE, _EXIT_DEVICE = 1, 3
               help="Largest message; a larger one is refused.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True,
               help="Threads of the runtime.")  # fmt: skip
+@click.option("--drift", is_flag=True,
+              help="Count inputs and outputs into bins of the golden pack; no value is kept.")  # fmt: skip
+@click.option("--request-log", "request_log", default="", metavar="SIZE",
+              help="Log requests on the device, for example 4MiB: times, queue, batch; never inputs.")  # fmt: skip
 @click.option("--wait", "wait_s", type=click.FloatRange(0, 3600), default=60.0, show_default=True,
               help="Seconds to wait until it answers.")  # fmt: skip
 @json_option
@@ -52,6 +56,7 @@ def serve(
     from edgeloop_protocol.types.serving import ServingSpec
 
     from edgeloop.app import App
+    from edgeloop.interfaces.options import parse_bytes
     from edgeloop.orchestrate.serve import serve as begin
 
     session: Session = ctx.obj
@@ -65,6 +70,8 @@ def serve(
         delay_s_max=words["max_delay_ms"] * 1e-3,
         message_bytes_max=words["max_message_mb"] << 20,
         threads=words["threads"],
+        drift=words["drift"],
+        request_log_bytes=int(parse_bytes(words["request_log"])) if words["request_log"] else 0,
     )
     with App.open(session.directory()) as app:
         _show(ctx, _run(begin(app, spec, session.devices(on), wait_s=wait_s)), as_json)
