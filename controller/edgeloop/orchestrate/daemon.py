@@ -16,6 +16,7 @@ from edgeloop.domain.experiment import SilentListener
 from edgeloop.domain.inventory import InventoryEntry, check_word
 from edgeloop.domain.registry import RegisteredModel
 from edgeloop.domain.rollout import Rollout, RolloutState
+from edgeloop.orchestrate.collector import Collector, CollectSettings
 from edgeloop.orchestrate.deploy import audit_log, note_in_audit
 from edgeloop.orchestrate.fleet_watch import FleetWatch, LookState
 from edgeloop.orchestrate.registry import models
@@ -36,6 +37,7 @@ ROLLOUT_VERBS = ("pause", "resume", "abort", "keep", "approve")
 """What can be asked of a rollout; "keep" aborts it and leaves the devices as they are."""
 
 _INVENTORY_EVERY_S = 5.0
+_FIRST = asyncio.FIRST_COMPLETED
 _RESTING = (RolloutState.PAUSED, RolloutState.AWAITING_APPROVAL)
 
 
@@ -153,16 +155,24 @@ class Daemon:
         app: stores.
         entries: returns the devices to watch; asked again and again, so that edits of the inventory count.
         interval_s: time between two looks at a device that nobody looks at.
+        collecting: how telemetry is collected; the default when not given.
     """
 
     def __init__(
-        self, app: App, entries: Callable[[], Sequence[InventoryEntry]], *, interval_s: float = 10.0
+        self,
+        app: App,
+        entries: Callable[[], Sequence[InventoryEntry]],
+        *,
+        interval_s: float = 10.0,
+        collecting: CollectSettings | None = None,
     ) -> None:
         self._entries = entries
         #: Stores.
         self.app = app
         #: The fleet as it is.
         self.watch = FleetWatch(app, interval_s=interval_s)
+        #: Telemetry and alerts.
+        self.collector = Collector(app, self.watch, collecting or CollectSettings())
         #: Rollouts.
         self.rollouts = RolloutDesk(app, ServeHome(app.state_directory))
         #: Why the inventory could not be read last; empty when it was.
@@ -180,9 +190,16 @@ class Daemon:
         try:
             await self.watch.follow(followed)
             await self.rollouts.go_on()
+            collecting = asyncio.create_task(self.collector.run())
             ended = asyncio.create_task(stopping.wait())
-            while not (await asyncio.wait((ended,), timeout=_INVENTORY_EVERY_S))[0]:
+            while not (
+                await asyncio.wait((ended, collecting), timeout=_INVENTORY_EVERY_S, return_when=_FIRST)
+            )[0]:
                 followed = await self._follow(followed)
+            if collecting.done():
+                collecting.result()
+            collecting.cancel()
+            await asyncio.gather(collecting, return_exceptions=True)
         finally:
             await self.rollouts.stop()
             await self.watch.stop()

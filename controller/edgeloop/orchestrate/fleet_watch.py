@@ -115,6 +115,7 @@ class _Watched:
     installed_at_s: float = float("-inf")
     history: deque[Moment] = field(default_factory=lambda: deque(maxlen=_HISTORY_COUNT))
     task: asyncio.Task[None] | None = None
+    opened: OpenDevice | None = None
 
 
 class FleetWatch:
@@ -152,6 +153,11 @@ class FleetWatch:
         """Return the last looks at a device that it answered, the oldest first."""
         device = self._devices.get(name)
         return tuple(device.history) if device else ()
+
+    def opened(self, name: str) -> OpenDevice | None:
+        """Return the connection to a device, to be used besides; None when there is none now."""
+        device = self._devices.get(name)
+        return device.opened if device else None
 
     def want(self, names: Iterable[str]) -> None:
         """Look at these devices more often for the next seconds: somebody sees them."""
@@ -214,11 +220,10 @@ class FleetWatch:
 
     async def _watch(self, device: _Watched) -> None:
         async with AsyncExitStack() as stack:
-            opened: OpenDevice | None = None
             while True:
                 answered = device.look.state is LookState.ANSWERS
                 async with self._answering if answered else self._others:
-                    opened = await self._turn(device, opened, stack)
+                    device.opened = await self._turn(device, device.opened, stack)
                 await self._rest(device)
 
     async def _rest(self, device: _Watched) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgeloop.domain.inventory import InventoryEntry
     from edgeloop.interfaces.web.server import Listening
+    from edgeloop.orchestrate.collector import CollectSettings
     from edgeloop.orchestrate.front_identity import FrontIdentity
     from edgeloop.store.serve_home import ServeHome, Tokens
 
@@ -98,7 +99,7 @@ def _run(
     with listening.socket, home.held(url), App.open(session.state_directory()) as app:
         identity = _identity(home, listening, hosts) if by_fleet else None
         tokens = home.tokens()
-        daemon = Daemon(app, _entries(session, on), interval_s=interval_s)
+        daemon = Daemon(app, _entries(session, on), interval_s=interval_s, collecting=_collecting(session))
         asyncio.run(
             serve_http(
                 daemon, listening, tokens, hosts=hosts,
@@ -115,6 +116,15 @@ def _identity(home: ServeHome, listening: Listening, hosts: Sequence[str]) -> Fr
 
     names = (listening.host, *hosts, "localhost", "127.0.0.1")
     return front_identity(home.directory.parent, home.directory, names)
+
+
+def _collecting(session: Session) -> CollectSettings:
+    from edgeloop.interfaces.cli.alerts import alerts_of
+    from edgeloop.interfaces.cli.telemetry import retention_of
+    from edgeloop.orchestrate.collector import CollectSettings
+
+    rules, sink = alerts_of(session)
+    return CollectSettings(rules=rules, sink=sink, retention=retention_of(session))
 
 
 def _entries(session: Session, on: tuple[str, ...]) -> Callable[[], Sequence[InventoryEntry]]:

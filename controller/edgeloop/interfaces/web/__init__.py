@@ -2,5 +2,6 @@
 
 Law: parses, asks ``orchestrate``, presents. Whatever has no rule is refused: reading needs the observer's role,
 anything else the operator's. Nothing is fetched from elsewhere: scripts, styles and charts are served from the
-package. Whatever a device or a user named is escaped. FastAPI and uvicorn (extra ``serve``) are imported by this room alone.
+package. Whatever a device or a user named is escaped. FastAPI and uvicorn (extra ``serve``) are imported by this room
+alone.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from edgeloop_foundation.errors import InvalidInputError, NotFoundError
 from edgeloop_protocol.convert import to_json
 from fastapi import APIRouter, Query
 
+from edgeloop.domain.plain_text import plain_text
+from edgeloop.domain.telemetry import Series
 from edgeloop.interfaces.web.views import (
     SORTS,
     STATES,
@@ -25,8 +28,9 @@ from edgeloop.interfaces.web.views import (
 )
 from edgeloop.orchestrate.daemon import Daemon
 from edgeloop.orchestrate.fleet_watch import DeviceLook, Moment
+from edgeloop.orchestrate.telemetry import look as look_back
 
-__all__ = ["DevicePage", "device_page", "device_routes", "find_look", "page_query"]
+__all__ = ["DevicePage", "alert_rows", "device_page", "device_routes", "find_look", "page_query"]
 
 _PAGE_ROWS_MAX = 200
 _WANTED_ROWS_MAX = 100
@@ -78,6 +82,25 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRow:
+    """One alert."""
+
+    rule: str
+    device: str
+    shown: str
+    #: What of the device; empty for the device as a whole.
+    subject: str
+    #: "open" or "resolved".
+    state: str
+    message: str
+    #: Where it is written what to do.
+    runbook: str
+    opened_s: float
+    seen_s: float
+    resolved_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRow:
     """One group of devices."""
 
@@ -111,6 +134,28 @@ def find_look(daemon: Daemon, name: str) -> DeviceLook:
     return look
 
 
+def alert_rows(daemon: Daemon, device: str = "", *, resolved: bool = False) -> list[AlertRow]:
+    """Return alerts, the newest first; of one device where it is named."""
+    kept = daemon.app.telemetry().alerts
+    found = kept.history() if resolved else kept.open_alerts()
+    return [
+        AlertRow(
+            rule=alert.rule.value,
+            device=alert.device,
+            shown=plain_text(alert.device, 120),
+            subject=plain_text(alert.subject, 120),
+            state=alert.state.value,
+            message=plain_text(alert.message),
+            runbook=alert.runbook,
+            opened_s=alert.opened_s,
+            seen_s=alert.seen_s,
+            resolved_s=alert.resolved_s,
+        )
+        for alert in found
+        if not device or alert.device == device
+    ]
+
+
 def device_page(daemon: Daemon, query: DeviceQuery, page: int, size: int) -> DevicePage:
     """Return a page of devices as they are; those on it are looked at more often for some seconds."""
     looks = daemon.watch.looks()
@@ -136,6 +181,8 @@ def device_routes(daemon: Daemon) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/api/v1", tags=["devices"])
     _listing(routes, daemon)
+    # Before the route of a device itself, whose name may hold slashes.
+    _over_time(routes, daemon)
     _single(routes, daemon)
     return routes
 
@@ -214,3 +261,33 @@ def _single(routes: APIRouter, daemon: Daemon) -> None:
             serving=[to_json(one) for one in look.serving],
             now_s=time.time(),
         )
+
+
+def _over_time(routes: APIRouter, daemon: Daemon) -> None:
+    @routes.get("/devices/{name:path}/series")
+    async def device_series(
+        name: str,
+        since_s: Annotated[
+            float, Query(gt=0, le=90 * 86_400, description="Length of the window up to now.")
+        ] = 3600.0,
+        steps: Annotated[int, Query(ge=1, le=1000)] = 120,
+    ) -> list[Series]:
+        """Return what was collected from a device, each quantity over a window; steps without a sample are left out."""
+        find_look(daemon, name)
+
+        def read() -> list[Series]:
+            try:
+                shown = look_back(daemon.app, name, now_s=time.time(), since_s=since_s, steps=steps)
+            except NotFoundError:
+                return []  # nothing was collected yet
+            return [*shown.series, *shown.served_series]
+
+        return await asyncio.to_thread(read)
+
+    @routes.get("/alerts", tags=["alerts"])
+    async def list_alerts(
+        resolved: Annotated[bool, Query(description="Resolved ones as well, the latest 100.")] = False,
+        device: Annotated[str, Query(max_length=255)] = "",
+    ) -> list[AlertRow]:
+        """List alerts, the newest first."""
+        return await asyncio.to_thread(alert_rows, daemon, device, resolved=resolved)

@@ -22,6 +22,7 @@ from edgeloop.interfaces.web.errors import error_response, status_of
 from edgeloop.interfaces.web.metrics import (
     CONTENT_TYPE,
     Family,
+    alert_families,
     exposition,
     fleet_families,
     record_families,
@@ -131,14 +132,16 @@ def _monitoring_routes(daemon: Daemon) -> APIRouter:
     async def metrics() -> Response:
         """Return every metric as Prometheus text."""
         looks = daemon.watch.looks()
-        counts, rollouts, problem = await asyncio.gather(
+        counts, rollouts, problem, alerts = await asyncio.gather(
             asyncio.to_thread(overview.run_counts),
             asyncio.to_thread(daemon.rollouts.all),
             asyncio.to_thread(daemon.audit_problem),
+            asyncio.to_thread(lambda: daemon.app.telemetry().alerts.open_alerts()),
         )
         started = Family("edgeloop_start_time_seconds", "When the daemon began, seconds since 1970.")
         started.add({}, begun_s)
-        text = exposition([started, *fleet_families(looks), *record_families(counts, rollouts, problem)])
+        own = record_families(counts, rollouts, problem)
+        text = exposition([started, *fleet_families(looks), *own, *alert_families(alerts)])
         return Response(text, media_type=CONTENT_TYPE)
 
     @routes.get("/api/v1/prometheus/targets")

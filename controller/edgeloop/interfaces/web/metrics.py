@@ -16,11 +16,20 @@ from edgeloop_protocol.types.lease import LeaseState
 from edgeloop_protocol.types.serving import ServingState
 
 from edgeloop import __version__
+from edgeloop.domain.alert import Alert
 from edgeloop.domain.rollout import Rollout, RolloutState
 from edgeloop.interfaces.web.views import state_of
 from edgeloop.orchestrate.fleet_watch import DeviceLook, LookState
 
-__all__ = ["CONTENT_TYPE", "Family", "exposition", "fleet_families", "record_families", "targets"]
+__all__ = [
+    "CONTENT_TYPE",
+    "Family",
+    "alert_families",
+    "exposition",
+    "fleet_families",
+    "record_families",
+    "targets",
+]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -113,6 +122,14 @@ def _info(look: DeviceLook) -> dict[str, str]:
         "simulated": str(facts.simulated).lower(),
         "groups": ",".join(look.entry.groups),
     }
+
+
+def alert_families(alerts: Sequence[Alert]) -> list[Family]:
+    """Return the alerts that are open."""
+    found = Family("edgeloop_alert_open", "1 for an alert that is open.")
+    for alert in alerts:
+        found.add({"rule": alert.rule.value, "device": alert.device, "subject": alert.subject}, 1)
+    return [found]
 
 
 def record_families(

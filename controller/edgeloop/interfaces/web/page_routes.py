@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from edgeloop.domain.registry import find_model
-from edgeloop.interfaces.web.api_devices import device_page, find_look, page_query
+from edgeloop.interfaces.web.api_devices import alert_rows, device_page, find_look, page_query
 from edgeloop.interfaces.web.api_rollouts import AUDIT_ROWS, audit_page, rollout_row
 from edgeloop.interfaces.web.pages import Pages, asset
 from edgeloop.interfaces.web.views import SORTS, STATES, device_row, lease_rows
@@ -63,10 +63,24 @@ def _fleet(routes: APIRouter, daemon: Daemon, pages: Pages) -> None:
         look = find_look(daemon, name)
         daemon.watch.want([name])
         overview = daemon.app.records.overview()
-        runs = await asyncio.to_thread(overview.runs, device=name, limit=_ROWS_A_PAGE)
-        return pages.show(
-            request, "device.html", row=device_row(look), look=look, leases=lease_rows([look]), runs=runs
+        runs, alerts = await asyncio.gather(
+            asyncio.to_thread(overview.runs, device=name, limit=_ROWS_A_PAGE),
+            asyncio.to_thread(alert_rows, daemon, name),
         )
+        return pages.show(
+            request,
+            "device.html",
+            row=device_row(look),
+            look=look,
+            leases=lease_rows([look]),
+            runs=runs,
+            alerts=alerts,
+        )
+
+    @routes.get("/alerts")
+    async def alerts(request: Request) -> Response:
+        found = await asyncio.to_thread(alert_rows, daemon, resolved=True)
+        return pages.show(request, "alerts.html", alerts=found, problems=daemon.collector.problems)
 
     @routes.get("/leases")
     async def leases(request: Request) -> Response:

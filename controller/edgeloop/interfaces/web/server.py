@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -73,10 +74,17 @@ def listen(address: str) -> Listening:
         made = socket.create_server((host, int(port)), family=family, backlog=128)
     except OSError as error:
         raise BusyError(
-            f"{address} cannot be listened on: {error.strerror or error}.",
+            f"{address} cannot be listened on: {_reason(error)}.",
             next_step="Name another with --listen.",
         ) from error
     return Listening(socket=made, host=host, port=int(made.getsockname()[1]))
+
+
+def _reason(error: OSError) -> str:
+    # Only the system's own words: the library repeats the address.
+    return (
+        os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error.strerror or error)
+    )
 
 
 class _Server(uvicorn.Server):

@@ -9,6 +9,11 @@ function svg(name, attributes, text = "") {
   return made;
 }
 
+function span(seconds) {
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
 // points: [seconds, value or null]; returns an <svg> whose label tells the last value.
 export function lineChart(points, title, format) {
   const known = points.filter(([, value]) => value !== null && value !== undefined);
@@ -25,7 +30,7 @@ export function lineChart(points, title, format) {
     chart.append(svg("line", { class: "grid", x1: LEFT, x2: WIDTH, y1: y(level), y2: y(level) }));
     chart.append(svg("text", { x: LEFT - 5, y: y(level) + 4, "text-anchor": "end" }, format(level)));
   }
-  chart.append(svg("text", { x: LEFT, y: HEIGHT - 3 }, `${Math.round(to - from)} s ago`));
+  chart.append(svg("text", { x: LEFT, y: HEIGHT - 3 }, `${span(to - from)} ago`));
   chart.append(svg("text", { x: WIDTH - 4, y: HEIGHT - 3, "text-anchor": "end" }, "now"));
   // A gap is a gap: where the device told nothing, no line is drawn.
   let path = "", pen = false;

@@ -1,4 +1,4 @@
-import { ask, element, follow, setClock, showAges } from "./common.js";
+import { ask, element, follow, say, setClock, showAges } from "./common.js";
 import { lineChart } from "./chart.js";
 import { NONE, bytes, fixed, tone } from "./format.js";
 
@@ -51,6 +51,37 @@ function show([history, detail]) {
     ...(leases.length ? leases : [element("p", { class: "quiet" }, "Nobody has it and nobody waits.")]));
   showAges();
 }
+
+const UNITS = {
+  ratio: (value) => fixed(100 * value, 0, " %"), B: bytes, celsius: (value) => fixed(value, 1, " °C"),
+  Hz: (value) => fixed(value / 1e6, 0, " MHz"), W: (value) => fixed(value, 2, " W"),
+  "B/s": (value) => `${bytes(value)}/s`, count: (value) => fixed(value, 2), "1/s": (value) => fixed(value, 2, "/s"),
+  s: (value) => fixed(1000 * value, 2, " ms"),
+};
+const chosen = document.getElementById("window");
+
+async function drawPast() {
+  const since_s = Number(chosen.value);
+  const found = await ask(`${address}/series?since_s=${since_s}&steps=120`);
+  document.getElementById("past").replaceChildren(...found.map((series) => {
+    const points = [];
+    series.points.forEach((point, at) => {
+      // A step that is missing is a gap.
+      if (at && point.start_s - series.points[at - 1].start_s > 1.5 * series.step_s) points.push([point.start_s, null]);
+      points.push([point.start_s, point.mean]);
+    });
+    const title = `${series.model ? `${series.model}: ` : ""}${series.quantity.replace(/_(s|w|hz|bytes|celsius)$/, "").replaceAll("_", " ")}`;
+    const format = UNITS[series.unit] || String;
+    return element("figure", {},
+      element("figcaption", {}, element("span", {}, title), element("b", {}, format(series.points.at(-1).mean))),
+      lineChart(points, title, format));
+  }));
+}
+
+function past() { drawPast().catch((error) => say(error.message, true)); }
+chosen.addEventListener("change", past);
+setInterval(() => { if (!document.hidden) past(); }, 30000);
+past();
 
 async function question() {
   const history = await ask(`${address}/history?after=${sequence}&wait_s=5`);
