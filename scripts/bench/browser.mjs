@@ -46,11 +46,16 @@ const commands = {
     return { seen_ms, paint_ms, url: page.url() };
   },
   async until({ selector, text, timeout_ms = 20000 }) {
-    await page.waitForFunction(([where, wanted]) => {
-      const found = document.querySelector(where);
-      return found && found.textContent.includes(wanted);
-    }, [selector, text], { timeout: timeout_ms, polling: "mutation" });
-    return { at_s: Date.now() / 1000 };
+    const ends = Date.now() + timeout_ms;
+    while (Date.now() < ends) {
+      const there = await page.evaluate(([where, wanted]) => {
+        const found = document.querySelector(where);
+        return found !== null && found.textContent.includes(wanted);
+      }, [selector, text]).catch(() => false);  // a page that is just being left
+      if (there) return { at_s: Date.now() / 1000 };
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    throw new Error(`${selector} never had ${text}`);
   },
   async text({ selector }) { return { text: await page.locator(selector).first().textContent() }; },
   async count({ selector }) { return { count: await page.locator(selector).count() }; },

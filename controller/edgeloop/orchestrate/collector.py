@@ -57,11 +57,11 @@ class Collector:
         await asyncio.sleep(_FIRST_AFTER_S)
         while True:
             begun = loop.time()
-            self.problems = await self._round()
+            await self.round()
             await asyncio.sleep(max(1.0, begun + self._settings.every_s - loop.time()))
 
-    async def _round(self) -> tuple[str, ...]:
-        """Collect from everybody, check the rules, and return what went wrong."""
+    async def round(self) -> None:
+        """Collect from everybody once, and check the rules."""
         turns = asyncio.Semaphore(_AT_ONCE)
         names = [look.name for look in self._watch.looks() if look.state is not LookState.ON_USE]
 
@@ -77,7 +77,7 @@ class Collector:
             problems += checked.untold
         except (EdgeloopError, OSError) as error:
             problems.append(_sentence(error))
-        return tuple(dict.fromkeys(problems))
+        self.problems = tuple(dict.fromkeys(problems))
 
     async def _collect(self, name: str) -> None:
         look, opened = self._watch.look(name), self._watch.opened(name)

@@ -1,6 +1,6 @@
 // A small line over time, drawn as SVG: few points, one quantity, no library.
 const NS = "http://www.w3.org/2000/svg";
-const WIDTH = 320, HEIGHT = 110, LEFT = 44, BOTTOM = 18, TOP = 8;
+const WIDTH = 320, HEIGHT = 110, LEFT = 62, BOTTOM = 18, TOP = 8;
 
 function svg(name, attributes, text = "") {
   const made = document.createElementNS(NS, name);
