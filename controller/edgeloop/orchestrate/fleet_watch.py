@@ -34,7 +34,8 @@ __all__ = ["DeviceLook", "FleetWatch", "LookState", "Moment"]
 
 _log = logging.getLogger(__name__)
 
-_ANSWERING_AT_ONCE, _OTHERS_AT_ONCE = 64, 32
+_AT_ONCE = {"answers": 64, "away": 32, "unknown": 256}
+"""By what is known of a device: however many are met for the first time and hang, there is room for others."""
 _OPEN_S, _LOOK_S = 20.0, 10.0
 _WANTED_FOR_S = 5.0
 _INSTALLED_EVERY_S = 60.0
@@ -134,8 +135,7 @@ class FleetWatch:
         self._devices: dict[str, _Watched] = {}
         self._sequence = 0
         self._changes: set[tuple[frozenset[str], asyncio.Event]] = set()
-        self._answering = asyncio.Semaphore(_ANSWERING_AT_ONCE)
-        self._others = asyncio.Semaphore(_OTHERS_AT_ONCE)
+        self._turns = {state: asyncio.Semaphore(count) for state, count in _AT_ONCE.items()}
 
     @property
     def sequence(self) -> int:
@@ -223,8 +223,7 @@ class FleetWatch:
     async def _watch(self, device: _Watched) -> None:
         async with AsyncExitStack() as stack:
             while True:
-                answered = device.look.state is LookState.ANSWERS
-                async with self._answering if answered else self._others:
+                async with self._turns[device.look.state.value]:
                     device.opened = await self._turn(device, device.opened, stack)
                 await self._rest(device)
 

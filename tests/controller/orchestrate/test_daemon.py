@@ -104,7 +104,9 @@ async def test_the_daemon_follows_the_inventory_and_ends_when_asked(app: App) ->
     entries = [InventoryEntry(spec=DeviceSpec(name="here", transport="local"))]
     daemon, stopping = Daemon(app, lambda: tuple(entries)), asyncio.Event()
     running = asyncio.create_task(daemon.run(stopping))
+    ends = time.monotonic() + 60
     while not daemon.watch.looks():
+        assert time.monotonic() < ends, "it follows nobody"
         await asyncio.sleep(0.01)
     assert [look.name for look in daemon.watch.looks()] == ["here"]
     stopping.set()
