@@ -14,7 +14,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from edgeloop_agent.served_models import ServedModels
+from edgeloop_agent.telemetry.request_log import request_log_lines
 from edgeloop_foundation.errors import NotFoundError, StateError
+from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.types.serving import ServingSpec, ServingState, ServingStatus
 from edgeloop_protocol.v1 import open_inference_grpc_pb2 as pb
 from edgeloop_protocol.v1 import open_inference_grpc_pb2_grpc as pb_grpc
@@ -23,13 +26,13 @@ from scripts.bench.serving_slots import SlotBoard, linear
 from tests.device_agent.serving.conftest import models_of, serving, until_ready
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4)
-SMALL = ServingSpec(name="demo", message_bytes_max=1 << 16)
+SMALL = ServingSpec(name="demo", message_bytes_max=1 << 16, drift=True, request_log_bytes=1 << 16)
 
 
 @pytest.fixture
 def board(tmp_path: Path) -> SlotBoard:
     made = SlotBoard(tmp_path / "state")
-    made.install("demo", 2, linear(2.0))
+    made.install("demo", 2, linear(2.0), items=8)
     return made
 
 
@@ -63,7 +66,7 @@ def ask(status: ServingStatus, method: str, path: str, body: bytes = b"", **head
 
 
 async def test_both_protocols_answer_and_refuse(board: SlotBoard) -> None:
-    async with serving(board, SMALL) as (_, status):
+    async with serving(board, SMALL) as (served, status):
         assert (status.counter, status.restarts) == (2, 0)
         async with grpc.aio.insecure_channel(status.spec.grpc_address) as channel:
             stub = stub_of(channel)
@@ -94,6 +97,32 @@ async def test_both_protocols_answer_and_refuse(board: SlotBoard) -> None:
             "nothing": 404,
             "ready": 200,
         }
+        await check_telemetry(served, board)
+
+
+async def check_telemetry(served: ServedModels, board: SlotBoard) -> None:
+    """What the process above counted: two answers of three rows, and a line in the log for each."""
+    (counted,) = await served.telemetry()
+    assert (counted.name, counted.counter, counted.digest[:4], counted.threads) == (
+        "demo",
+        2,
+        board.slots.pointer("demo").current[2:6],
+        1,
+    )
+    assert (counted.request_count, counted.latency.total_count) == (2, 2)
+    # A request of two rows is no run on a single row.
+    assert (counted.run.total_count, counted.error_count >= 5) == (1, True)
+    assert [(sketch.tensor, sketch.row_count, sum(sketch.counts)) for sketch in counted.drift] == [
+        ("x", 3, 12),
+        ("y", 3, 12),
+    ]
+    lines = b"".join(request_log_lines(OsFileSystem(), board.state, "demo")).splitlines()
+    logged = [json.loads(line) for line in lines]
+    assert [(line["protocol"], line["rows"], line["version"], line["precision"]) for line in logged] == [
+        ("grpc", 2, "2", "fp32"),
+        ("http", 1, "2", "fp32"),
+    ]
+    assert all(0 <= line["queue_s"] <= line["latency_s"] < 60 for line in logged)
 
 
 def http_answers(status: ServingStatus) -> dict[str, int]:

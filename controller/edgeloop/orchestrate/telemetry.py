@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 from edgeloop_foundation.errors import EdgeloopError, UnsupportedError
 
 from edgeloop.domain.device import DeviceSpec
-from edgeloop.domain.telemetry import DAY_S, QUANTITIES, SERVED_QUANTITIES, Collected, Retention, Shown
+from edgeloop.domain.telemetry import (
+    DAY_S,
+    QUANTITIES,
+    SERVED_QUANTITIES,
+    Collected,
+    Retention,
+    Shown,
+    TelemetryBatch,
+)
 from edgeloop.observe.windows import served_windows
 from edgeloop.orchestrate.fleet import open_each
 
@@ -20,6 +28,10 @@ if TYPE_CHECKING:
     from edgeloop.transport.client import AgentClient
 
 __all__ = ["collect", "collect_from", "collect_once", "look", "trim"]
+
+_AT_ONCE = 64
+# Readings that are stored in one transaction: each makes the disk write everything once.
+_STORED_AT_ONCE = 32
 
 
 async def collect_once(
@@ -42,25 +54,48 @@ async def collect_once(
     Returns:
         What came of it, in the order of the devices.
     """
-    done = await asyncio.gather(*(collect_from(app, name, client, now_s=now_s) for name, client in clients))
+    done: dict[str, Collected] = {}
+    waiting: list[tuple[str, TelemetryBatch | str, float | None]] = []
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def store() -> None:
+        readings = list(waiting)
+        waiting.clear()
+        for one in await asyncio.to_thread(app.telemetry().ingest_all, readings, _now(now_s)):
+            done[one.device] = one
+
+    async def one(name: str, client: AgentClient | EdgeloopError) -> None:
+        async with turns:
+            waiting.append(await _read(app, name, client))
+        if len(waiting) >= _STORED_AT_ONCE:
+            await store()
+
+    await asyncio.gather(*(one(name, client) for name, client in clients))
+    await store()
     await trim(app, now_s=now_s, retention=retention)
-    return tuple(done)
+    return tuple(done[name] for name, _ in clients)
 
 
 async def collect_from(
     app: App, device: str, client: AgentClient | EdgeloopError, *, now_s: float | None = None
 ) -> Collected:
     """Read what is new from one device and store it; what goes wrong on the way is written down with it."""
-    store = app.telemetry()
+    reading = await _read(app, device, client)
+    (done,) = await asyncio.to_thread(app.telemetry().ingest_all, [reading], _now(now_s))
+    return done
+
+
+async def _read(
+    app: App, device: str, client: AgentClient | EdgeloopError
+) -> tuple[str, TelemetryBatch | str, float | None]:
+    """Return what is new on a device, or why it did not answer."""
     if isinstance(client, EdgeloopError):
-        return await asyncio.to_thread(store.note_silence, device, str(client), _now(now_s))
-    epoch, sequence = await asyncio.to_thread(store.cursor, device)
+        return device, str(client), None
+    epoch, sequence = await asyncio.to_thread(app.telemetry().cursor, device)
     try:
-        batch = await client.telemetry.read(epoch, sequence)
-        expires_s = await _certificate_expires_s(client)
+        return device, await client.telemetry.read(epoch, sequence), await _certificate_expires_s(client)
     except EdgeloopError as error:
-        return await asyncio.to_thread(store.note_silence, device, str(error), _now(now_s))
-    return await asyncio.to_thread(store.ingest, device, batch, _now(now_s), expires_s)
+        return device, str(error), None
 
 
 async def _certificate_expires_s(client: AgentClient) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ __all__ = ["TelemetryStore"]
 
 # A clock that is off by less is taken as it is, so that the times of samples do not jitter with the network.
 _CLOCK_TOLERANCE_S = 60.0
-_TRIM_AT_ONCE = 5_000
+_TRIM_AT_ONCE = 500
 _TRAFFIC_DAYS = 400
 
 
@@ -75,53 +75,30 @@ class TelemetryStore:
             now_s: controller's clock.
             certificate_expires_s: when the device's certificate runs out, if that is known.
         """
+        (done,) = self.ingest_all([(device, batch, certificate_expires_s)], now_s)
+        return done
+
+    def ingest_all(
+        self, readings: Sequence[tuple[str, TelemetryBatch | str, float | None]], now_s: float
+    ) -> tuple[Collected, ...]:
+        """Store what readings of several devices brought, in one transaction.
+
+        Args:
+            readings: name of each device, what came or why it did not answer, and when its certificate runs out.
+            now_s: controller's clock.
+        """
         with self._database.writing() as connection:
-            known = _device_row(connection, device) or _new_device(connection, device, now_s)
-            same_ring = known["epoch"] == batch.status.epoch
-            last = known["last_sequence"] if same_ring else 0
-            # Somebody else may have read the device in between, and counted what was lost.
-            asked_here = (batch.asked_epoch, batch.asked_after) == (known["epoch"], known["last_sequence"])
-            dropped = batch.dropped_count if asked_here else 0
-            fresh = [sample for sample in batch.samples if sample.sequence > last]
-            before = unpacked(known["sample"]) if known["sample"] is not None and same_ring else None
-            shift_s = now_s - batch.status.wall_s
-            shift_s = shift_s if abs(shift_s) > _CLOCK_TOLERANCE_S else 0.0
-            _insert_samples(connection, known["id"], fresh, before, shift_s)
-            _count_bytes(connection, known["id"], batch.received_bytes, now_s)
-            changes: dict[str, Any] = {
-                "epoch": batch.status.epoch,
-                "last_sequence": fresh[-1].sequence if fresh else last,
-                "dropped_count": known["dropped_count"] + dropped,
-                "device_id": batch.status.device_id,
-                "period_s": batch.status.period_s,
-                "asked_s": now_s,
-                "answered_s": now_s,
-                "silent_since_s": None,
-                "reason": batch.status.reason,
-                "certificate_expires_s": certificate_expires_s,
-            }
-            if fresh:
-                changes |= {"sample": packed(fresh[-1]), "sample_s": fresh[-1].wall_s + shift_s}
-            _change(connection, known["id"], changes)
-        return Collected(
-            device=device,
-            sample_count=len(fresh),
-            dropped_count=dropped,
-            received_bytes=batch.received_bytes,
-            reason=batch.status.reason,
-        )
+            return tuple(
+                _note_silence(connection, device, found, now_s)
+                if isinstance(found, str)
+                else _ingest(connection, device, found, now_s, expires_s)
+                for device, found, expires_s in readings
+            )
 
     def note_silence(self, device: str, reason: str, now_s: float) -> Collected:
         """Take note that a device did not answer."""
-        with self._database.writing() as connection:
-            known = _device_row(connection, device) or _new_device(connection, device, now_s)
-            since_s = known["silent_since_s"]
-            _change(
-                connection,
-                known["id"],
-                {"asked_s": now_s, "reason": reason, "silent_since_s": now_s if since_s is None else since_s},
-            )
-        return Collected(device=device, error=reason)
+        (done,) = self.ingest_all([(device, reason, None)], now_s)
+        return done
 
     def devices(self) -> tuple[DeviceTelemetry, ...]:
         """Return what is known of every device, by name."""
@@ -282,6 +259,60 @@ def _device(row: RowMapping) -> DeviceTelemetry:
         dropped_count=row["dropped_count"],
         certificate_expires_s=row["certificate_expires_s"],
     )
+
+
+def _ingest(
+    connection: Connection,
+    device: str,
+    batch: TelemetryBatch,
+    now_s: float,
+    certificate_expires_s: float | None,
+) -> Collected:
+    known = _device_row(connection, device) or _new_device(connection, device, now_s)
+    same_ring = known["epoch"] == batch.status.epoch
+    last = known["last_sequence"] if same_ring else 0
+    # Somebody else may have read the device in between, and counted what was lost.
+    asked_here = (batch.asked_epoch, batch.asked_after) == (known["epoch"], known["last_sequence"])
+    dropped = batch.dropped_count if asked_here else 0
+    fresh = [sample for sample in batch.samples if sample.sequence > last]
+    before = unpacked(known["sample"]) if known["sample"] is not None and same_ring else None
+    shift_s = now_s - batch.status.wall_s
+    shift_s = shift_s if abs(shift_s) > _CLOCK_TOLERANCE_S else 0.0
+    _insert_samples(connection, known["id"], fresh, before, shift_s)
+    _count_bytes(connection, known["id"], batch.received_bytes, now_s)
+    changes: dict[str, Any] = {
+        "epoch": batch.status.epoch,
+        "last_sequence": fresh[-1].sequence if fresh else last,
+        "dropped_count": known["dropped_count"] + dropped,
+        "device_id": batch.status.device_id,
+        "period_s": batch.status.period_s,
+        "asked_s": now_s,
+        "answered_s": now_s,
+        "silent_since_s": None,
+        "reason": batch.status.reason,
+        "certificate_expires_s": certificate_expires_s,
+    }
+    if fresh:
+        changes |= {"sample": packed(fresh[-1]), "sample_s": fresh[-1].wall_s + shift_s}
+    _change(connection, known["id"], changes)
+    return Collected(
+        device=device,
+        sample_count=len(fresh),
+        dropped_count=dropped,
+        received_bytes=batch.received_bytes,
+        reason=batch.status.reason,
+    )
+
+
+def _note_silence(connection: Connection, device: str, reason: str, now_s: float) -> Collected:
+    known = _device_row(connection, device) or _new_device(connection, device, now_s)
+    since_s = known["silent_since_s"]
+    _change(
+        connection,
+        known["id"],
+        {"asked_s": now_s, "reason": reason, "silent_since_s": now_s if since_s is None else since_s},
+    )
+    return Collected(device=device, error=reason)
 
 
 def _insert_samples(

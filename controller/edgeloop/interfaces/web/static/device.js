@@ -63,6 +63,11 @@ const chosen = document.getElementById("window");
 async function drawPast() {
   const since_s = Number(chosen.value);
   const found = await ask(`${address}/series?since_s=${since_s}&steps=120`);
+  if (!found.length) {
+    document.getElementById("past").replaceChildren(element("p", { class: "quiet" },
+      "Nothing was collected in this window. Boards of a simulated fleet take no samples."));
+    return;
+  }
   document.getElementById("past").replaceChildren(...found.map((series) => {
     const points = [];
     series.points.forEach((point, at) => {
