@@ -169,6 +169,8 @@ class Daemon:
         self._entries = entries
         #: Stores.
         self.app = app
+        #: Lists and counts of the records; keeps what it counted.
+        self.overview = app.records.overview()
         #: The fleet as it is.
         self.watch = FleetWatch(app, interval_s=interval_s)
         #: Telemetry and alerts.
@@ -190,6 +192,8 @@ class Daemon:
         try:
             await self.watch.follow(followed)
             await self.rollouts.go_on()
+            # Counts all runs once, so that the first scrape does not.
+            await asyncio.to_thread(self.overview.run_counts)
             collecting = asyncio.create_task(self.collector.run())
             ended = asyncio.create_task(stopping.wait())
             while not (

@@ -6,6 +6,7 @@ Law of this file: no query touches more rows than it returns, but for counts, an
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,8 @@ class Overview:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._counting = threading.Lock()
+        self._counted: tuple[int, dict[tuple[str, str], int]] = (0, {})
 
     def experiments(
         self, *, limit: int = 50, before_wall_s: float | None = None
@@ -118,13 +121,24 @@ class Overview:
             return tuple(_run_row(row) for row in connection.execute(query).mappings())
 
     def run_counts(self) -> dict[tuple[str, str], int]:
-        """Return how many runs there are of each source and outcome."""
+        """Return how many runs there are of each source and outcome.
+
+        Runs are never changed or removed: the first call counts all of them, a later one those that came since.
+        """
         table = schema.runs
-        query = select(table.c.source, table.c.outcome, func.count()).group_by(
-            table.c.source, table.c.outcome
-        )
-        with self._database.reading() as connection:
-            return {(source, outcome): int(count) for source, outcome, count in connection.execute(query)}
+        with self._counting, self._database.reading() as connection:
+            last, counts = self._counted
+            newest = connection.execute(select(func.max(table.c.id))).scalar_one() or 0
+            query = select(table.c.source, table.c.outcome, func.count()).group_by(
+                table.c.source, table.c.outcome
+            )
+            if last:
+                query = query.where(table.c.id > last)
+            found = dict(counts)
+            for source, outcome, count in connection.execute(query):
+                found[source, outcome] = found.get((source, outcome), 0) + int(count)
+            self._counted = (newest, found)
+        return dict(found)
 
     def use(self, digests: Collection[str]) -> dict[str, ArtifactUse]:
         """Return how often each of these artifacts was run; one that never was is left out."""

@@ -40,7 +40,7 @@ def record_routes(daemon: Daemon) -> APIRouter:
 
 def _experiments(routes: APIRouter, daemon: Daemon) -> None:
     records = daemon.app.records
-    overview = records.overview()
+    overview = daemon.overview
 
     @routes.get("/experiments", tags=["experiments"])
     async def list_experiments(

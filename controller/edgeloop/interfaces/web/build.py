@@ -120,7 +120,7 @@ def _session_routes(access: Access) -> APIRouter:
 
 def _monitoring_routes(daemon: Daemon) -> APIRouter:
     routes = APIRouter(tags=["monitoring"])
-    overview = daemon.app.records.overview()
+    overview = daemon.overview
     begun_s = time.time()
 
     @routes.get("/healthz", response_class=PlainTextResponse)

@@ -62,7 +62,7 @@ def _fleet(routes: APIRouter, daemon: Daemon, pages: Pages) -> None:
     async def device(request: Request, name: str) -> Response:
         look = find_look(daemon, name)
         daemon.watch.want([name])
-        overview = daemon.app.records.overview()
+        overview = daemon.overview
         runs, alerts = await asyncio.gather(
             asyncio.to_thread(overview.runs, device=name, limit=_ROWS_A_PAGE),
             asyncio.to_thread(alert_rows, daemon, name),
@@ -92,9 +92,7 @@ def _experiments(routes: APIRouter, daemon: Daemon, pages: Pages) -> None:
 
     @routes.get("/experiments")
     async def experiments(request: Request, before: float | None = None) -> Response:
-        found = await asyncio.to_thread(
-            records.overview().experiments, limit=_ROWS_A_PAGE, before_wall_s=before
-        )
+        found = await asyncio.to_thread(daemon.overview.experiments, limit=_ROWS_A_PAGE, before_wall_s=before)
         more = found[-1].created_wall_s if len(found) == _ROWS_A_PAGE else None
         return pages.show(request, "experiments.html", experiments=found, more=more)
 
