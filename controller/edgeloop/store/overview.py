@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -129,15 +130,16 @@ class Overview:
         with self._counting, self._database.reading() as connection:
             last, counts = self._counted
             newest = connection.execute(select(func.max(table.c.id))).scalar_one() or 0
-            query = select(table.c.source, table.c.outcome, func.count()).group_by(
-                table.c.source, table.c.outcome
-            )
+            found = Counter(counts)
             if last:
-                query = query.where(table.c.id > last)
-            found = dict(counts)
-            for source, outcome, count in connection.execute(query):
-                found[source, outcome] = found.get((source, outcome), 0) + int(count)
-            self._counted = (newest, found)
+                # Counted here: grouped by SQLite, they would be looked for in the whole index of outcomes.
+                since = select(table.c.source, table.c.outcome).where(table.c.id > last)
+                found.update((str(source), str(outcome)) for source, outcome in connection.execute(since))
+            else:
+                both = (table.c.source, table.c.outcome)
+                for source, outcome, count in connection.execute(select(*both, func.count()).group_by(*both)):
+                    found[str(source), str(outcome)] = int(count)
+            self._counted = (newest, dict(found))
         return dict(found)
 
     def use(self, digests: Collection[str]) -> dict[str, ArtifactUse]:

@@ -12,7 +12,7 @@ from edgeloop.store.database import Database
 from edgeloop.store.overview import ArtifactUse
 from edgeloop.store.records import RecordStore
 from edgeloop.store.schema import MIGRATIONS
-from edgeloop_protocol.types.run import FailureKind, Outcome
+from edgeloop_protocol.types.run import FailureKind, Outcome, SpooledRun
 
 from tests.controller.report import factory
 
@@ -97,6 +97,20 @@ def test_the_use_of_an_artifact_counts_failures(tmp_path: Path, result: Experime
     digest = run.trial.artifact_digest
     use = store.overview().use([digest, "0" * 64])
     assert use == {digest: ArtifactUse(run_count=2, error_count=1, last_wall_s=failed.started_wall_s)}
+    store.close()
+
+
+def test_runs_that_came_since_are_counted(tmp_path: Path, result: ExperimentResult) -> None:
+    run = next(r for r in result.devices[0].runs if r.outcome is Outcome.SUCCESS)
+    store = RecordStore.open(tmp_path / "r.sqlite")
+    overview, key = store.overview(), (run.source.value, "success")
+    assert overview.run_counts() == {}
+    for number in range(1, 4):
+        new = replace(run, run_id=f"r{number}")
+        assert store.ingest(SpooledRun(epoch="e", sequence=number, run=new), "board")
+        assert overview.run_counts() == {key: number}
+        assert overview.run_counts() == {key: number}, "none is counted twice"
+    assert store.overview().run_counts() == {key: 3}
     store.close()
 
 
