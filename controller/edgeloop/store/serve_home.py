@@ -51,11 +51,12 @@ class ServeHome:
             AlreadyExistsError: another one runs.
         """
         self._make()
-        with (self.directory / "lock").open("a+") as file:
+        # The lock is the kernel's; who holds it is written down for people alone.
+        descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                file.seek(0)
                 running = file.read(300).strip() or "starting"
                 raise AlreadyExistsError(
                     f"another edgeloop serve works on {self.directory.parent} ({running}).",

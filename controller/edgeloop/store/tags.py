@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,8 +91,12 @@ class TagStore:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[dict[str, str]]:
         self._fs.make_directory(self._directory)
-        with (self._directory / "lock").open("a") as lock:
+        # The lock is the kernel's and holds nothing that has to survive.
+        lock = os.open(self._directory / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             tags = self.all()
             yield tags
             write_durably(self._fs, self._path, json.dumps(tags, sort_keys=True).encode())
+        finally:
+            os.close(lock)
