@@ -15,6 +15,7 @@ const browser = await chromium.launch({
     "--disable-component-update", "--disable-sync"],
 });
 const wrong = [];
+let accepting = false;
 let context, page;
 
 async function fresh(options = {}) {
@@ -26,7 +27,11 @@ async function fresh(options = {}) {
   page = await context.newPage();
   page.on("console", (message) => { if (message.type() === "error") wrong.push(`console: ${message.text()}`); });
   page.on("pageerror", (error) => wrong.push(`page: ${error.message}`));
-  page.on("dialog", (dialog) => { wrong.push(`dialog: ${dialog.message()}`); dialog.dismiss(); });
+  page.on("dialog", (dialog) => {
+    if (accepting) { dialog.accept(); return; }
+    wrong.push(`dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
   page.on("request", (request) => {
     if (!request.url().startsWith(base) && !request.url().startsWith("data:") && !request.url().startsWith("blob:")) {
       wrong.push(`elsewhere: ${request.url()}`);
@@ -61,6 +66,13 @@ const commands = {
   async count({ selector }) { return { count: await page.locator(selector).count() }; },
   async evaluate({ code }) { return { value: await page.evaluate(code) }; },
   async press({ key, times = 1 }) { for (let i = 0; i < times; i += 1) await page.keyboard.press(key); return {}; },
+  async confirm({ selector }) {
+    accepting = true;
+    await page.click(selector);
+    await page.waitForLoadState("load");
+    accepting = false;
+    return {};
+  },
   async focused() {
     return { text: await page.evaluate(() => document.activeElement.textContent.trim().slice(0, 60)) };
   },

@@ -8,6 +8,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,13 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from edgeloop.app import App
+from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.identity import HolderFiles
+from edgeloop.domain.rollout import Rollout, RolloutDevice, RolloutState
+from edgeloop.domain.rollout_plan import RolloutPlan, Wave
 from edgeloop.orchestrate.deploy import note_in_audit
 from edgeloop.orchestrate.identity import authority_of, found_fleet
+from edgeloop.store.rollouts import RolloutStore
 from edgeloop.store.tags import TagStore
 from edgeloop_protocol.types.identity import Identity
 from edgeloop_protocol.types.identity import Role as FleetRole
@@ -234,6 +239,33 @@ def test_records_are_told_as_they_are(front: Front) -> None:
     assert page.status == 200
     assert page.text.count("data-chart=") >= 3, "Pareto front, distributions, time per node"
     assert front.ask("/static/plotly.js").status == 200
+
+
+def test_a_rollout_is_acted_upon(front: Front) -> None:
+    spec = DeviceSpec(name="far", transport="grpc", address="unix:/nowhere/a.sock")
+    store = RolloutStore(front.home)
+    store.save(
+        Rollout(
+            rollout_id="demo-1",
+            plan=RolloutPlan(release="demo", waves=(Wave(rest=True),)),
+            artifact_digest="a" * 64,
+            counter=1,
+            devices=(RolloutDevice(spec=spec, wave=0),),
+            state=RolloutState.WATCHING,
+            started_wall_s=time.time(),
+            since_wall_s=time.time(),
+        )
+    )
+    assert front.ask("/api/v1/rollouts/demo/odd", method="POST").status == 400
+    assert front.ask("/api/v1/rollouts/demo/approve", method="POST").status == 409
+    assert front.ask("/api/v1/rollouts/demo/pause", method="POST").json()["state"] == "paused"
+    page = front.ask("/rollouts/demo").text
+    assert 'data-verb="approve"' in page
+    assert 'data-verb="approve"' not in front.ask("/rollouts/demo", "observer").text
+    done = front.ask("/api/v1/rollouts/demo-1/keep", method="POST").json()
+    assert (done["state"], done["phase_counts"]) == ("aborted", {"waiting": 1})
+    assert store.get("demo").state is RolloutState.ABORTED
+    assert "asked: rollout keep" in front.ask("/audit").text
 
 
 def test_the_description_names_every_route(front: Front) -> None:
