@@ -56,9 +56,9 @@ async def test_a_fleet_is_seen_though_devices_hang(app: App) -> None:
         try:
             await watch.follow((*hanging, here, *boards))
             for entry in boards:
-                await until(lambda e=entry: watch.look(e.name).state is LookState.ANSWERS, entry.name)  # type: ignore[misc,union-attr]
-            assert not any(watch.look(e.name).state is LookState.ANSWERS for e in hanging)  # type: ignore[union-attr]
-            assert watch.look("here").state is LookState.ON_USE  # type: ignore[union-attr]
+                await until(lambda e=entry: watch.look(e.name).state is LookState.ANSWERS, entry.name)
+            assert not any(watch.look(e.name).state is LookState.ANSWERS for e in hanging)
+            assert watch.look("here").state is LookState.ON_USE
             await _wanted_ones_are_asked_more_often(watch, boards)
             await _a_lease_is_seen(app, watch, boards[0])
         finally:
@@ -68,11 +68,11 @@ async def test_a_fleet_is_seen_though_devices_hang(app: App) -> None:
 
 async def _wanted_ones_are_asked_more_often(watch: FleetWatch, boards: tuple[InventoryEntry, ...]) -> None:
     wanted, other = boards[0].name, boards[1].name
-    before = {name: watch.look(name).sequence for name in (wanted, other)}  # type: ignore[union-attr]
+    before = {name: watch.look(name).sequence for name in (wanted, other)}
     watch.want([wanted, "nobody"])
     for _ in range(5):
-        assert await watch.changed([wanted], watch.look(wanted).sequence, WAIT_S)  # type: ignore[union-attr]
-    assert watch.look(other).sequence == before[other]  # type: ignore[union-attr]
+        assert await watch.changed([wanted], watch.look(wanted).sequence, WAIT_S)
+    assert watch.look(other).sequence == before[other]
     assert len(watch.history(wanted)) >= 5
     assert watch.history(wanted)[-1].temperature_celsius is not None
     assert not await watch.changed([other], watch.sequence, 0.01), "nothing is new of who was not asked"
@@ -101,7 +101,7 @@ async def test_an_edited_inventory_is_followed_and_connections_are_kept(app: App
         labelled = InventoryEntry(spec=boards[0].spec, labels=(("rack", "1"),))
         await watch.follow((labelled, boards[1]))
         assert watch.opened(name) is opened
-        assert watch.look(name).entry.labels == (("rack", "1"),)  # type: ignore[union-attr]
+        assert watch.look(name).entry.labels == (("rack", "1"),)
         await watch.follow(boards[1:])
         assert watch.look(name) is None
     finally:

@@ -33,6 +33,8 @@ __all__ = ["Listening", "is_loopback", "listen", "serve"]
 _log = logging.getLogger(__name__)
 
 _DRAIN_S = 5
+_AT_ONCE = 512
+"""Connections and requests beyond these are refused at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +193,7 @@ async def serve(
         settings["http"] = H11Protocol
     config = uvicorn.Config(
         build(daemon, access), lifespan="off", ws="none", access_log=False, log_level="warning",
-        server_header=False, proxy_headers=False, timeout_graceful_shutdown=_DRAIN_S, **settings,
+        server_header=False, proxy_headers=False, timeout_graceful_shutdown=_DRAIN_S, limit_concurrency=_AT_ONCE, **settings,
     )  # fmt: skip
     await _until_stopped(_Server(config, ready), daemon, listening)
 

@@ -1,6 +1,6 @@
 import { ask, element, follow, say, setClock, showAges } from "./common.js";
 import { lineChart } from "./chart.js";
-import { NONE, bytes, fixed, tone } from "./format.js";
+import { NONE, bytes, fixed, plain, tone } from "./format.js";
 
 const live = document.getElementById("live");
 const charts = document.getElementById("charts");
@@ -40,10 +40,10 @@ function show([history, detail]) {
   const readings = detail.vitals ? detail.vitals.readings || [] : [];
   if (readings.length) {
     document.getElementById("readings").tBodies[0].replaceChildren(...readings.map((reading) => element("tr", {},
-      element("th", { scope: "row" }, reading.name),
+      element("th", { scope: "row" }, plain(reading.name)),
       element("td", {}, reading.value === null || reading.value === undefined
-        ? NONE : `${Number(reading.value.toPrecision(5))} ${reading.unit}`),
-      element("td", {}, reading.reason || ""))));
+        ? NONE : `${Number(reading.value.toPrecision(5))} ${plain(reading.unit)}`),
+      element("td", {}, plain(reading.reason || "")))));
   }
   const leases = detail.leases.map((lease) => element("p", {}, lease.state === "granted"
     ? `has it: ${lease.holder}` : `waits, place ${lease.queue_position}, priority ${lease.priority}: ${lease.holder}`));
@@ -75,7 +75,7 @@ async function drawPast() {
       if (at && point.start_s - series.points[at - 1].start_s > 1.5 * series.step_s) points.push([point.start_s, null]);
       points.push([point.start_s, point.mean]);
     });
-    const title = `${series.model ? `${series.model}: ` : ""}${series.quantity.replace(/_(s|w|hz|bytes|celsius)$/, "").replaceAll("_", " ")}`;
+    const title = `${series.model ? `${plain(series.model)}: ` : ""}${series.quantity.replace(/_(s|w|hz|bytes|celsius)$/, "").replaceAll("_", " ")}`;
     const format = UNITS[series.unit] || String;
     return element("figure", {},
       element("figcaption", {}, element("span", {}, title), element("b", {}, format(series.points.at(-1).mean))),

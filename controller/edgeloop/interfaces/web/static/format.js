@@ -12,5 +12,10 @@ export function fixed(value, digits, unit = "") {
   return value === null || value === undefined ? NONE : `${value.toFixed(digits)}${unit}`;
 }
 
+// Text of devices: nothing in it may change direction or hide.
+export function plain(text) {
+  return String(text).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (found) => `\\u${found.codePointAt(0).toString(16).padStart(4, "0")}`);
+}
+
 const TONES = { free: "good", held: "open", away: "bad" };
 export function tone(state) { return TONES[state] || "quiet"; }
