@@ -192,9 +192,17 @@ async def serve(
     else:
         settings["http"] = H11Protocol
     config = uvicorn.Config(
-        build(daemon, access), lifespan="off", ws="none", access_log=False, log_level="warning",
-        server_header=False, proxy_headers=False, timeout_graceful_shutdown=_DRAIN_S, limit_concurrency=_AT_ONCE, **settings,
-    )  # fmt: skip
+        build(daemon, access),
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_DRAIN_S,
+        limit_concurrency=_AT_ONCE,
+        **settings,
+    )
     await _until_stopped(_Server(config, ready), daemon, listening)
 
 
