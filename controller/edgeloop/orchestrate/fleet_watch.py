@@ -38,6 +38,7 @@ _AT_ONCE = {"answers": 64, "away": 32, "unknown": 256}
 """By what is known of a device: however many are met for the first time and hang, there is room for others."""
 _OPEN_S, _LOOK_S = 20.0, 10.0
 _WANTED_FOR_S = 5.0
+_CANCEL_EVERY_S = 1.0
 _INSTALLED_EVERY_S = 60.0
 _LEASES_EVERY_S = 30.0
 _HISTORY_COUNT = 180
@@ -317,10 +318,12 @@ def _moment(at_s: float, vitals: DeviceVitals) -> Moment:
 
 
 async def _end(devices: Sequence[_Watched]) -> None:
-    tasks = [device.task for device in devices if device.task is not None]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    left = {device.task for device in devices if device.task is not None}
+    while left:
+        # Again and again: a task whose wait ends at the moment of its cancellation never hears of it (Python 3.11).
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_EVERY_S)
 
 
 async def _drop(stack: AsyncExitStack) -> None:
