@@ -91,7 +91,7 @@ class JoinListener:
     def _context(self) -> ssl.SSLContext:
         signing = self._authority.signing()
         key, pem = x509.new_key()
-        chain = signing.issue_server(JOIN_SERVER_NAME, key.public_key(), time.time(), 2 * TOKEN_LIFE_S)
+        chain = signing.issue_server((JOIN_SERVER_NAME,), key.public_key(), time.time(), 2 * TOKEN_LIFE_S)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         with tempfile.TemporaryDirectory(prefix="edgeloop-join-") as directory:

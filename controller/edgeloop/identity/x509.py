@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -182,12 +183,14 @@ class Signing:
         serves = identity.role is Role.DEVICE
         return self._leaf(_names(identity), key, (now_s, now_s + life_s), serves=serves)
 
-    def issue_server(self, name: str, key: ec.EllipticCurvePublicKey, now_s: float, life_s: float) -> str:
-        """Return a certificate, PEM, for a listener that has a DNS name and no identity."""
+    def issue_server(
+        self, names: Sequence[str], key: ec.EllipticCurvePublicKey, now_s: float, life_s: float
+    ) -> str:
+        """Return a certificate, PEM, for a listener that has DNS names or addresses and no identity."""
         from cryptography import x509
 
-        names = x509.SubjectAlternativeName([x509.DNSName(name)])
-        return self._leaf(names, key, (now_s, now_s + life_s), serves=True)
+        found = x509.SubjectAlternativeName([_general_name(name) for name in dict.fromkeys(names)])
+        return self._leaf(found, key, (now_s, now_s + life_s), serves=True)
 
     def _leaf(
         self,
@@ -216,6 +219,18 @@ class Signing:
         from cryptography.hazmat.primitives.asymmetric import ec
 
         return self._key.sign(payload.encode(), ec.ECDSA(hashes.SHA256())).hex()
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    """Return a name as it stands in a certificate: an address as such, anything else as a DNS name."""
+    import ipaddress
+
+    from cryptography import x509
+
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _builder(

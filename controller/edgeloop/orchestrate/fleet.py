@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Fleet",
+    "allow_descriptors",
     "measure_fleet",
     "on_each",
+    "open_device",
     "open_each",
     "open_fleet",
     "open_one",
@@ -83,7 +85,7 @@ class _Turns:
         return self._simulated if spec.on_this_machine else self._others
 
 
-def _allow_descriptors(device_count: int) -> None:
+def allow_descriptors(device_count: int) -> None:
     """Raise this process's limit of open files where so many channels need it.
 
     Raises:
@@ -110,7 +112,7 @@ async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> Asyn
 
         async def opening(spec: DeviceSpec) -> OpenDevice | EdgeloopError:
             async with turns.of(spec):
-                return await _open(app, spec, seed, stack)
+                return await open_device(app, spec, seed, stack)
 
         opened = await asyncio.gather(*(opening(spec) for spec in devices))
         yield tuple(zip(devices, opened, strict=True))
@@ -131,11 +133,13 @@ async def open_one(app: App, spec: DeviceSpec, seed: int = 0) -> AsyncIterator[O
 
 def _get_ready(app: App, devices: Sequence[DeviceSpec]) -> None:
     require_unique_names(devices)
-    _allow_descriptors(len(devices))
+    allow_descriptors(len(devices))
     keep_own_quietly(app.state_directory)
 
 
-async def _open(app: App, spec: DeviceSpec, seed: int, stack: AsyncExitStack) -> OpenDevice | EdgeloopError:
+async def open_device(
+    app: App, spec: DeviceSpec, seed: int, stack: AsyncExitStack
+) -> OpenDevice | EdgeloopError:
     """Open one device until the stack is closed, or return why it is not open; the user's mistakes are raised."""
     try:
         transport = app.connect(spec, seed)
@@ -172,7 +176,7 @@ async def open_each(
 
     async def one(spec: DeviceSpec) -> None:
         async with turns.of(spec), AsyncExitStack() as stack:
-            results[spec.name] = await work(spec, await _open(app, spec, seed, stack))
+            results[spec.name] = await work(spec, await open_device(app, spec, seed, stack))
 
     await _all_or_none([one(spec) for spec in devices if spec.transport != "local"])
     for spec in devices:

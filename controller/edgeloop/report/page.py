@@ -13,7 +13,7 @@ from edgeloop.report.host import host_tables, provenance
 from edgeloop.report.units import duration, moment
 from edgeloop.report.view import device_view
 
-__all__ = ["page"]
+__all__ = ["asset", "page", "page_context"]
 
 
 def page(result: ExperimentResult, samples: Samples | None = None) -> str:
@@ -37,19 +37,21 @@ def page(result: ExperimentResult, samples: Samples | None = None) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html").render(
-        **_context(result, samples),
-        style=_asset("style.css"),
-        script=_asset("script.js"),
+        **page_context(result, samples),
+        style=asset("style.css"),
+        script=asset("script.js"),
         # The library's own text: the only thing in here that is not escaped.
         plotly=get_plotlyjs(),
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a style or script of the report."""
     return resources.files("edgeloop.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _context(result: ExperimentResult, samples: Samples | None) -> dict[str, Any]:
+def page_context(result: ExperimentResult, samples: Samples | None) -> dict[str, Any]:
+    """Return what the template of the body shows."""
     devices = []
     for index, device in enumerate(result.devices):
         view = device_view(result, device)

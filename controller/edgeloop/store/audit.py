@@ -62,6 +62,26 @@ class AuditLog:
         """
         return self._verified(self._path.read_bytes() if self._path.exists() else b"")
 
+    def entries(self, *, limit: int, before: int | None = None) -> tuple[dict[str, Any], ...]:
+        """Return a page of lines, the last one first, as they stand: only ``verify`` says whether they are unbroken.
+
+        Args:
+            limit: most lines.
+            before: only lines with a lower number, for the next page.
+        """
+        found: list[dict[str, Any]] = []
+        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
+        for line in reversed(lines if before is None else lines[: max(0, before - 1)]):
+            if len(found) == limit:
+                break
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict):
+                found.append(entry)
+        return tuple(found)
+
     def _verified(self, data: bytes) -> tuple[int, str]:
         head, count = _START, 0
         if data and not data.endswith(b"\n"):

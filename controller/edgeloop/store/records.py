@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeloop_foundation.errors import (
     CorruptDataError,
@@ -35,7 +35,10 @@ from edgeloop.store import rows, schema
 from edgeloop.store.artifacts import disk_errors
 from edgeloop.store.database import Database
 
-__all__ = ["ExperimentSummary", "RecordStore", "RecordedDecision"]
+if TYPE_CHECKING:
+    from edgeloop.store.overview import Overview
+
+__all__ = ["ExperimentSummary", "RecordStore", "RecordedDecision", "summary_of"]
 
 _NOISE_ROWS_MAX = 200
 """Enough for a quantile; every comparison asks."""
@@ -107,6 +110,12 @@ class RecordStore:
     def close(self) -> None:
         """Close the file; the object is not used afterwards."""
         self._database.close()
+
+    def overview(self) -> Overview:
+        """Return the lists and counts over these records."""
+        from edgeloop.store.overview import Overview
+
+        return Overview(self._database)
 
     def begin(
         self,
@@ -298,7 +307,7 @@ class RecordStore:
             for row in connection.execute(decided).mappings():
                 text = ": ".join(filter(None, (row["decision"], row["candidate"])))
                 answers.setdefault(row["experiment_id"], []).append((row["device"], text))
-        return tuple(_summary(row, counts.get(row["id"], 0), answers.get(row["id"], ())) for row in listed)
+        return tuple(summary_of(row, counts.get(row["id"], 0), answers.get(row["id"], ())) for row in listed)
 
     def runs(self, experiment_id: str) -> tuple[Run, ...]:
         """Return the runs of an experiment in the order they arrived, failed ones included.
@@ -499,7 +508,8 @@ def _consistent(device: DeviceResult) -> DeviceResult:
     return device
 
 
-def _summary(row: RowMapping, run_count: int, decisions: Iterable[tuple[str, str]]) -> ExperimentSummary:
+def summary_of(row: RowMapping, run_count: int, decisions: Iterable[tuple[str, str]]) -> ExperimentSummary:
+    """Return the line that an experiment has in a list."""
     request = from_json(row["request"], ExperimentRequest)
     return ExperimentSummary(
         experiment_id=row["id"],

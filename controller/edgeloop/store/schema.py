@@ -83,6 +83,9 @@ runs = Table(
     UniqueConstraint("device_id", "epoch", "sequence", name="runs_place_in_spool"),
     Index("runs_of_experiment", "experiment_id", "id"),
     Index("runs_of_device", "device_id", "started_wall_s"),
+    Index("runs_by_name_of_device", "device", "id"),
+    Index("runs_by_outcome", "source", "outcome"),
+    Index("runs_of_artifact", "artifact_digest", "outcome", "started_wall_s"),
 )
 """One row a run, whatever its outcome. No foreign key: kept even when its experiment is unknown here."""
 
@@ -184,5 +187,11 @@ def _kinds_stay_apart(connection: Connection) -> None:
     connection.exec_driver_sql(RUN_ROWS)
 
 
-MIGRATIONS: Sequence[Migration] = (_first, _comparisons, _kinds_stay_apart)
+def _listed_by_index(connection: Connection) -> None:
+    """Lists and counts of a million runs are read from indexes; new files have them from the first step on."""
+    for index in sorted(runs.indexes, key=lambda one: str(one.name)):
+        index.create(connection, checkfirst=True)
+
+
+MIGRATIONS: Sequence[Migration] = (_first, _comparisons, _kinds_stay_apart, _listed_by_index)
 """Step N leads from version N to N + 1; released steps are never edited, new ones are appended."""
