@@ -18,7 +18,6 @@ from edgeloop_foundation.ports.process import SystemProcesses
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.v1 import (
     bytestream_pb2,
-    bytestream_pb2_grpc,
     deployment_pb2,
     deployment_pb2_grpc,
     device_pb2,
@@ -52,7 +51,7 @@ from edgeloop_agent.listen import Listener, LoopbackListener
 from edgeloop_agent.looks import Looks
 from edgeloop_agent.release_trust import ReleaseTrust
 from edgeloop_agent.served_models import ServedModels
-from edgeloop_agent.services.blobs import ByteStreamService, ContentService
+from edgeloop_agent.services.blobs import ByteStreamService, ContentService, add_byte_stream
 from edgeloop_agent.services.deployments import DeploymentService
 from edgeloop_agent.services.device import DeviceService
 from edgeloop_agent.services.identity import IdentityService
@@ -274,7 +273,7 @@ class Agent:
                 serving_pb2_grpc.add_ServingServiceServicer_to_server,
                 ServingService(self.served, simulated=self._board.simulation is not None),
             ),
-            (bytestream_pb2_grpc.add_ByteStreamServicer_to_server, ByteStreamService(self.store)),
+            (add_byte_stream, ByteStreamService(self.store)),
             (
                 cas_pb2_grpc.add_ContentAddressableStorageServicer_to_server,
                 ContentService(self.store, self.splicer),

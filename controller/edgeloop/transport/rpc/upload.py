@@ -188,15 +188,20 @@ class Sender:
         )
 
     async def _feed(self, call: Any, offset: int, tell: Callable[[int], None]) -> None:
+        reading = self._read(offset)
         try:
             while True:
-                data = await asyncio.to_thread(self.source.read, offset, self._message_bytes)
-                last = offset + len(data) >= self.size_bytes
+                data = await reading
+                begin, offset = offset, offset + len(data)
+                last = offset >= self.size_bytes
+                if not last:
+                    reading = self._read(offset)
                 await self._pace.take(len(data))
-                request = _encoded(self.name, offset, data, last)
-                await asyncio.wait_for(self._until_safe(call, offset + len(data)), self.caller.policy.stall_s)
-                await asyncio.wait_for(call.write(request), self.caller.policy.stall_s)
-                offset += len(data)
+                request = _encoded(self.name, begin, data, last)
+                async with asyncio.timeout(self.caller.policy.stall_s):
+                    await self._until_safe(call, offset)
+                async with asyncio.timeout(self.caller.policy.stall_s):
+                    await call.write(request)
                 self.sent_bytes += len(data)
                 tell(offset)
                 if last:
@@ -205,7 +210,13 @@ class Sender:
         except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
             return  # the device ended the call; its status says why
         finally:
+            # The file must not be closed under a thread that reads it; what it raised is of no use any more.
+            await asyncio.gather(reading, return_exceptions=True)
             await self._stop_asking()
+
+    def _read(self, offset: int) -> asyncio.Task[bytes | memoryview]:
+        """Read ahead, while what was read before is sent."""
+        return asyncio.create_task(asyncio.to_thread(self.source.read, offset, self._message_bytes))
 
     async def _until_safe(self, call: Any, end: int) -> None:
         """Wait until sending up to ``end`` is not too far ahead of what the device has made safe."""
