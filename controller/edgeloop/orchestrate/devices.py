@@ -21,7 +21,7 @@ from edgeloop.orchestrate.findings import (
     version_findings,
     vital_findings,
 )
-from edgeloop.orchestrate.fleet import open_each, open_fleet, open_one
+from edgeloop.orchestrate.fleet import open_each, open_one
 from edgeloop.orchestrate.measure import OpenDevice, holder_name
 from edgeloop.store.known_facts import KnownFactsStore
 
@@ -48,11 +48,13 @@ _EXPECTED = ("temperature", "frequency", "events")
 
 async def facts(app: App, specs: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec, Facts | None, str], ...]:
     """Return each device with its facts, or with the reason why there are none."""
-    async with open_fleet(app, specs, seed=0) as fleet:
-        return tuple(
-            (spec, None, str(device)) if isinstance(device, EdgeloopError) else (spec, device.facts, "")
-            for spec, device in fleet
-        )
+
+    async def one(
+        spec: DeviceSpec, device: OpenDevice | EdgeloopError
+    ) -> tuple[DeviceSpec, Facts | None, str]:
+        return (spec, None, str(device)) if isinstance(device, EdgeloopError) else (spec, device.facts, "")
+
+    return await open_each(app, specs, 0, one)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,13 @@ async def doctor(
     app: App, specs: Sequence[DeviceSpec]
 ) -> tuple[tuple[DeviceSpec, tuple[DoctorFinding, ...]], ...]:
     """Look each device over."""
-    async with open_fleet(app, specs, seed=0) as fleet:
-        return tuple([(spec, await _examine(app, spec, device)) for spec, device in fleet])
+
+    async def one(
+        spec: DeviceSpec, device: OpenDevice | EdgeloopError
+    ) -> tuple[DeviceSpec, tuple[DoctorFinding, ...]]:
+        return spec, await _examine(app, spec, device)
+
+    return await open_each(app, specs, 0, one)
 
 
 async def _examine(
