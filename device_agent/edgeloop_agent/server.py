@@ -38,6 +38,7 @@ from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from edgeloop_agent.access.admission import Access
+from edgeloop_agent.cool_down import Rests
 from edgeloop_agent.deployments import Deployments
 from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.directories import SCRATCH, make_durable_directory
@@ -176,6 +177,7 @@ class Agent:
         self.spool = Spool(fs, state_directory / "spool", reserve_bytes=reserve_bytes)
         self._clock = clock
         self.leases = Leases(fs=fs, clock=clock, root=state_directory / "leases", boot_id=boot_id)
+        self.rests = Rests(fs=fs, root=state_directory / "leases", board=board)
         self.workspace = Workspace(fs, state_directory / "work", self.store, reserve_bytes=reserve_bytes)
         self.jobs = Jobs(
             journal=JobJournal(fs, state_directory / "jobs"),
@@ -185,6 +187,7 @@ class Agent:
             workspace=self.workspace,
             spool=self.spool,
             leases=self.leases,
+            rests=self.rests,
             execute=execute,
         )
         self.looks = Looks(board=board, leases=self.leases, jobs=self.jobs, spool=self.spool, clock=clock)
@@ -231,6 +234,7 @@ class Agent:
         self.store.open()
         self.spool.open()
         self.workspace.open()
+        self.rests.open()
         self.jobs.open()
         self.deployments.open()
         self.leases.open(token_floor=self.jobs.highest_fencing_token)
@@ -261,7 +265,7 @@ class Agent:
                 device_pb2_grpc.add_DeviceServiceServicer_to_server,
                 DeviceService(self._board, device_id, self.looks),
             ),
-            (lease_pb2_grpc.add_LeaseServiceServicer_to_server, LeaseService(self.leases)),
+            (lease_pb2_grpc.add_LeaseServiceServicer_to_server, LeaseService(self.leases, self.rests)),
             (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(self.jobs)),
             (run_pb2_grpc.add_SpoolServiceServicer_to_server, SpoolService(self.spool)),
             (identity_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityService(self.identity)),
