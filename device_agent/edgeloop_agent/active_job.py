@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from collections import deque
 
+from edgeloop_protocol.types.conditions import Rest
 from edgeloop_protocol.types.job import JobEvent
 from edgeloop_protocol.types.trial import JobSpec
 
@@ -31,6 +32,7 @@ class ActiveJob:
         self.finishing = False
         self.stop_reason = ""
         self.over = asyncio.Event()
+        self.rest: Rest | None = None
         self.task: asyncio.Task[None] | None = None
 
     def report(self, progress: Progress) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edgeloop_foundation.ports.clock import Clock
+from edgeloop_protocol.types.conditions import Rest
 from edgeloop_protocol.types.run import Outcome, Run
 from edgeloop_protocol.types.trial import JobSpec
 
@@ -24,8 +25,8 @@ class Progress:
 
     #: Trial it concerns; empty for the job as a whole.
     trial_id: str = ""
-    #: "idle_before", "idle_after", "load_pulse", "load", "warm-up", "steady", "sustained", "scenario", "memory",
-    #: "nodes", "parity" or "done".
+    #: "cool_down", "idle_before", "idle_after", "load_pulse", "load", "warm-up", "steady", "sustained", "scenario",
+    #: "memory", "nodes", "parity" or "done".
     phase: str = ""
     #: Finished pieces of the phase.
     done_count: int = 0
@@ -89,6 +90,8 @@ class ExecutionContext:
     stop: StopSignal
     #: Wall time for people; job time is the board's own clock.
     wall_clock: Clock
+    #: How the board rested before; None when no rest is set.
+    rest: Rest | None = None
 
 
 class Execute(Protocol):

@@ -36,6 +36,7 @@ from edgeloop_protocol.types.trial import JobSpec
 
 from edgeloop_agent import __version__
 from edgeloop_agent.active_job import ActiveJob
+from edgeloop_agent.cool_down import Rests
 from edgeloop_agent.deliverable import deliverable
 from edgeloop_agent.execution import Execute, ExecutionContext, Progress
 from edgeloop_agent.job_journal import JobJournal, JobRecord, run_without_measurement
@@ -80,6 +81,7 @@ class Jobs:
         workspace: Workspace,
         spool: Spool,
         leases: Leases,
+        rests: Rests,
         execute: Execute,
     ) -> None:
         self._journal = journal
@@ -89,6 +91,7 @@ class Jobs:
         self._workspace = workspace
         self._spool = spool
         self._leases = leases
+        self._rests = rests
         self._execute = execute
         self._records: dict[str, JobRecord] = {}
         self._active: ActiveJob | None = None
@@ -168,7 +171,7 @@ class Jobs:
                     raise AlreadyExistsError(
                         f"request {spec.request_id} was a different job.", next_step="Use a new request id."
                     )
-                return known.job()
+                return self._job(known)
             self._leases.check(spec.lease_id, spec.fencing_token)
             if self._active is not None:
                 raise BusyError(
@@ -183,7 +186,11 @@ class Jobs:
         except LeaseError:
             await self._cancel(active, "its lease ended")
         active.task = asyncio.create_task(self._run(active), name=f"job {record.job_id}")
-        return active.record.job()
+        return self._job(active.record)
+
+    def _job(self, record: JobRecord) -> Job:
+        rule = self._rests.rule
+        return dataclasses.replace(record.job(), rest_s_max=rule.limit_s if rule else 0.0)
 
     def _by_request(self, request_id: str) -> JobRecord | None:
         if self._active is not None and self._active.record.request_id == request_id:
@@ -317,10 +324,16 @@ class Jobs:
 
     async def _run(self, active: ActiveJob) -> None:
         rows: dict[str, Run] = {}
-        deadline = asyncio.create_task(self._enforce_deadline(active))
         event, reason = JobTransition.SUCCEED, ""
+        deadline: asyncio.Task[None] | None = None
         try:
-            await self._measure(active, rows)
+            active.rest = await self._rests.rest(active.stop, active.report)
+            deadline = asyncio.create_task(self._enforce_deadline(active))
+            if active.stop.reason is None:
+                try:
+                    await self._measure(active, rows)
+                finally:
+                    self._rests.note_work()
             event, reason = self._ending(active)
         except asyncio.CancelledError:
             event, reason = JobTransition.INTERRUPT, "the agent was stopped"
@@ -328,7 +341,8 @@ class Jobs:
             _log.exception("job %s failed", active.record.job_id)
             event, reason = JobTransition.FAIL, f"{type(error).__name__}: {error}"
         finally:
-            deadline.cancel()
+            if deadline is not None:
+                deadline.cancel()
         await self._finish(active, rows, event, reason)
 
     async def _enforce_deadline(self, active: ActiveJob) -> None:
@@ -422,6 +436,7 @@ class Jobs:
             report=active.report,
             stop=active.stop,
             wall_clock=self._clock,
+            rest=active.rest,
         )
 
     async def _finish(

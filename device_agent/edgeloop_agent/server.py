@@ -18,7 +18,6 @@ from edgeloop_foundation.ports.process import SystemProcesses
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.v1 import (
     bytestream_pb2,
-    bytestream_pb2_grpc,
     deployment_pb2,
     deployment_pb2_grpc,
     device_pb2,
@@ -41,6 +40,7 @@ from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from edgeloop_agent.access.admission import Access
+from edgeloop_agent.cool_down import Rests
 from edgeloop_agent.deployments import Deployments
 from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.directories import SCRATCH, make_durable_directory
@@ -54,7 +54,7 @@ from edgeloop_agent.listen import Listener, LoopbackListener
 from edgeloop_agent.looks import Looks
 from edgeloop_agent.release_trust import ReleaseTrust
 from edgeloop_agent.served_models import ServedModels
-from edgeloop_agent.services.blobs import ByteStreamService, ContentService
+from edgeloop_agent.services.blobs import ByteStreamService, ContentService, add_byte_stream
 from edgeloop_agent.services.deployments import DeploymentService
 from edgeloop_agent.services.device import DeviceService
 from edgeloop_agent.services.identity import IdentityService
@@ -185,6 +185,7 @@ class Agent:
         self.spool = Spool(fs, state_directory / "spool", reserve_bytes=reserve_bytes)
         self._clock = clock
         self.leases = Leases(fs=fs, clock=clock, root=state_directory / "leases", boot_id=boot_id)
+        self.rests = Rests(fs=fs, root=state_directory / "leases", board=board)
         self.workspace = Workspace(fs, state_directory / "work", self.store, reserve_bytes=reserve_bytes)
         self.jobs = Jobs(
             journal=JobJournal(fs, state_directory / "jobs"),
@@ -194,6 +195,7 @@ class Agent:
             workspace=self.workspace,
             spool=self.spool,
             leases=self.leases,
+            rests=self.rests,
             execute=execute,
         )
         self.looks = Looks(board=board, leases=self.leases, jobs=self.jobs, spool=self.spool, clock=clock)
@@ -253,6 +255,7 @@ class Agent:
         self.store.open()
         self.spool.open()
         self.workspace.open()
+        self.rests.open()
         self.jobs.open()
         self.deployments.open()
         self.leases.open(token_floor=self.jobs.highest_fencing_token)
@@ -287,7 +290,7 @@ class Agent:
                 device_pb2_grpc.add_DeviceServiceServicer_to_server,
                 DeviceService(self._board, device_id, self.looks),
             ),
-            (lease_pb2_grpc.add_LeaseServiceServicer_to_server, LeaseService(self.leases)),
+            (lease_pb2_grpc.add_LeaseServiceServicer_to_server, LeaseService(self.leases, self.rests)),
             (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(self.jobs)),
             (run_pb2_grpc.add_SpoolServiceServicer_to_server, SpoolService(self.spool)),
             (identity_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityService(self.identity)),
@@ -303,7 +306,7 @@ class Agent:
                 telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server,
                 TelemetryService(self.telemetry, self._fs, self._state_directory, device_id),
             ),
-            (bytestream_pb2_grpc.add_ByteStreamServicer_to_server, ByteStreamService(self.store)),
+            (add_byte_stream, ByteStreamService(self.store)),
             (
                 cas_pb2_grpc.add_ContentAddressableStorageServicer_to_server,
                 ContentService(self.store, self.splicer),

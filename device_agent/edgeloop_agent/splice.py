@@ -23,7 +23,7 @@ from edgeloop_protocol.chunk_list import Chunk, check_chunks
 
 from edgeloop_agent.chunks import Place
 from edgeloop_agent.store import ContentStore, Growth
-from edgeloop_agent.upload import READ_BYTES, disk_error
+from edgeloop_agent.upload import PAST_CACHE_BYTES, READ_BYTES, disk_error
 
 __all__ = ["Splicer"]
 
@@ -108,6 +108,8 @@ class Splicer:
         hasher = hashlib.sha256()
         file = self._fs.create(path)
         try:
+            if growth.size_bytes >= PAST_CACHE_BYTES:
+                file.bypass_cache()
             unsynced = 0
             for data in self._content(_runs(chunks, places)):
                 hasher.update(data)

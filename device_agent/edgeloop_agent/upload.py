@@ -22,6 +22,7 @@ __all__ = [
     "COMMIT_BYTES",
     "DIGEST",
     "PART",
+    "PAST_CACHE_BYTES",
     "UUID",
     "Upload",
     "UploadHome",
@@ -36,6 +37,10 @@ COMMIT_BYTES = 4 * 1024 * 1024
 
 READ_BYTES = 1024 * 1024
 """Data read at once."""
+
+PAST_CACHE_BYTES = 32 << 20
+"""From this size on, blobs are written past the page cache. Smaller ones fit beside what else is cached, and the job
+that they were sent for may well read them at once."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -180,14 +185,20 @@ class Upload:
             self._file = self._fs.create(self._data_path)
             self._journal = self._fs.create(self._journal_path)
             self._fs.sync_directory(self._store.uploads)
+            self._spare_cache(self._file)
             return
         committed = self._store.committed_on_disk(self.name)
         self._file = self._fs.append(self._data_path)
         self._file.truncate(committed)
         for chunk in self._fs.read_chunks(self._data_path, 0, READ_BYTES):
             self._hash.update(chunk)
+        self._spare_cache(self._file)
         self._committed = self._written = committed
         self._journal = self._open_journal(committed)
+
+    def _spare_cache(self, file: WritableFile) -> None:
+        if self.name.size_bytes >= PAST_CACHE_BYTES:
+            file.bypass_cache()
 
     def _open_journal(self, committed: int) -> WritableFile:
         # Rewritten whole: a torn last line must not stand in the middle of the lines to come.
@@ -198,7 +209,7 @@ class Upload:
         self._fs.sync_directory(self._store.uploads)
         return journal
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append ``data``; sync whenever 4 MiB have come since the last time.
 
         Raises:
@@ -214,7 +225,7 @@ class Upload:
         """Whether 4 MiB have come since the last sync."""
         return self._written - self._committed >= COMMIT_BYTES
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | memoryview) -> None:
         """Append ``data`` without a sync, for a caller that syncs beside it; raises what ``write`` raises."""
         if self._written + len(data) > self.name.size_bytes:
             self.discard()

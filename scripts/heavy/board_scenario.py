@@ -182,6 +182,39 @@ def add_with_kills(check: Checks, board: Board, controller: Controller, root: st
     check("its facts are there by its name", status == 0, said.strip().splitlines()[-1][:150])
 
 
+def authority(check: Checks, controller: Controller) -> None:
+    """From here on the fleet has an authority, so that adding a board enrols it."""
+    status, said = controller.run("ca", "init", "--fleet", "bench")
+    check("the fleet has an authority", status == 0, said.strip()[-200:])
+
+
+def enrolled(
+    check: Checks, board: Board, controller: Controller, root: str, state: str, address: str
+) -> None:
+    """The identity that the board was given while it was added stands up to mutual TLS, and to nothing else."""
+    status, said = controller.run("device", "doctor", "--on", "pi")
+    identity = next((line.strip() for line in said.splitlines() if "spiffe://bench/device/pi" in line), "")
+    check("the added board is enrolled", "spiffe://bench/device/pi" in said, identity or said.strip()[-300:])
+    # A second agent on a copy of its state, which listens on the network as the first one never does.
+    copy = "/home/pi/tls-state"
+    agent = f"{root}/agent/current/bin/edgeloop-agent serve --name pi --state {copy} --listen {address}"
+    board.shell(
+        f"cp -a {state} {copy} && rm -f {copy}/lock && "
+        f"nohup su pi -c 'exec {agent}' >/tmp/tls.log 2>&1 </dev/null & sleep 5"
+    )
+    over_tls = f"pi=grpc://{address}"
+    status, said = controller.run("device", "facts", "--on", over_tls)
+    log = board.shell("tail -n 3 /tmp/tls.log")
+    check("it answers over mutual TLS as itself", status == 0, (said.strip().splitlines() or [log])[-1][:150])
+    (controller.work / "stranger").mkdir(exist_ok=True)
+    stranger = Controller(controller.work / "stranger")
+    status, said = stranger.run("ca", "init", "--fleet", "bench")
+    status, said = stranger.run("device", "facts", "--on", over_tls)
+    refused = status == 3 and "Connection refused" not in said
+    check("a controller of another authority is refused", refused, said.strip()[-200:])
+    board.shell(f"pkill -f {copy}; rm -rf {copy} /tmp/tls.log")
+
+
 def upgrades(check: Checks, board: Board, controller: Controller, root: str) -> None:
     """A better agent replaces the one before, a broken one does not."""
     first = current(board, root)
@@ -194,7 +227,7 @@ def upgrades(check: Checks, board: Board, controller: Controller, root: str) -> 
     broken = other_agent(
         controller.work,
         "broken",
-        "    listener = _listener(options)",
+        "    listener = _listener(options, identity)",
         '    raise InvalidInputError("broken on purpose.")',
     )
     status, said = controller.run("device", "upgrade", "pi", "--yes", agent=broken)

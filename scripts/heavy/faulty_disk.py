@@ -56,7 +56,10 @@ class _File:
     def __init__(self, disk: FaultyDisk, inner: WritableFile) -> None:
         self._disk, self._inner = disk, inner
 
-    def write(self, data: bytes) -> None:
+    def bypass_cache(self) -> None:
+        self._inner.bypass_cache()
+
+    def write(self, data: bytes | memoryview) -> None:
         if self._disk.step("write"):
             # Whoever dies or runs out of room while writing leaves a part behind.
             self._inner.write(data[: len(data) // 2])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeloop_agent.cool_down import Rests
 from edgeloop_agent.execution import Progress
 from edgeloop_agent.job_journal import JobJournal
 from edgeloop_agent.jobs import Jobs
@@ -59,14 +60,17 @@ class Device:
         self.store = ContentStore(fs, ROOT / "store", store_bytes=1 << 30, reserve_bytes=0)
         self.spool = Spool(fs, ROOT / "spool", reserve_bytes=100)
         self.leases = Leases(fs=fs, clock=clock, root=ROOT / "leases", boot_id="b")
+        board = QuietBoard()
+        self.rests = Rests(fs=fs, root=ROOT / "leases", board=board)
         self.jobs = Jobs(
             journal=JobJournal(fs, ROOT / "jobs"),
             clock=clock,
-            board=QuietBoard(),
+            board=board,
             store=self.store,
             workspace=Workspace(self.scratch, ROOT / "work", self.store),
             spool=self.spool,
             leases=self.leases,
+            rests=self.rests,
             execute=self.execute,
         )
 

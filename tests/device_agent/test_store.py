@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import uuid
 from pathlib import Path
 
 import pytest
 from edgeloop_agent.store import ContentStore
-from edgeloop_agent.upload import COMMIT_BYTES, Upload, UploadName
+from edgeloop_agent.upload import COMMIT_BYTES, PAST_CACHE_BYTES, Upload, UploadName
 from edgeloop_foundation.errors import (
     AlreadyExistsError,
     BusyError,
@@ -107,6 +108,20 @@ def test_an_upload_goes_on_after_a_restart(store: ContentStore) -> None:
     assert upload.written_bytes == COMMIT_BYTES
     upload.write(data[COMMIT_BYTES:])
     assert upload.finish() == len(data)
+
+
+def test_a_large_upload_goes_on_at_any_byte(tmp_path: Path) -> None:
+    data = os.urandom(1 << 20) * (PAST_CACHE_BYTES >> 20) + b"a ragged end"
+    name, at = name_of(data), 0
+    for end in (5 << 20, (9 << 20) + 1234, (9 << 20) + 1235, len(data)):
+        store = open_store(OsFileSystem(), tmp_path / "store")
+        upload = begin(store, name)
+        assert upload.written_bytes == upload.committed_bytes == at
+        while at < end:
+            upload.write(memoryview(data)[at : min(end, at + 1_000_003)])
+            at = upload.written_bytes
+        upload.suspend() if end < len(data) else upload.finish()
+    assert (store.blobs / name.digest).read_bytes() == data
 
 
 def test_an_upload_has_one_writer_and_one_blob(store: ContentStore) -> None:

@@ -37,7 +37,7 @@ from edgeloop.domain.turn import ORDINARY_TURN, Turn
 
 if TYPE_CHECKING:
     from edgeloop_protocol.types.facts import Facts
-    from edgeloop_protocol.types.lease import Availability
+    from edgeloop_protocol.types.lease import Availability, CoolDown
 
     from edgeloop.app import App
     from edgeloop.compress.analysis import Analysis
@@ -506,6 +506,20 @@ class Edgeloop:
 
         with self._open() as app:
             return asyncio.run(undrain(app, device))
+
+    def set_cool_down(self, device: DeviceSpec, rule: CoolDown | None) -> Availability:
+        """Let a device rest so before each job, whoever submits it; None for no rest."""
+        from edgeloop.orchestrate.devices import set_cool_down
+
+        with self._open() as app:
+            return asyncio.run(set_cool_down(app, device, rule))
+
+    def availability(self, device: DeviceSpec) -> Availability:
+        """Ask a device whether it gives out leases, and how it rests."""
+        from edgeloop.orchestrate.devices import availability
+
+        with self._open() as app:
+            return asyncio.run(availability(app, device))
 
     def keep_identities(self, devices: Sequence[DeviceSpec], *, force: bool = False) -> tuple[Kept, ...]:
         """Give devices the newest trust list, and a new certificate when it is due or ``force`` says so."""

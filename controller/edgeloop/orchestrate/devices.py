@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import EdgeloopError, UnsupportedError
 from edgeloop_protocol.types.facts import Facts
-from edgeloop_protocol.types.lease import Availability, LeaseState
+from edgeloop_protocol.types.lease import Availability, CoolDown, LeaseState
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.inventory import age_words
@@ -21,7 +21,7 @@ from edgeloop.orchestrate.findings import (
     version_findings,
     vital_findings,
 )
-from edgeloop.orchestrate.fleet import open_each, open_fleet, open_one
+from edgeloop.orchestrate.fleet import open_each, open_one
 from edgeloop.orchestrate.measure import OpenDevice, holder_name
 from edgeloop.store.known_facts import KnownFactsStore
 
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DoctorFinding",
     "Standing",
+    "availability",
     "doctor",
     "drain",
     "facts",
     "sensor_findings",
+    "set_cool_down",
     "standings",
     "undrain",
 ]
@@ -48,11 +50,33 @@ _EXPECTED = ("temperature", "frequency", "events")
 
 async def facts(app: App, specs: Sequence[DeviceSpec]) -> tuple[tuple[DeviceSpec, Facts | None, str], ...]:
     """Return each device with its facts, or with the reason why there are none."""
-    async with open_fleet(app, specs, seed=0) as fleet:
-        return tuple(
-            (spec, None, str(device)) if isinstance(device, EdgeloopError) else (spec, device.facts, "")
-            for spec, device in fleet
-        )
+
+    async def one(
+        spec: DeviceSpec, device: OpenDevice | EdgeloopError
+    ) -> tuple[DeviceSpec, Facts | None, str]:
+        return (spec, None, str(device)) if isinstance(device, EdgeloopError) else (spec, device.facts, "")
+
+    return await open_each(app, specs, 0, one)
+
+
+async def set_cool_down(app: App, spec: DeviceSpec, rule: CoolDown | None) -> Availability:
+    """Let a device rest so before each job from now on, whoever submits it; None for no rest.
+
+    Raises:
+        EdgeloopError: the device does not answer, shows no temperature to wait for, or refuses.
+    """
+    async with open_one(app, spec) as device:
+        return await device.client.set_cool_down(rule)
+
+
+async def availability(app: App, spec: DeviceSpec) -> Availability:
+    """Ask a device whether it gives out leases, and how it rests.
+
+    Raises:
+        EdgeloopError: the device does not answer.
+    """
+    async with open_one(app, spec) as device:
+        return await device.client.availability()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +98,9 @@ async def standings(app: App, specs: Sequence[DeviceSpec]) -> tuple[Standing, ..
         try:
             if isinstance(device, EdgeloopError):
                 raise device
-            leases, availability = await device.client.leases()
+            leases, found = await device.client.leases()
             held = [lease.holder for lease in leases if lease.state is LeaseState.GRANTED]
-            return Standing(availability=availability, holder=held[0] if held else "")
+            return Standing(availability=found, holder=held[0] if held else "")
         except EdgeloopError as error:
             return Standing(reason=error.message)
 
@@ -108,8 +132,13 @@ async def doctor(
     app: App, specs: Sequence[DeviceSpec]
 ) -> tuple[tuple[DeviceSpec, tuple[DoctorFinding, ...]], ...]:
     """Look each device over."""
-    async with open_fleet(app, specs, seed=0) as fleet:
-        return tuple([(spec, await _examine(app, spec, device)) for spec, device in fleet])
+
+    async def one(
+        spec: DeviceSpec, device: OpenDevice | EdgeloopError
+    ) -> tuple[DeviceSpec, tuple[DoctorFinding, ...]]:
+        return spec, await _examine(app, spec, device)
+
+    return await open_each(app, specs, 0, one)
 
 
 async def _examine(
@@ -155,12 +184,12 @@ async def _questions(device: OpenDevice) -> list[DoctorFinding]:
         findings.append(
             DoctorFinding(level="error", what="the agent says it is not serving", next_step="Read its log.")
         )
-    leases, availability = await device.client.leases()
+    leases, found = await device.client.leases()
     for lease in leases:
         if lease.state is LeaseState.GRANTED:
             what = f"held by {lease.holder}, expires in {lease.expires_in_s:.0f} s without a heartbeat"
             findings.append(DoctorFinding(level="warning", what=what, next_step="Wait, or ask the holder."))
-    findings += availability_findings(availability, device.spec.name)
+    findings += availability_findings(found, device.spec.name)
     findings += identity_findings(await device.client.identity_status(), device.spec.name, time.time())
     return [*findings, *await _how_it_is(device)]
 

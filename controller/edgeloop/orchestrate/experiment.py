@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, UnavailableError
+from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_foundation.statistics import sample_floor
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.trial import Benchmark
@@ -29,10 +29,13 @@ from edgeloop.domain.recipe import ORIGINAL, Recipe
 from edgeloop.orchestrate.assess import assess_runs, samples_of
 from edgeloop.orchestrate.budget import fit_to_budget, job_expected_s, trials_that_fit
 from edgeloop.orchestrate.candidates import build_candidates, build_expected_s, judge_candidates
-from edgeloop.orchestrate.fleet import Fleet, measure_fleet, open_fleet, require_unique_names
+from edgeloop.orchestrate.facts_so_far import facts_so_far, note_unreached
+from edgeloop.orchestrate.fleet import Fleet, require_unique_names
+from edgeloop.orchestrate.fleet import opening as opening_devices
 from edgeloop.orchestrate.measure import MeasureRequest
+from edgeloop.orchestrate.measure_each import measure_each
 from edgeloop.orchestrate.prepare import Prepared, prepare
-from edgeloop.orchestrate.runtimes import forms_of, opening, sizes_of
+from edgeloop.orchestrate.runtimes import opening, sizes_of
 from edgeloop.orchestrate.sweep import sweep_expected_s, sweep_fleet, with_sweeps
 from edgeloop.orchestrate.variants import require_distinct_runtimes, with_variants
 
@@ -65,9 +68,8 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
     experiment_id = uuid.uuid4().hex
     app.records.begin(request, experiment_id, prepared.description, prepared.summary, created)
     listener.phase("Devices")
-    async with open_fleet(app, request.devices, request.seed) as fleet:
-        _report_fleet(fleet, listener)
-        recipes, skipped = _recipes(request, prepared, fleet)
+    async with opening_devices(app, request.devices, request.seed) as devices:
+        recipes, skipped = _recipes(request, prepared, await facts_so_far(app, devices, request, listener))
         listener.phase("Candidates")
         candidates = await build_candidates(app, prepared, recipes, request.seed, listener)
         listener.phase("Quality on the host")
@@ -85,12 +87,12 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         measure = _measure_request(
             replace(request, benchmark=benchmark), experiment_id, candidates, time.monotonic() - started
         )
-        digests = [digest for _, digest in measure.artifacts]
-        settings = (request.settings, *request.variants)
-        measure = replace(measure, forms=await forms_of(app, fleet, digests, settings, listener))
-        measured = await measure_fleet(app, fleet, measure, listener)
-        sizes = sizes_of(app, measure.forms)
-        candidates = with_variants(candidates, request.settings, request.variants, measure.forms, sizes)
+        alone = len(request.devices) == 1
+        measured, forms = await measure_each(app, devices.each, measure, listener, alone=alone)
+        measure = replace(measure, forms=forms)
+        candidates = with_variants(
+            candidates, request.settings, request.variants, forms, sizes_of(app, forms)
+        )
         listener.phase("Select")
         runs = [run for device in measured for run in device.runs]
         samples = await asyncio.to_thread(samples_of, app, runs)
@@ -98,7 +100,9 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         decided = tuple(_decide(d, candidates, constraints, objectives, assessed, samples) for d in measured)
         if request.sweep:
             listener.phase("Sweep")
-            decided = await _sweep(app, fleet, measure, request.sweep, decided, candidates, listener)
+            decided = await _sweep(
+                app, devices.answered(), measure, request.sweep, decided, candidates, listener
+            )
     result = ExperimentResult(
         experiment_id=experiment_id,
         created_wall_s=created,
@@ -136,28 +140,8 @@ def _require_metric(constraints: Sequence[Constraint], candidates: Sequence[Cand
     require_metric(constraints, next((c.quality.metric for c in candidates if c.quality), ""))
 
 
-def _report_fleet(fleet: Fleet, listener: Listener) -> None:
-    for spec, device in fleet:
-        if isinstance(device, EdgeloopError):
-            listener.note(f"{spec.name}: {device}")
-        else:
-            kind = "simulated, predicted figures" if device.facts.simulated else "real"
-            if device.facts.emulation is not None:
-                kind = f"measured under emulated resources: {device.facts.emulation.text}"
-            listener.note(
-                f"{spec.name}: {device.facts.hardware.cpu_model or device.facts.hardware.architecture}, {kind}"
-            )
-    if all(isinstance(device, EdgeloopError) for _, device in fleet):
-        first = next(str(device) for _, device in fleet)
-        raise UnavailableError(f"none of the {len(fleet)} devices can be reached: {first}")
-
-
-def _facts(fleet: Fleet) -> tuple[Facts, ...]:
-    return tuple(device.facts for _, device in fleet if not isinstance(device, EdgeloopError))
-
-
 def _recipes(
-    request: ExperimentRequest, prepared: Prepared, fleet: Fleet
+    request: ExperimentRequest, prepared: Prepared, known: Sequence[Facts]
 ) -> tuple[tuple[Recipe, ...], tuple[Skipped, ...]]:
     from edgeloop.compress.propose import propose
 
@@ -166,9 +150,7 @@ def _recipes(
     if request.recipes:
         recipes, skipped = (ORIGINAL, *(r for r in request.recipes if r.passes)), ()
     else:
-        proposal = propose(
-            prepared.description, _facts(fleet), has_calibration=prepared.calibration is not None
-        )
+        proposal = propose(prepared.description, known, has_calibration=prepared.calibration is not None)
         recipes, skipped = proposal.recipes, proposal.skipped
     affordable = _affordable(request, prepared, recipes)
     reason = "the budget leaves no time to build and measure it"
@@ -327,9 +309,9 @@ async def plan_experiment(app: App, request: ExperimentRequest, listener: Listen
         prepare, app, request.model, request.data, request.state, request.seed, listener
     )
     request = replace(request, settings=opening(request.settings, prepared.description.format, listener))
-    async with open_fleet(app, request.devices, request.seed) as fleet:
-        _report_fleet(fleet, listener)
-        recipes, skipped = _recipes(request, prepared, fleet)
+    async with opening_devices(app, request.devices, request.seed) as devices:
+        recipes, skipped = _recipes(request, prepared, await facts_so_far(app, devices, request, listener))
+        note_unreached(devices.answered(), listener)
     build_s = sum(build_expected_s(prepared, recipe) for recipe in recipes)
     benchmark = _enough_samples(replace(request.benchmark, seed=request.seed), constraints, objectives)
     trial_count = len(recipes) * _settings_count(request)

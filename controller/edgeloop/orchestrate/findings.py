@@ -43,11 +43,14 @@ def _warn(what: str, next_step: str) -> DoctorFinding:
 
 
 def availability_findings(found: Availability, name: str) -> list[DoctorFinding]:
-    """Return whether somebody took the device out of use."""
+    """Return whether somebody took the device out of use, and how it rests between jobs."""
+    rest = []
+    if found.cool_down is not None:
+        rest = [DoctorFinding(level="ok", what=f"it rests before each job: {found.cool_down.text}")]
     if found.state is AvailabilityState.OPEN:
-        return []
+        return rest
     said = f"{found.state.value} by {found.drained_by}: {found.reason}"
-    return [DoctorFinding(level="error", what=said, next_step=f"edgeloop device undrain {name}")]
+    return [DoctorFinding(level="error", what=said, next_step=f"edgeloop device undrain {name}"), *rest]
 
 
 def version_findings(found: Facts, name: str, *, by_ssh: bool) -> list[DoctorFinding]:

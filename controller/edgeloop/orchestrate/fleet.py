@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Fleet",
+    "Opening",
     "allow_descriptors",
     "measure_fleet",
     "on_each",
@@ -35,6 +36,7 @@ __all__ = [
     "open_each",
     "open_fleet",
     "open_one",
+    "opening",
     "require_unique_names",
 ]
 
@@ -50,7 +52,13 @@ _OTHERS_AT_ONCE = 64
 _DESCRIPTORS_SPARE = 200
 """Files of this process besides the channels to devices."""
 
-Fleet = tuple[tuple[DeviceSpec, OpenDevice | EdgeloopError], ...]
+_STARTED_HERE = ("local", "simulated")
+"""Transports that start their agent themselves: it answers, or ends, for certain."""
+
+Opened = OpenDevice | EdgeloopError
+"""A device that is open, or why it is not."""
+
+Fleet = tuple[tuple[DeviceSpec, Opened], ...]
 """Every device as asked for, open or with the reason why not."""
 
 
@@ -106,16 +114,8 @@ def allow_descriptors(device_count: int) -> None:
 @asynccontextmanager
 async def open_fleet(app: App, devices: Sequence[DeviceSpec], seed: int) -> AsyncIterator[Fleet]:
     """Open every device and probe its facts; close them all at the end."""
-    _get_ready(app, devices)
-    async with AsyncExitStack() as stack:
-        turns = _Turns()
-
-        async def opening(spec: DeviceSpec) -> OpenDevice | EdgeloopError:
-            async with turns.of(spec):
-                return await open_device(app, spec, seed, stack)
-
-        opened = await asyncio.gather(*(opening(spec) for spec in devices))
-        yield tuple(zip(devices, opened, strict=True))
+    async with opening(app, devices, seed) as begun:
+        yield await begun.all()
 
 
 @asynccontextmanager
@@ -137,9 +137,7 @@ def _get_ready(app: App, devices: Sequence[DeviceSpec]) -> None:
     keep_own_quietly(app.state_directory)
 
 
-async def open_device(
-    app: App, spec: DeviceSpec, seed: int, stack: AsyncExitStack
-) -> OpenDevice | EdgeloopError:
+async def open_device(app: App, spec: DeviceSpec, seed: int, stack: AsyncExitStack) -> Opened:
     """Open one device until the stack is closed, or return why it is not open; the user's mistakes are raised."""
     try:
         transport = app.connect(spec, seed)
@@ -159,7 +157,7 @@ async def open_each(
     app: App,
     devices: Sequence[DeviceSpec],
     seed: int,
-    work: Callable[[DeviceSpec, OpenDevice | EdgeloopError], Awaitable[T]],
+    work: Callable[[DeviceSpec, Opened], Awaitable[T]],
 ) -> tuple[T, ...]:
     """Open every device, do a piece of work on it as soon as it is open, and close it; none waits for another one.
 
@@ -171,18 +169,108 @@ async def open_each(
     _get_ready(app, devices)
     for spec in devices:
         app.connect(spec, seed)  # an option that is wrong ends everything before anything has begun
-    results: dict[str, T] = {}
     turns = _Turns()
 
-    async def one(spec: DeviceSpec) -> None:
+    async def one(spec: DeviceSpec) -> T:
         async with turns.of(spec), AsyncExitStack() as stack:
-            results[spec.name] = await work(spec, await open_device(app, spec, seed, stack))
+            return await work(spec, await open_device(app, spec, seed, stack))
 
-    await _all_or_none([one(spec) for spec in devices if spec.transport != "local"])
+    return await _each(devices, one)
+
+
+async def _each(
+    devices: Sequence[DeviceSpec], one: Callable[[DeviceSpec], Coroutine[Any, Any, T]]
+) -> tuple[T, ...]:
+    """Do one thing on every device at once, on this machine last and alone; return what came of it, in their order."""
+    results: dict[str, T] = {}
+
+    async def keep(spec: DeviceSpec) -> None:
+        results[spec.name] = await one(spec)
+
+    await _all_or_none([keep(spec) for spec in devices if spec.transport != "local"])
     for spec in devices:
         if spec.transport == "local":
-            await one(spec)
+            await keep(spec)
     return tuple(results[spec.name] for spec in devices)
+
+
+class Opening:
+    """Devices that open in the background, all at once, and stay open; see ``opening``."""
+
+    def __init__(
+        self, devices: Sequence[DeviceSpec], open_one: Callable[[DeviceSpec], Coroutine[Any, Any, Opened]]
+    ) -> None:
+        self._turns = _Turns()
+        self._tasks = {spec: asyncio.create_task(self._in_turn(spec, open_one)) for spec in devices}
+
+    async def _in_turn(
+        self, spec: DeviceSpec, open_one: Callable[[DeviceSpec], Coroutine[Any, Any, Opened]]
+    ) -> Opened:
+        async with self._turns.of(spec):
+            return await open_one(spec)
+
+    def answered(self) -> Fleet:
+        """Return the devices that have answered so far, or have been given up."""
+        return tuple((spec, task.result()) for spec, task in self._tasks.items() if task.done())
+
+    def pending(self) -> tuple[DeviceSpec, ...]:
+        """Return the devices of which nothing is known yet."""
+        return tuple(spec for spec, task in self._tasks.items() if not task.done())
+
+    async def first(self, others_s: float) -> None:
+        """Wait until one device is open and the others had this long to answer after it, or all have answered.
+
+        Those that are started here always answer and are waited for.
+        """
+        left = set(self._tasks.values())
+        while left and not any(isinstance(device, OpenDevice) for _, device in self.answered()):
+            _, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+        started = {
+            task for spec, task in self._tasks.items() if spec.transport in _STARTED_HERE and task in left
+        }
+        if started:
+            await asyncio.wait(started)
+        if left:
+            await asyncio.wait(left, timeout=others_s)
+
+    async def all(self) -> Fleet:
+        """Wait until every device has answered or was given up."""
+        await asyncio.gather(*self._tasks.values())
+        return self.answered()
+
+    async def each(self, work: Callable[[DeviceSpec, Opened], Awaitable[T]]) -> tuple[T, ...]:
+        """Do a piece of work on every device as soon as it is open, in the manner of ``open_each``."""
+        return await _each(tuple(self._tasks), lambda spec: self._work(spec, work))
+
+    async def _work(self, spec: DeviceSpec, work: Callable[[DeviceSpec, Opened], Awaitable[T]]) -> T:
+        # Not in its turn: whoever is slow to open would keep another one from working.
+        device = await self._tasks[spec]
+        async with self._turns.of(spec):
+            return await work(spec, device)
+
+    async def stop(self) -> None:
+        """Give up those that have not answered."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
+@asynccontextmanager
+async def opening(app: App, devices: Sequence[DeviceSpec], seed: int) -> AsyncIterator[Opening]:
+    """Begin to open every device; close those that are open at the end.
+
+    Raises:
+        EdgeloopError: an option or a name is wrong; nothing was begun.
+    """
+    _get_ready(app, devices)
+    for spec in devices:
+        app.connect(spec, seed)
+    async with AsyncExitStack() as stack:
+        begun = Opening(devices, lambda spec: open_device(app, spec, seed, stack))
+        try:
+            yield begun
+        finally:
+            await begun.stop()
 
 
 async def _all_or_none(works: Sequence[Coroutine[Any, Any, None]]) -> None:
@@ -196,9 +284,7 @@ async def _all_or_none(works: Sequence[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def on_each(
-    fleet: Fleet, work: Callable[[DeviceSpec, OpenDevice | EdgeloopError], Awaitable[T]]
-) -> tuple[T, ...]:
+async def on_each(fleet: Fleet, work: Callable[[DeviceSpec, Opened], Awaitable[T]]) -> tuple[T, ...]:
     """Do a piece of work on every device at once and return what came of it, in the order of the fleet.
 
     This machine comes last and alone: simulated boards check parity on this machine's processors, and their work
@@ -207,7 +293,7 @@ async def on_each(
     results: dict[str, T] = {}
     turns = _Turns()
 
-    async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> None:
+    async def one(spec: DeviceSpec, device: Opened) -> None:
         async with turns.of(spec):
             results[spec.name] = await work(spec, device)
 
@@ -224,7 +310,7 @@ async def measure_fleet(
 ) -> tuple[DeviceResult, ...]:
     """Measure on every open device."""
 
-    async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> DeviceResult:
+    async def one(spec: DeviceSpec, device: Opened) -> DeviceResult:
         if isinstance(device, EdgeloopError):
             return DeviceResult(device=spec, error=str(device))
         return await measure_device(app, device, request, listener)

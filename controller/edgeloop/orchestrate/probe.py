@@ -16,7 +16,7 @@ from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import Listener
 from edgeloop.domain.probe import ProbedFacts
 from edgeloop.orchestrate.calibrate import keep_model
-from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.fleet import open_each
 from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ Probed = tuple[DeviceSpec, ProbedFacts | None, str]
 async def probe(
     app: App, specs: Sequence[DeviceSpec], listener: Listener, benchmark: Benchmark = PROBE_BENCHMARK
 ) -> tuple[Probed, ...]:
-    """Probe every device, one after the other where they share this machine's processors.
+    """Probe every device as soon as it is open, this machine last and alone.
 
     Raises:
         InvalidInputError: two devices of one name, or none.
@@ -62,17 +62,16 @@ async def probe(
         model.name: await keep_model(app, model.path, listener, item_count=_GOLDEN_COUNT) for model in models
     }
     listener.phase("Probe the devices")
-    found: list[Probed] = []
-    async with open_fleet(app, specs, benchmark.seed) as fleet:
-        for spec, device in fleet:
+
+    async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> Probed:
+        try:
             if isinstance(device, EdgeloopError):
-                found.append((spec, None, str(device)))
-                continue
-            try:
-                found.append((spec, await _probe_one(app, device, models, digests, benchmark, listener), ""))
-            except EdgeloopError as error:
-                found.append((spec, None, str(error)))
-    return tuple(found)
+                raise device
+            return spec, await _probe_one(app, device, models, digests, benchmark, listener), ""
+        except EdgeloopError as error:
+            return spec, None, str(error)
+
+    return await open_each(app, specs, benchmark.seed, one)
 
 
 async def _probe_one(

@@ -11,7 +11,7 @@ from edgeloop_foundation.errors import EdgeloopError
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import Listener
-from edgeloop.orchestrate.fleet import open_fleet
+from edgeloop.orchestrate.fleet import open_each
 from edgeloop.orchestrate.measure import OpenDevice
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ async def push_artifact(
         async with places:
             return await _push(app, device, digest, limits, listener)
 
-    async with open_fleet(app, devices, seed=0) as fleet:
-        return tuple(await asyncio.gather(*(one(spec, device) for spec, device in fleet)))
+    return await open_each(app, devices, 0, one)
 
 
 async def _push(app: App, device: OpenDevice, digest: str, limits: PushLimits, listener: Listener) -> Pushed:

@@ -7,9 +7,10 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
+from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.artifact import StateBinding
 from edgeloop_protocol.types.run import Run
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
@@ -23,9 +24,10 @@ from edgeloop.domain.sweep import NO_SWEEP, SweepPlan
 from edgeloop.orchestrate.assess import assess_runs, samples_of
 from edgeloop.orchestrate.candidates import build_candidates, given_candidate, judge_candidates
 from edgeloop.orchestrate.fleet import open_each
-from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
+from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice
+from edgeloop.orchestrate.measure_each import measure_each
 from edgeloop.orchestrate.prepare import Prepared, prepare
-from edgeloop.orchestrate.runtimes import forms_of, opening, sizes_of
+from edgeloop.orchestrate.runtimes import opening, sizes_of
 from edgeloop.orchestrate.sweep import sweep_fleet, with_sweeps
 from edgeloop.orchestrate.variants import require_distinct_runtimes, with_variants
 
@@ -106,30 +108,17 @@ async def _measure(
         variants=tuple(variants),
     )
     listener.phase("Measure on the devices")
-    found = _Forms(app, request, listener, alone=len(devices) == 1)
-    mistakes: list[InvalidInputError] = []
     swept: dict[str, DeviceResult] = {}
 
-    async def one(spec: DeviceSpec, device: OpenDevice | EdgeloopError) -> DeviceResult:
-        if isinstance(device, EdgeloopError):
-            listener.note(f"{spec.name}: {device}")
-            return DeviceResult(device=spec, error=str(device))
-        try:
-            own = replace(request, forms=await found.of(spec, device))
-        except InvalidInputError as error:
-            mistakes.append(error)
-            return DeviceResult(device=spec, facts=device.facts, error=str(error))
-        result = await measure_device(app, device, own, listener)
-        # A device that broke off is not asked again.
-        if sweep and not result.error:
-            swept.update(await sweep_fleet(app, ((spec, device),), own, sweep, listener))
-        return result
+    async def then(device: OpenDevice, own: MeasureRequest) -> None:
+        swept.update(await sweep_fleet(app, ((device.spec, device),), own, sweep, listener))
 
-    measured = await open_each(app, devices, benchmark.seed, one)
-    if mistakes and not any(device.runs for device in measured):
-        raise mistakes[0]
+    each = partial(open_each, app, devices, benchmark.seed)
+    measured, forms = await measure_each(
+        app, each, request, listener, alone=len(devices) == 1, then=then if sweep else None
+    )
     first = [given_candidate(app, label, digest, original=label == anchor) for label, digest in artifacts]
-    candidates = with_variants(first, settings, variants, found.all, sizes_of(app, found.all))
+    candidates = with_variants(first, settings, variants, forms, sizes_of(app, forms))
     runs = [run for device in measured for run in device.runs]
     samples = await asyncio.to_thread(samples_of, app, runs)
     assessed = await asyncio.to_thread(assess_runs, runs, samples)
@@ -140,41 +129,6 @@ async def _measure(
         for d in measured
     )
     return tuple(with_sweeps(d, swept[d.device.name]) if d.device.name in swept else d for d in judged)
-
-
-class _Forms:
-    """The forms that devices need, each made once, whichever device needs it first."""
-
-    def __init__(self, app: App, request: MeasureRequest, listener: Listener, *, alone: bool) -> None:
-        self._app, self._request, self._listener = app, request, listener
-        self._alone = alone
-        self._turn = asyncio.Lock()
-        self._found: dict[tuple[str, str], str] = {}
-
-    @property
-    def all(self) -> tuple[tuple[str, str, str], ...]:
-        """Artifact, runtime and form, as far as a device needed one."""
-        return tuple((digest, runtime, form) for (digest, runtime), form in self._found.items())
-
-    async def of(self, spec: DeviceSpec, device: OpenDevice) -> tuple[tuple[str, str, str], ...]:
-        """Return the forms for one device.
-
-        Raises:
-            InvalidInputError: it knows none of the runtimes, or not all of them where it is the only device.
-        """
-        request = self._request
-        asked = (request.settings, *request.variants)
-        names = {runtime.name for runtime in device.facts.runtimes}
-        # What only another device knows fails on this one as a run with its reason, and not the others with it.
-        here = asked if self._alone else tuple(each for each in asked if each.runtime in names) or asked
-        async with self._turn:
-            digests = [digest for _, digest in request.artifacts]
-            settings = [
-                each for each in here if not all((digest, each.runtime) in self._found for digest in digests)
-            ]
-            made = await forms_of(self._app, ((spec, device),), digests, settings, self._listener)
-            self._found.update({(digest, runtime): form for digest, runtime, form in made})
-        return self.all
 
 
 def _unjudged(

@@ -23,7 +23,7 @@ from edgeloop_protocol.types.artifact import FileEntry
 from edgeloop_protocol.types.facts import Facts, Hello
 from edgeloop_protocol.types.identity import IdentityStatus, SignedTrust
 from edgeloop_protocol.types.job import TERMINAL, Job, JobEvent
-from edgeloop_protocol.types.lease import Availability, Lease
+from edgeloop_protocol.types.lease import Availability, CoolDown, Lease
 from edgeloop_protocol.types.run import SpooledRun
 from edgeloop_protocol.types.trial import JobSpec
 from edgeloop_protocol.types.vitals import DeviceVitals
@@ -370,6 +370,21 @@ class AgentClient:
             lease_pb2.UndrainRequest(),
             what="undraining the device",
             deadline_s=_SHORT_S,
+        )
+        return decoded(answer.availability, Availability, self.device)
+
+    async def set_cool_down(self, rule: CoolDown | None) -> Availability:
+        """Let the device rest so before each job from now on; None for no rest.
+
+        Raises:
+            UnsupportedError: it shows no temperature to wait for, or the agent is too old.
+        """
+        request = lease_pb2.SetCoolDownRequest()
+        if rule is not None:
+            to_wire(rule, request.cool_down)
+            request.cool_down.SetInParent()
+        answer = await self._caller.again(
+            self._leases.SetCoolDown, request, what="setting its rest", deadline_s=_SHORT_S
         )
         return decoded(answer.availability, Availability, self.device)
 

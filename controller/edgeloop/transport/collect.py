@@ -73,9 +73,10 @@ async def run_job(
         UnavailableError: the device stayed out of reach.
     """
     job = await client.submit(spec)
+    ends_s = job.rest_s_max + spec.deadline_s + _GRACE_S
     try:
         following = _follow(client, job.job_id, on_event)
-        await asyncio.wait_for(_while_held(client.device, following, lost), spec.deadline_s + _GRACE_S)
+        await asyncio.wait_for(_while_held(client.device, following, lost), ends_s)
     except UnavailableError:
         raise  # the job ends by itself and its records wait on the device
     except BaseException as error:
@@ -83,7 +84,7 @@ async def run_job(
         if isinstance(error, EdgeloopError) or not isinstance(error, asyncio.TimeoutError):
             raise
         raise DeadlineError(
-            f"{client.device}: job {job.job_id} did not end within {spec.deadline_s + _GRACE_S:g} s.",
+            f"{client.device}: job {job.job_id} did not end within {ends_s:g} s.",
             next_step="Restart the agent; its journal then marks the job as interrupted.",
         ) from error
     runs = await drain_spool(client, ingest, store_samples=store_samples)

@@ -39,6 +39,7 @@ _BY_SERVICE: Mapping[str, Mapping[str, frozenset[Caller]]] = {
         "ListLeases": _LOOK,
         "Drain": _ACT,
         "Undrain": _ACT,
+        "SetCoolDown": _ACT,
     },
     "edgeloop.v1.JobService": {"Submit": _ACT, "Watch": _LOOK, "Cancel": _ACT, "GetJob": _LOOK},
     "edgeloop.v1.SpoolService": {"Fetch": _ACT, "Acknowledge": _ACT},

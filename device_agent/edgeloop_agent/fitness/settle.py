@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from edgeloop_protocol.types.conditions import Preflight
+from edgeloop_protocol.types.conditions import CheckAnswer, Preflight, PreflightCheck, Rest
 from edgeloop_protocol.types.run import FailureKind, Outcome
 from edgeloop_protocol.types.trial import Benchmark
 
@@ -46,12 +47,21 @@ async def settle(context: ExecutionContext, records: Sequence[TrialRecord]) -> P
         look = await _look(context, wanted)
         waited_s = (context.board.clock.monotonic_ns() - start_ns) * _NS
         preflight = judge(look, series=benchmark.series, waited_s=waited_s)
+    if context.rest is not None:
+        preflight = _with_rest(preflight, context.rest)
     if benchmark.series == "nominal" and not preflight.fit:
         reason = refusal(preflight)
         for record in records:
             if record.alive:
                 record.failure = RunnerFailure(Outcome.GATE_REFUSED, FailureKind.UNFIT_DEVICE, reason)
     return preflight
+
+
+def _with_rest(preflight: Preflight, rest: Rest) -> Preflight:
+    """Add how the device rested, which no waiting makes better: the rest had its time before."""
+    answer = CheckAnswer.FIT if rest.met else CheckAnswer.UNFIT
+    check = PreflightCheck(name="cool_down", answer=answer, observed=rest.text, required=rest.wanted)
+    return replace(preflight, fit=preflight.fit and rest.met, checks=(*preflight.checks, check), rest=rest)
 
 
 async def _look(context: ExecutionContext, wanted_bytes: int) -> Look:

@@ -15,11 +15,12 @@ from edgeloop_protocol.v1 import content_addressable_storage_pb2_grpc as cas_pb2
 
 from edgeloop_agent.gate import Context
 from edgeloop_agent.memory import give_back_memory_later
+from edgeloop_agent.services.write_request import WriteFrame, decode_write
 from edgeloop_agent.splice import Splicer
 from edgeloop_agent.store import ContentStore
 from edgeloop_agent.upload import Upload, UploadName, check_digest
 
-__all__ = ["ByteStreamService", "ContentService"]
+__all__ = ["ByteStreamService", "ContentService", "add_byte_stream"]
 
 # The library lets go of the buffers of an upload some time after its end, the last ones with the connection.
 _SETTLE_S = (0.5, 5.0)
@@ -73,7 +74,7 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
             left -= len(chunk)
 
     async def Write(  # noqa: N802 - named by the wire
-        self, request_iterator: AsyncIterator[bytestream_pb2.WriteRequest], context: Context
+        self, request_iterator: AsyncIterator[WriteFrame], context: Context
     ) -> bytestream_pb2.WriteResponse:
         """Take an upload from its committed size on; a break leaves what was committed."""
         async for first in request_iterator:
@@ -107,8 +108,8 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
 
 async def _receive(
     upload: Upload,
-    first: bytestream_pb2.WriteRequest,
-    rest: AsyncIterator[bytestream_pb2.WriteRequest],
+    first: WriteFrame,
+    rest: AsyncIterator[WriteFrame],
 ) -> int:
     """Write one stream of requests: the one before goes to the disk, and older ones are synced, meanwhile."""
     request, received = first, upload.written_bytes
@@ -117,14 +118,12 @@ async def _receive(
     try:
         while True:
             _check_order(request, first, received)
-            # Taken out once: every access copies the bytes.
-            data = request.data
-            received += len(data)
+            received += len(request.data)
             await writing.done()
             if upload.commit_due:
                 await syncing.done()
                 syncing.start(upload.commit)
-            writing.start(upload.append, data)
+            writing.start(upload.append, request.data)
             if request.finish_write or (following := await anext(rest, None)) is None:
                 break
             request = following
@@ -136,6 +135,27 @@ async def _receive(
         await syncing.settle()
         await asyncio.to_thread(upload.suspend)
         give_back_memory_later(loop, _SETTLE_S)
+
+
+def add_byte_stream(servicer: ByteStreamService, server: grpc.aio.Server) -> None:
+    """Offer the service as its generated code would, but for the requests of Write, whose data is not copied."""
+    handlers = {
+        "Read": grpc.unary_stream_rpc_method_handler(
+            servicer.Read,
+            bytestream_pb2.ReadRequest.FromString,
+            bytestream_pb2.ReadResponse.SerializeToString,
+        ),
+        "Write": grpc.stream_unary_rpc_method_handler(
+            servicer.Write, decode_write, bytestream_pb2.WriteResponse.SerializeToString
+        ),
+        "QueryWriteStatus": grpc.unary_unary_rpc_method_handler(
+            servicer.QueryWriteStatus,
+            bytestream_pb2.QueryWriteStatusRequest.FromString,
+            bytestream_pb2.QueryWriteStatusResponse.SerializeToString,
+        ),
+    }
+    name = bytestream_pb2.DESCRIPTOR.services_by_name["ByteStream"].full_name
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 
 
 class _Step:
@@ -161,9 +181,7 @@ class _Step:
             self._future.exception()
 
 
-def _check_order(
-    request: bytestream_pb2.WriteRequest, first: bytestream_pb2.WriteRequest, received: int
-) -> None:
+def _check_order(request: WriteFrame, first: WriteFrame, received: int) -> None:
     if request.write_offset != received:
         # A writer that this one replaced may have made more safe in between: the client asks again and goes on.
         raise StateError(

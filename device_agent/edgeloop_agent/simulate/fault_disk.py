@@ -25,10 +25,13 @@ class _File:
     def __init__(self, disk: FaultDisk, path: Path, inner: WritableFile, size: int) -> None:
         self._disk, self._path, self._inner, self._size = disk, path, inner, size
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._disk.before_write()
         self._inner.write(data)
         self._size += len(data)
+
+    def bypass_cache(self) -> None:
+        self._inner.bypass_cache()
 
     def sync(self) -> None:
         self._disk.before_change()

@@ -12,14 +12,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from edgeloop_foundation.ports.direct_write import DirectWriter
+
 __all__ = ["DirectoryEntry", "FileSystem", "OsFileSystem", "WritableFile", "write_durably"]
 
 
 class WritableFile(Protocol):
     """A file open for appending."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append all of ``data``."""
+        ...
+
+    def bypass_cache(self) -> None:
+        """Spare the page cache from now on, where that is possible; for much data that is read once, or later.
+
+        Data may then stay in this process until ``sync``: what is closed without one is lost.
+        """
         ...
 
     def sync(self) -> None:
@@ -133,20 +142,37 @@ class _OsFile:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._direct: DirectWriter | None = None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
+        if self._direct is not None:
+            self._direct.write(data)
+            return
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
 
+    def bypass_cache(self) -> None:
+        if self._direct is None:
+            self._direct = DirectWriter(self._descriptor)
+
     def sync(self) -> None:
+        if self._direct is not None:
+            self._direct.flush()
         os.fdatasync(self._descriptor)
 
     def truncate(self, size: int) -> None:
+        if self._direct is not None:
+            self._direct.flush()
         os.ftruncate(self._descriptor, size)
         os.lseek(self._descriptor, size, os.SEEK_SET)
+        if self._direct is not None:
+            self._direct.restart()
 
     def close(self) -> None:
+        if self._direct is not None:
+            self._direct.close()
+            self._direct = None
         os.close(self._descriptor)
 
 

@@ -51,9 +51,12 @@ class _SimulatedFile:
         if not self._open:
             raise _error(errno.EBADF, self._path)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._check()
-        self._fs._write(self._inode, data, self._path)
+        self._fs._write(self._inode, bytes(data), self._path)
+
+    def bypass_cache(self) -> None:
+        self._check()
 
     def sync(self) -> None:
         self._check()

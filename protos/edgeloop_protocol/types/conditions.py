@@ -15,6 +15,7 @@ __all__ = [
     "Phase",
     "Preflight",
     "PreflightCheck",
+    "Rest",
     "Watch",
 ]
 
@@ -83,6 +84,46 @@ class PreflightCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """How a device rested before a job, by the rule that was set on it; in the time of the board."""
+
+    #: Least time that it was to idle since the job before; 0 for none.
+    idle_s: float
+    #: It was to be below this; absent when heat did not matter.
+    below_celsius: float | None = None
+    #: No job was to be held back for longer than this.
+    limit_s: float
+    #: Time since the job before, or since the agent started.
+    rested_s: float
+    #: How long this job was held back for it.
+    waited_s: float
+    #: Hottest zone at the end of the rest; absent when nothing tells.
+    temperature_celsius: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether the device rested as it was to."""
+        if self.rested_s < self.idle_s:
+            return False
+        if self.below_celsius is None:
+            return True
+        return self.temperature_celsius is not None and self.temperature_celsius < self.below_celsius
+
+    @property
+    def text(self) -> str:
+        """Return in words what was found; ``wanted`` says what was to be."""
+        found = "unknown" if self.temperature_celsius is None else f"{self.temperature_celsius:.1f} °C"
+        heat = "" if self.below_celsius is None else f", {found}"
+        return f"idle for {self.rested_s:.0f} s{heat}"
+
+    @property
+    def wanted(self) -> str:
+        """Return in words what was to be."""
+        heat = "" if self.below_celsius is None else f", below {self.below_celsius:g} °C"
+        return f"idle for {self.idle_s:g} s{heat}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
     """Whether the device was fit to measure; asked of every series, binding for the nominal one."""
 
@@ -94,6 +135,8 @@ class Preflight:
     checks: tuple[PreflightCheck, ...] = ()
     #: How long the agent waited for the device to become fit.
     waited_s: float = 0.0
+    #: How the device rested before the job; absent when no rest was set.
+    rest: Rest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,8 @@ class Job:
     last_sequence: int = 0
     #: Why it failed; empty otherwise.
     reason: str = ""
+    #: How long it may be held back before it begins, so that the device rests; its deadline counts from there.
+    rest_s_max: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ class JobEvent:
     state: JobState
     #: Trial it concerns; empty for the job as a whole.
     trial_id: str = ""
-    #: What happens: "load", "warm-up", "steady", "memory", "nodes", "parity", "done".
+    #: What happens: "cool_down", "load", "warm-up", "steady", "memory", "nodes", "parity", "done".
     phase: str = ""
     #: Finished pieces of the phase, for example rounds.
     done_count: int = 0

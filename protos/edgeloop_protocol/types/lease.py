@@ -5,10 +5,21 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-__all__ = ["OPEN", "PRIORITY_MAX", "Availability", "AvailabilityState", "Lease", "LeaseRequest", "LeaseState"]
+__all__ = [
+    "OPEN",
+    "PRIORITY_MAX",
+    "Availability",
+    "AvailabilityState",
+    "CoolDown",
+    "Lease",
+    "LeaseRequest",
+    "LeaseState",
+]
 
 PRIORITY_MAX = 100
 """Priorities lie between this and its negative; 0 is the ordinary one."""
+
+_REST_S_MAX = 24 * 3600.0
 
 
 class LeaseState(enum.Enum):
@@ -72,6 +83,38 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CoolDown:
+    """How a device rests before each job, in the time of the board."""
+
+    #: Least time that it has idled since the job before; 0 for none.
+    idle_s: float = 0.0
+    #: It idles until its hottest zone is below this; None when heat does not matter.
+    below_celsius: float | None = None
+    #: No job is held back for longer than this, however hot the board is.
+    limit_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.idle_s <= _REST_S_MAX or not 0 < self.limit_s <= _REST_S_MAX:
+            raise ValueError(f"a rest and its limit take up to {_REST_S_MAX:.0f} s")
+        if self.idle_s > self.limit_s:
+            raise ValueError(f"a rest of {self.idle_s:g} s does not fit into its limit of {self.limit_s:g} s")
+        if self.below_celsius is not None and not 0 < self.below_celsius < 150:
+            raise ValueError(
+                f"a board cools below a temperature between 0 and 150 °C, not {self.below_celsius:g}"
+            )
+        if not self.idle_s and self.below_celsius is None:
+            raise ValueError("a rest is by time, by temperature, or by both")
+
+    @property
+    def text(self) -> str:
+        """Return it in words."""
+        parts = [f"{self.idle_s:g} s"] if self.idle_s else []
+        if self.below_celsius is not None:
+            parts.append(f"until below {self.below_celsius:g} °C, at most {self.limit_s:g} s")
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:
     """Whether a device gives out leases."""
 
@@ -81,6 +124,8 @@ class Availability:
     reason: str = ""
     #: Who drained it; empty while open.
     drained_by: str = ""
+    #: How the device rests before each job; None when it does not.
+    cool_down: CoolDown | None = None
 
     def __post_init__(self) -> None:
         if (self.state is AvailabilityState.OPEN) != (not self.drained_by):

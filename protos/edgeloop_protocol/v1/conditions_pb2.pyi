@@ -200,6 +200,49 @@ class PreflightCheck(google.protobuf.message.Message):
 global___PreflightCheck = PreflightCheck
 
 @typing.final
+class Rest(google.protobuf.message.Message):
+    """How a device rested before a job, by the rule that was set on it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IDLE_S_FIELD_NUMBER: builtins.int
+    BELOW_CELSIUS_FIELD_NUMBER: builtins.int
+    LIMIT_S_FIELD_NUMBER: builtins.int
+    RESTED_S_FIELD_NUMBER: builtins.int
+    WAITED_S_FIELD_NUMBER: builtins.int
+    TEMPERATURE_CELSIUS_FIELD_NUMBER: builtins.int
+    idle_s: builtins.float
+    """Least time that it was to idle since the job before; 0 for none."""
+    below_celsius: builtins.float
+    """It was to be below this; absent when heat did not matter."""
+    limit_s: builtins.float
+    """No job was to be held back for longer than this."""
+    rested_s: builtins.float
+    """Time of the board since the job before, or since the agent started."""
+    waited_s: builtins.float
+    """How long this job was held back for it."""
+    temperature_celsius: builtins.float
+    """Hottest zone at the end of the rest; absent when nothing tells."""
+    def __init__(
+        self,
+        *,
+        idle_s: builtins.float = ...,
+        below_celsius: builtins.float | None = ...,
+        limit_s: builtins.float = ...,
+        rested_s: builtins.float = ...,
+        waited_s: builtins.float = ...,
+        temperature_celsius: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_below_celsius", b"_below_celsius", "_temperature_celsius", b"_temperature_celsius", "below_celsius", b"below_celsius", "temperature_celsius", b"temperature_celsius"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_below_celsius", b"_below_celsius", "_temperature_celsius", b"_temperature_celsius", "below_celsius", b"below_celsius", "idle_s", b"idle_s", "limit_s", b"limit_s", "rested_s", b"rested_s", "temperature_celsius", b"temperature_celsius", "waited_s", b"waited_s"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_below_celsius", b"_below_celsius"]) -> typing.Literal["below_celsius"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_temperature_celsius", b"_temperature_celsius"]) -> typing.Literal["temperature_celsius"] | None: ...
+
+global___Rest = Rest
+
+@typing.final
 class Preflight(google.protobuf.message.Message):
     """Whether the device was fit to measure; asked of every series, binding for the nominal one."""
 
@@ -209,6 +252,7 @@ class Preflight(google.protobuf.message.Message):
     FIT_FIELD_NUMBER: builtins.int
     CHECKS_FIELD_NUMBER: builtins.int
     WAITED_S_FIELD_NUMBER: builtins.int
+    REST_FIELD_NUMBER: builtins.int
     series: builtins.str
     """"nominal" or "as_deployed": figures of the two are never put into one series."""
     fit: builtins.bool
@@ -219,6 +263,10 @@ class Preflight(google.protobuf.message.Message):
     def checks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PreflightCheck]:
         """Every check."""
 
+    @property
+    def rest(self) -> global___Rest:
+        """How the device rested before the job; absent when no rest was set."""
+
     def __init__(
         self,
         *,
@@ -226,8 +274,10 @@ class Preflight(google.protobuf.message.Message):
         fit: builtins.bool = ...,
         checks: collections.abc.Iterable[global___PreflightCheck] | None = ...,
         waited_s: builtins.float = ...,
+        rest: global___Rest | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["checks", b"checks", "fit", b"fit", "series", b"series", "waited_s", b"waited_s"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["rest", b"rest"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checks", b"checks", "fit", b"fit", "rest", b"rest", "series", b"series", "waited_s", b"waited_s"]) -> None: ...
 
 global___Preflight = Preflight
 

@@ -240,6 +240,7 @@ class Job(google.protobuf.message.Message):
     STATE_FIELD_NUMBER: builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    REST_S_MAX_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     """Identifier given by the agent."""
     request_id: builtins.str
@@ -250,6 +251,8 @@ class Job(google.protobuf.message.Message):
     """Sequence number of its latest event."""
     reason: builtins.str
     """Why it failed; empty otherwise."""
+    rest_s_max: builtins.float
+    """How long it may be held back before it begins, so that the device rests; its deadline counts from there."""
     def __init__(
         self,
         *,
@@ -258,8 +261,9 @@ class Job(google.protobuf.message.Message):
         state: global___JobState.ValueType = ...,
         last_sequence: builtins.int = ...,
         reason: builtins.str = ...,
+        rest_s_max: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["job_id", b"job_id", "last_sequence", b"last_sequence", "reason", b"reason", "request_id", b"request_id", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["job_id", b"job_id", "last_sequence", b"last_sequence", "reason", b"reason", "request_id", b"request_id", "rest_s_max", b"rest_s_max", "state", b"state"]) -> None: ...
 
 global___Job = Job
 

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65\x64geloop/v1/lease.proto\x12\x0b\x65\x64geloop.v1\"<\n\x0e\x41\x63quireRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.edgeloop.v1.LeaseRequest\"4\n\x0f\x41\x63quireResponse\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Lease\"7\n\x0cRenewRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\"2\n\rRenewResponse\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Lease\"9\n\x0eReleaseRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\"4\n\x0fReleaseResponse\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Lease\"\x13\n\x11ListLeasesRequest\"i\n\x12ListLeasesResponse\x12\"\n\x06leases\x18\x01 \x03(\x0b\x32\x12.edgeloop.v1.Lease\x12/\n\x0c\x61vailability\x18\x02 \x01(\x0b\x32\x19.edgeloop.v1.Availability\"2\n\x0c\x44rainRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\ndrained_by\x18\x02 \x01(\t\"@\n\rDrainResponse\x12/\n\x0c\x61vailability\x18\x01 \x01(\x0b\x32\x19.edgeloop.v1.Availability\"\x10\n\x0eUndrainRequest\"B\n\x0fUndrainResponse\x12/\n\x0c\x61vailability\x18\x01 \x01(\x0b\x32\x19.edgeloop.v1.Availability\"a\n\x0c\x41vailability\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.edgeloop.v1.AvailabilityState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\ndrained_by\x18\x03 \x01(\t\"k\n\x0cLeaseRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\r\n\x05ttl_s\x18\x03 \x01(\x01\x12\x16\n\x0ewait_timeout_s\x18\x04 \x01(\x01\x12\x10\n\x08priority\x18\x05 \x01(\x03\"\xee\x01\n\x05Lease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.edgeloop.v1.LeaseState\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x15\n\rfencing_token\x18\x04 \x01(\x03\x12\x14\n\x0c\x65xpires_in_s\x18\x05 \x01(\x01\x12\x16\n\x0equeue_position\x18\x06 \x01(\x03\x12\x16\n\x0e\x63urrent_holder\x18\x07 \x01(\t\x12\x1c\n\x14\x63urrent_expires_in_s\x18\x08 \x01(\x01\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\x03*\x95\x01\n\x11\x41vailabilityState\x12\"\n\x1e\x41VAILABILITY_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41VAILABILITY_STATE_OPEN\x10\x01\x12\x1f\n\x1b\x41VAILABILITY_STATE_DRAINING\x10\x02\x12\x1e\n\x1a\x41VAILABILITY_STATE_DRAINED\x10\x03*\xa6\x01\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LEASE_STATE_QUEUED\x10\x01\x12\x17\n\x13LEASE_STATE_GRANTED\x10\x02\x12\x18\n\x14LEASE_STATE_RELEASED\x10\x03\x12\x17\n\x13LEASE_STATE_EXPIRED\x10\x04\x12\x17\n\x13LEASE_STATE_REFUSED\x10\x05\x32\xb1\x03\n\x0cLeaseService\x12\x46\n\x07\x41\x63quire\x12\x1b.edgeloop.v1.AcquireRequest\x1a\x1c.edgeloop.v1.AcquireResponse0\x01\x12>\n\x05Renew\x12\x19.edgeloop.v1.RenewRequest\x1a\x1a.edgeloop.v1.RenewResponse\x12\x44\n\x07Release\x12\x1b.edgeloop.v1.ReleaseRequest\x1a\x1c.edgeloop.v1.ReleaseResponse\x12M\n\nListLeases\x12\x1e.edgeloop.v1.ListLeasesRequest\x1a\x1f.edgeloop.v1.ListLeasesResponse\x12>\n\x05\x44rain\x12\x19.edgeloop.v1.DrainRequest\x1a\x1a.edgeloop.v1.DrainResponse\x12\x44\n\x07Undrain\x12\x1b.edgeloop.v1.UndrainRequest\x1a\x1c.edgeloop.v1.UndrainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65\x64geloop/v1/lease.proto\x12\x0b\x65\x64geloop.v1\"<\n\x0e\x41\x63quireRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.edgeloop.v1.LeaseRequest\"4\n\x0f\x41\x63quireResponse\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Lease\"7\n\x0cRenewRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\"2\n\rRenewResponse\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Lease\"9\n\x0eReleaseRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\"4\n\x0fReleaseResponse\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.edgeloop.v1.Lease\"\x13\n\x11ListLeasesRequest\"i\n\x12ListLeasesResponse\x12\"\n\x06leases\x18\x01 \x03(\x0b\x32\x12.edgeloop.v1.Lease\x12/\n\x0c\x61vailability\x18\x02 \x01(\x0b\x32\x19.edgeloop.v1.Availability\"2\n\x0c\x44rainRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\ndrained_by\x18\x02 \x01(\t\"@\n\rDrainResponse\x12/\n\x0c\x61vailability\x18\x01 \x01(\x0b\x32\x19.edgeloop.v1.Availability\"\x10\n\x0eUndrainRequest\"B\n\x0fUndrainResponse\x12/\n\x0c\x61vailability\x18\x01 \x01(\x0b\x32\x19.edgeloop.v1.Availability\"Y\n\x08\x43oolDown\x12\x0e\n\x06idle_s\x18\x01 \x01(\x01\x12\x1a\n\rbelow_celsius\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07limit_s\x18\x03 \x01(\x01\x42\x10\n\x0e_below_celsius\">\n\x12SetCoolDownRequest\x12(\n\tcool_down\x18\x01 \x01(\x0b\x32\x15.edgeloop.v1.CoolDown\"F\n\x13SetCoolDownResponse\x12/\n\x0c\x61vailability\x18\x01 \x01(\x0b\x32\x19.edgeloop.v1.Availability\"\x8b\x01\n\x0c\x41vailability\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.edgeloop.v1.AvailabilityState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\ndrained_by\x18\x03 \x01(\t\x12(\n\tcool_down\x18\x04 \x01(\x0b\x32\x15.edgeloop.v1.CoolDown\"k\n\x0cLeaseRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\r\n\x05ttl_s\x18\x03 \x01(\x01\x12\x16\n\x0ewait_timeout_s\x18\x04 \x01(\x01\x12\x10\n\x08priority\x18\x05 \x01(\x03\"\xee\x01\n\x05Lease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.edgeloop.v1.LeaseState\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x15\n\rfencing_token\x18\x04 \x01(\x03\x12\x14\n\x0c\x65xpires_in_s\x18\x05 \x01(\x01\x12\x16\n\x0equeue_position\x18\x06 \x01(\x03\x12\x16\n\x0e\x63urrent_holder\x18\x07 \x01(\t\x12\x1c\n\x14\x63urrent_expires_in_s\x18\x08 \x01(\x01\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\x03*\x95\x01\n\x11\x41vailabilityState\x12\"\n\x1e\x41VAILABILITY_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41VAILABILITY_STATE_OPEN\x10\x01\x12\x1f\n\x1b\x41VAILABILITY_STATE_DRAINING\x10\x02\x12\x1e\n\x1a\x41VAILABILITY_STATE_DRAINED\x10\x03*\xa6\x01\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LEASE_STATE_QUEUED\x10\x01\x12\x17\n\x13LEASE_STATE_GRANTED\x10\x02\x12\x18\n\x14LEASE_STATE_RELEASED\x10\x03\x12\x17\n\x13LEASE_STATE_EXPIRED\x10\x04\x12\x17\n\x13LEASE_STATE_REFUSED\x10\x05\x32\x83\x04\n\x0cLeaseService\x12\x46\n\x07\x41\x63quire\x12\x1b.edgeloop.v1.AcquireRequest\x1a\x1c.edgeloop.v1.AcquireResponse0\x01\x12>\n\x05Renew\x12\x19.edgeloop.v1.RenewRequest\x1a\x1a.edgeloop.v1.RenewResponse\x12\x44\n\x07Release\x12\x1b.edgeloop.v1.ReleaseRequest\x1a\x1c.edgeloop.v1.ReleaseResponse\x12M\n\nListLeases\x12\x1e.edgeloop.v1.ListLeasesRequest\x1a\x1f.edgeloop.v1.ListLeasesResponse\x12>\n\x05\x44rain\x12\x19.edgeloop.v1.DrainRequest\x1a\x1a.edgeloop.v1.DrainResponse\x12\x44\n\x07Undrain\x12\x1b.edgeloop.v1.UndrainRequest\x1a\x1c.edgeloop.v1.UndrainResponse\x12P\n\x0bSetCoolDown\x12\x1f.edgeloop.v1.SetCoolDownRequest\x1a .edgeloop.v1.SetCoolDownResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgeloop.v1.lease_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AVAILABILITYSTATE']._serialized_start=1160
-  _globals['_AVAILABILITYSTATE']._serialized_end=1309
-  _globals['_LEASESTATE']._serialized_start=1312
-  _globals['_LEASESTATE']._serialized_end=1478
+  _globals['_AVAILABILITYSTATE']._serialized_start=1430
+  _globals['_AVAILABILITYSTATE']._serialized_end=1579
+  _globals['_LEASESTATE']._serialized_start=1582
+  _globals['_LEASESTATE']._serialized_end=1748
   _globals['_ACQUIREREQUEST']._serialized_start=40
   _globals['_ACQUIREREQUEST']._serialized_end=100
   _globals['_ACQUIRERESPONSE']._serialized_start=102
@@ -59,12 +59,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNDRAINREQUEST']._serialized_end=640
   _globals['_UNDRAINRESPONSE']._serialized_start=642
   _globals['_UNDRAINRESPONSE']._serialized_end=708
-  _globals['_AVAILABILITY']._serialized_start=710
-  _globals['_AVAILABILITY']._serialized_end=807
-  _globals['_LEASEREQUEST']._serialized_start=809
-  _globals['_LEASEREQUEST']._serialized_end=916
-  _globals['_LEASE']._serialized_start=919
-  _globals['_LEASE']._serialized_end=1157
-  _globals['_LEASESERVICE']._serialized_start=1481
-  _globals['_LEASESERVICE']._serialized_end=1914
+  _globals['_COOLDOWN']._serialized_start=710
+  _globals['_COOLDOWN']._serialized_end=799
+  _globals['_SETCOOLDOWNREQUEST']._serialized_start=801
+  _globals['_SETCOOLDOWNREQUEST']._serialized_end=863
+  _globals['_SETCOOLDOWNRESPONSE']._serialized_start=865
+  _globals['_SETCOOLDOWNRESPONSE']._serialized_end=935
+  _globals['_AVAILABILITY']._serialized_start=938
+  _globals['_AVAILABILITY']._serialized_end=1077
+  _globals['_LEASEREQUEST']._serialized_start=1079
+  _globals['_LEASEREQUEST']._serialized_end=1186
+  _globals['_LEASE']._serialized_start=1189
+  _globals['_LEASE']._serialized_end=1427
+  _globals['_LEASESERVICE']._serialized_start=1751
+  _globals['_LEASESERVICE']._serialized_end=2266
 # @@protoc_insertion_point(module_scope)

@@ -327,6 +327,76 @@ class UndrainResponse(google.protobuf.message.Message):
 global___UndrainResponse = UndrainResponse
 
 @typing.final
+class CoolDown(google.protobuf.message.Message):
+    """How a device rests before each job, in the time of the board."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IDLE_S_FIELD_NUMBER: builtins.int
+    BELOW_CELSIUS_FIELD_NUMBER: builtins.int
+    LIMIT_S_FIELD_NUMBER: builtins.int
+    idle_s: builtins.float
+    """Least time that it has idled since the job before; 0 for none."""
+    below_celsius: builtins.float
+    """It idles until its hottest zone is below this; absent when heat does not matter."""
+    limit_s: builtins.float
+    """No job is held back for longer than this, however hot the board is."""
+    def __init__(
+        self,
+        *,
+        idle_s: builtins.float = ...,
+        below_celsius: builtins.float | None = ...,
+        limit_s: builtins.float = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_below_celsius", b"_below_celsius", "below_celsius", b"below_celsius"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_below_celsius", b"_below_celsius", "below_celsius", b"below_celsius", "idle_s", b"idle_s", "limit_s", b"limit_s"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_below_celsius", b"_below_celsius"]) -> typing.Literal["below_celsius"] | None: ...
+
+global___CoolDown = CoolDown
+
+@typing.final
+class SetCoolDownRequest(google.protobuf.message.Message):
+    """Sets the rest before each job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COOL_DOWN_FIELD_NUMBER: builtins.int
+    @property
+    def cool_down(self) -> global___CoolDown:
+        """The rest from now on; absent for none."""
+
+    def __init__(
+        self,
+        *,
+        cool_down: global___CoolDown | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["cool_down", b"cool_down"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cool_down", b"cool_down"]) -> None: ...
+
+global___SetCoolDownRequest = SetCoolDownRequest
+
+@typing.final
+class SetCoolDownResponse(google.protobuf.message.Message):
+    """How the device stands after the setting."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AVAILABILITY_FIELD_NUMBER: builtins.int
+    @property
+    def availability(self) -> global___Availability:
+        """Whether leases are given out, and the rest."""
+
+    def __init__(
+        self,
+        *,
+        availability: global___Availability | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["availability", b"availability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["availability", b"availability"]) -> None: ...
+
+global___SetCoolDownResponse = SetCoolDownResponse
+
+@typing.final
 class Availability(google.protobuf.message.Message):
     """Whether a device gives out leases."""
 
@@ -335,20 +405,27 @@ class Availability(google.protobuf.message.Message):
     STATE_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     DRAINED_BY_FIELD_NUMBER: builtins.int
+    COOL_DOWN_FIELD_NUMBER: builtins.int
     state: global___AvailabilityState.ValueType
     """Where it stands."""
     reason: builtins.str
     """Why it is drained; empty while open."""
     drained_by: builtins.str
     """Who drained it; empty while open."""
+    @property
+    def cool_down(self) -> global___CoolDown:
+        """How the device rests before each job; absent when it does not."""
+
     def __init__(
         self,
         *,
         state: global___AvailabilityState.ValueType = ...,
         reason: builtins.str = ...,
         drained_by: builtins.str = ...,
+        cool_down: global___CoolDown | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["drained_by", b"drained_by", "reason", b"reason", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["cool_down", b"cool_down"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cool_down", b"cool_down", "drained_by", b"drained_by", "reason", b"reason", "state", b"state"]) -> None: ...
 
 global___Availability = Availability
 

@@ -65,6 +65,11 @@ class LeaseServiceStub(object):
                 request_serializer=edgeloop_dot_v1_dot_lease__pb2.UndrainRequest.SerializeToString,
                 response_deserializer=edgeloop_dot_v1_dot_lease__pb2.UndrainResponse.FromString,
                 _registered_method=True)
+        self.SetCoolDown = channel.unary_unary(
+                '/edgeloop.v1.LeaseService/SetCoolDown',
+                request_serializer=edgeloop_dot_v1_dot_lease__pb2.SetCoolDownRequest.SerializeToString,
+                response_deserializer=edgeloop_dot_v1_dot_lease__pb2.SetCoolDownResponse.FromString,
+                _registered_method=True)
 
 
 class LeaseServiceServicer(object):
@@ -114,6 +119,13 @@ class LeaseServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetCoolDown(self, request, context):
+        """Sets how the device rests before each job. Survives restarts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LeaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +158,11 @@ def add_LeaseServiceServicer_to_server(servicer, server):
                     servicer.Undrain,
                     request_deserializer=edgeloop_dot_v1_dot_lease__pb2.UndrainRequest.FromString,
                     response_serializer=edgeloop_dot_v1_dot_lease__pb2.UndrainResponse.SerializeToString,
+            ),
+            'SetCoolDown': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCoolDown,
+                    request_deserializer=edgeloop_dot_v1_dot_lease__pb2.SetCoolDownRequest.FromString,
+                    response_serializer=edgeloop_dot_v1_dot_lease__pb2.SetCoolDownResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -311,6 +328,33 @@ class LeaseService(object):
             '/edgeloop.v1.LeaseService/Undrain',
             edgeloop_dot_v1_dot_lease__pb2.UndrainRequest.SerializeToString,
             edgeloop_dot_v1_dot_lease__pb2.UndrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCoolDown(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeloop.v1.LeaseService/SetCoolDown',
+            edgeloop_dot_v1_dot_lease__pb2.SetCoolDownRequest.SerializeToString,
+            edgeloop_dot_v1_dot_lease__pb2.SetCoolDownResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,6 +70,26 @@ def test_append_goes_on_at_the_end(fs: FileSystem, root: Path) -> None:
 
 
 @pytest.mark.parametrize("opened_by", ["create", "append"])
+def test_past_the_cache_the_same_is_written(fs: FileSystem, root: Path, opened_by: str) -> None:
+    before = b"" if opened_by == "create" else b"a ragged beginning"
+    if before:
+        put(fs, root / "a", before)
+    file = getattr(fs, opened_by)(root / "a")
+    file.bypass_cache()
+    content = os.urandom(3 << 20) + b"a ragged end"
+    for piece in (content[:5], content[5:5000], content[5000:]):
+        file.write(memoryview(piece))
+    file.sync()
+    assert fs.read(root / "a") == before + content
+    file.write(b" and more")
+    file.truncate(len(before) + 4097)
+    file.write(b"tail")
+    file.sync()
+    file.close()
+    assert fs.read(root / "a") == before + content[:4097] + b"tail"
+
+
+@pytest.mark.parametrize("opened_by", ["create", "append"])
 def test_truncate_cuts_and_writing_goes_on_there(fs: FileSystem, root: Path, opened_by: str) -> None:
     if opened_by == "append":
         put(fs, root / "a", b"")

@@ -111,6 +111,28 @@ def test_a_drained_device_is_refused_and_named_until_it_is_undrained(
     assert now["gone"]["reason"]
 
 
+def test_a_device_rests_before_each_job_whoever_submits_it(call: Call, shelf: Shelf, tmp_path: Path) -> None:
+    write_model(tmp_path / "model.onnx")
+    shown = call("device", "cool-down", shelf.word, "--idle", "90s", "--below", "80")
+    assert shown.exit_code == 0, shown.output
+    assert "rests before each job: 90 s and until below 80 °C, at most 600 s" in shown.output
+    shown = call("device", "cool-down", shelf.word, "--json")
+    assert json.loads(shown.stdout)["availability"]["cool_down"]["idle_s"] == 90.0
+    assert "rests before each job" in call("device", "doctor", "--on", shelf.word).output
+    measured = call("bench", "model.onnx", "--on", shelf.word, "--json", "--rounds", "1")
+    assert measured.exit_code == 0, measured.output
+    (run,) = json.loads(measured.stdout)["devices"][0]["runs"]
+    rest, checks = run["preflight"]["rest"], {c["name"]: c["answer"] for c in run["preflight"]["checks"]}
+    assert rest["rested_s"] >= 90.0
+    assert rest["waited_s"] > 80.0
+    assert rest["temperature_celsius"] < 80.0
+    assert checks["cool_down"] == "fit"
+    assert "does not rest" in call("device", "cool-down", shelf.word, "--off").output
+    wrong = call("device", "cool-down", shelf.word, "--idle", "20m")
+    assert wrong.exit_code == 2, wrong.output
+    assert "does not fit into its limit" in wrong.output
+
+
 def test_what_cannot_be_drained_is_said(call: Call) -> None:
     for word in ("local", "sim:nuc11"):
         result = call("device", "drain", word, "--reason", "x")

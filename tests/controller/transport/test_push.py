@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import random
 import threading
@@ -88,6 +89,51 @@ async def test_a_changed_copy_costs_its_changes_even_when_the_device_is_wrong_ab
     assert result.retries >= 1
     assert await client.read_blob(last.digest, last.size_bytes) == grown
     assert not list((device_store(tmp_path) / "packs").iterdir())
+
+
+async def test_what_is_compressed_counts_as_what_went_over_the_wire(
+    client: AgentClient, kept: Kept, tmp_path: Path
+) -> None:
+    (socket,) = (path for path in (tmp_path / "home").rglob("*") if path.is_socket())
+    base = noise(1_200_000)
+    (first, _), head = kept.add(base), bytes(byte & 15 for byte in noise(300_000, seed=1))
+    await client.push_artifact(first, kept.store)
+    second, changed = kept.add(base[:600_000] + head + base[900_000:])
+    async with counting_relay(tmp_path / "relay", socket) as count:
+        spec = DeviceSpec.parse(f"relayed=unix:{tmp_path}/relay")
+        async with connect(spec, tmp_path / "other") as relayed:
+            before = count[0]
+            result = await relayed.push_artifact(second, kept.store)
+            sent = count[0] - before
+    # Frames and heads come on top; uncompressed, the changed part alone is more than this.
+    assert result.sent_bytes <= sent < 1.02 * result.sent_bytes + 10_000
+    assert sent < 0.75 * len(head)
+    assert (
+        await client.read_blob(changed.digest, changed.size_bytes) == base[:600_000] + head + base[900_000:]
+    )
+
+
+@contextlib.asynccontextmanager
+async def counting_relay(path: Path, socket: Path) -> AsyncIterator[list[int]]:
+    """Carry bytes between a socket and an agent's, and count those on their way to the agent."""
+    count = [0]
+
+    async def carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, counted: bool) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(1 << 16):
+                count[0] += len(data) if counted else 0
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(str(socket))
+        await asyncio.gather(
+            carry(reader, far_writer, counted=True), carry(far_reader, writer, counted=False)
+        )
+
+    async with await asyncio.start_unix_server(relay, str(path)):
+        yield count
 
 
 async def test_a_file_that_repeats_itself_is_sent_once(client: AgentClient, kept: Kept) -> None:

@@ -125,7 +125,10 @@ def values(cls: type) -> st.SearchStrategy[Any]:
         )
     if cls is lease.Availability:
         drained = [state for state in lease.AvailabilityState if state is not lease.AvailabilityState.OPEN]
-        return st.just(lease.OPEN) | _built(cls, state=st.sampled_from(drained), drained_by=TEXT.filter(bool))
+        rests = st.none() | values(lease.CoolDown)
+        open_ones = rests.map(lambda rest: lease.Availability(cool_down=rest))
+        shut = _built(cls, state=st.sampled_from(drained), drained_by=TEXT.filter(bool), cool_down=rests)
+        return open_ones | shut
     if cls is telemetry.TimeHistogram:
         pairs = st.dictionaries(st.integers(0, 89), st.integers(0, 1 << 40), max_size=3).map(sorted)
         return st.builds(
@@ -138,6 +141,13 @@ def values(cls: type) -> st.SearchStrategy[Any]:
     if cls is telemetry.DriftSketch:
         bins = st.lists(st.integers(0, 1 << 40), min_size=2, max_size=2).map(tuple)
         return _built(cls, expected=bins, counts=bins)
+    if cls is lease.CoolDown:
+        return _built(
+            cls,
+            idle_s=st.floats(1, 60),
+            below_celsius=st.none() | st.floats(1, 149),
+            limit_s=st.floats(60, 3600),
+        )
     if cls is trial.JobSpec:
         trials = st.lists(values(trial.Trial), min_size=1, max_size=2, unique_by=lambda t: t.trial_id)
         seconds = st.floats(0.1, 1e6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +25,9 @@ from edgeloop.transport.rpc.call import Caller, is_break
 from edgeloop.transport.rpc.pace import Pace
 from edgeloop.transport.rpc.source import Source
 
-__all__ = ["CHUNK_BYTES", "Sender", "Upload", "blob_name", "raw_writer", "upload_name"]
+__all__ = ["CHUNK_BYTES", "Sender", "Upload", "blob_name", "raw_writer", "squeezed_bytes", "upload_name"]
 
-# Measured with mutual TLS and hashing over loopback: 64 KiB 231, 256 KiB 391, 1 MiB 458, 2 MiB 202 MiB/s.
+# Measured with mutual TLS and hashing over loopback: 64 KiB 231, 256 KiB 391, 1 MiB 458 MiB/s; 2 MiB are not faster.
 CHUNK_BYTES = 1 << 20
 
 # Statuses after which the device is asked how far it got; after the others trying again changes nothing.
@@ -48,6 +49,9 @@ _SLOWEST_BYTES_PER_S = 32 * 1024
 _AHEAD_BYTES = 8 << 20
 _POLL_S = (0.002, 0.05)
 _ASK_BYTES = 2 << 20
+
+# Of zlib: the largest window, with the head of gzip.
+_GZIP_BITS = 31
 
 _DATA_TAG = bytes([bytestream_pb2.WriteRequest.DATA_FIELD_NUMBER << 3 | 2])
 
@@ -74,6 +78,12 @@ def _varint(number: int) -> bytes:
         number >>= 7
     digits.append(number)
     return bytes(digits)
+
+
+def squeezed_bytes(message: bytes) -> int:
+    """Return what gRPC sends of a message under gzip: zlib at its default level, or as it is where that is less."""
+    squeezer = zlib.compressobj(wbits=_GZIP_BITS)
+    return min(len(message), len(squeezer.compress(message)) + len(squeezer.flush()))
 
 
 def blob_name(digest: str, size_bytes: int) -> str:
@@ -111,6 +121,7 @@ class Sender:
         *,
         message_bytes: int = CHUNK_BYTES,
         pace: Pace | None = None,
+        squeezed: bool = False,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -121,6 +132,7 @@ class Sender:
             name: resource name, with the digest and the size of the content.
             message_bytes: size of one message.
             pace: lets the bytes go.
+            squeezed: compress them on the way.
         """
         self.caller = caller
         self.stub = stub
@@ -131,6 +143,7 @@ class Sender:
         self.sent_bytes = 0
         self._pace = pace or Pace(None)
         self._message_bytes = self._pace.message_bytes(message_bytes)
+        self._squeezed = squeezed
         self._safe_bytes = 0
         self._asking: set[asyncio.Task[tuple[int, bool]]] = set()
         self._asked_at = 0
@@ -162,7 +175,8 @@ class Sender:
         slowest = min(_SLOWEST_BYTES_PER_S, (self._pace.bytes_per_s or _SLOWEST_BYTES_PER_S) / 2)
         deadline_s = 60.0 + (self.size_bytes - offset) / slowest
         self._safe_bytes = offset
-        call = self.stub.Write(timeout=deadline_s)
+        compression = grpc.Compression.Gzip if self._squeezed else None
+        call = self.stub.Write(timeout=deadline_s, compression=compression)
         try:
             await self._feed(call, offset, tell)
             answer = await call
@@ -188,16 +202,21 @@ class Sender:
         )
 
     async def _feed(self, call: Any, offset: int, tell: Callable[[int], None]) -> None:
+        reading = self._read(offset)
         try:
             while True:
-                data = await asyncio.to_thread(self.source.read, offset, self._message_bytes)
-                last = offset + len(data) >= self.size_bytes
+                data = await reading
+                begin, offset = offset, offset + len(data)
+                last = offset >= self.size_bytes
+                if not last:
+                    reading = self._read(offset)
                 await self._pace.take(len(data))
-                request = _encoded(self.name, offset, data, last)
-                await asyncio.wait_for(self._until_safe(call, offset + len(data)), self.caller.policy.stall_s)
-                await asyncio.wait_for(call.write(request), self.caller.policy.stall_s)
-                offset += len(data)
-                self.sent_bytes += len(data)
+                request = _encoded(self.name, begin, data, last)
+                async with asyncio.timeout(self.caller.policy.stall_s):
+                    await self._until_safe(call, offset)
+                async with asyncio.timeout(self.caller.policy.stall_s):
+                    await call.write(request)
+                self.sent_bytes += squeezed_bytes(request) if self._squeezed else len(data)
                 tell(offset)
                 if last:
                     await call.done_writing()
@@ -205,7 +224,13 @@ class Sender:
         except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
             return  # the device ended the call; its status says why
         finally:
+            # The file must not be closed under a thread that reads it; what it raised is of no use any more.
+            await asyncio.gather(reading, return_exceptions=True)
             await self._stop_asking()
+
+    def _read(self, offset: int) -> asyncio.Task[bytes | memoryview]:
+        """Read ahead, while what was read before is sent."""
+        return asyncio.create_task(asyncio.to_thread(self.source.read, offset, self._message_bytes))
 
     async def _until_safe(self, call: Any, end: int) -> None:
         """Wait until sending up to ``end`` is not too far ahead of what the device has made safe."""
