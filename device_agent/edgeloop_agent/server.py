@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import grpc
 from edgeloop_foundation.errors import BusyError, EdgeloopError
 from edgeloop_foundation.ports.clock import Clock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
-from edgeloop_foundation.ports.process import SystemProcesses
+from edgeloop_foundation.ports.process import ProcessPort, SystemProcesses
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.v1 import (
     bytestream_pb2,
@@ -173,7 +174,10 @@ class Agent:
         interceptors: tuple[Any, ...] = (),
         identity: DeviceIdentity | None = None,
         telemetry: TelemetryOptions | None = None,
+        processes: ProcessPort | None = None,
+        make_server: Callable[..., Any] = grpc.aio.server,
     ) -> None:
+        processes = processes or SystemProcesses()
         limits = limits or Limits()
         reserve_bytes = limits.reserve_bytes
         self._board = board
@@ -200,9 +204,9 @@ class Agent:
         )
         self.looks = Looks(board=board, leases=self.leases, jobs=self.jobs, spool=self.spool, clock=clock)
         self.store.add_pin_source(self.spool.referenced_blobs)
-        self._release_trust = ReleaseTrust(state_directory, SystemProcesses())
+        self._release_trust = ReleaseTrust(state_directory, processes)
         slots = Slots(fs, state_directory / "deployments", self.store)
-        self.served = ServedModels(fs, state_directory, slots, SystemProcesses())
+        self.served = ServedModels(fs, state_directory, slots, processes)
         #: Samples of how the device is; None when they are off.
         self.telemetry = None if telemetry is None else self._sampler(telemetry)
         self.deployments = Deployments(
@@ -213,10 +217,10 @@ class Agent:
             self._probe,
         )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        self.identity = identity or DeviceIdentity(fs, clock, state_directory, SystemProcesses())
+        self.identity = identity or DeviceIdentity(fs, clock, state_directory, processes)
         self.identity.on_change = self._trust
         self._access = Access()
-        self._server = grpc.aio.server(
+        self._server = make_server(
             interceptors=(*interceptors, Gate(self._access, ordinary_calls_max)),
             options=options,
             maximum_concurrent_rpcs=ordinary_calls_max + RESERVED_CALLS_MAX + WAITING_CALLS_MAX,

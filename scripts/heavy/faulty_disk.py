@@ -44,10 +44,23 @@ class Plan:
     from_start: bool = False
     #: One of ``PLANTS``; empty for a sound disk.
     plant: str = ""
+    #: Further operations at which it happens, beyond ``at``; a kill has none.
+    also: tuple[int, ...] = ()
+    #: Whether it is about the program that verifies releases, which has a disk of its own.
+    verifier: bool = False
 
     def __post_init__(self) -> None:
+        # From JSON it comes as a list.
+        object.__setattr__(self, "also", tuple(self.also))
         if self.kind not in KINDS or self.at < 0 or self.plant not in ("", *PLANTS):
             raise ValueError(f"no such plan: {self}")
+        if self.also and (self.kind == "kill" or min(self.also) <= self.at):
+            raise ValueError(f"further operations lie beyond the first, and nobody is killed twice: {self}")
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Every operation at which it happens."""
+        return (self.at, *self.also)
 
 
 class _File:
@@ -100,7 +113,7 @@ class FaultyDisk(FaultDisk):
         with self._counting:
             for kind, operations in KINDS.items():
                 self.counts[kind] += operation in operations
-            return operation in KINDS[self.plan.kind] and self.counts[self.plan.kind] == self.plan.at
+            return operation in KINDS[self.plan.kind] and self.counts[self.plan.kind] in self.plan.places
 
     def strike(self) -> None:
         """Do what is planned.

@@ -18,7 +18,7 @@ from pathlib import Path
 from edgeloop.orchestrate.measure import OpenDevice
 from edgeloop.transport.collect import drain_spool, run_job
 from edgeloop_agent.slots import SlotFiles
-from edgeloop_foundation.errors import EdgeloopError, StateError
+from edgeloop_foundation.errors import AccessDeniedError, EdgeloopError, StateError
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.types.deployment import OVER
 from edgeloop_protocol.types.run import SpooledRun
@@ -33,7 +33,12 @@ SCENARIOS: dict[str, tuple[int, int]] = {
     "collect": (2, 3),
     "rollback": (2, 1),
     "job": (1, 1),
+    "pin": (0, 1),
+    "accept": (1, 2),
 }
+VERIFIED = ("pin", "accept")
+"""Scenarios whose plans are for the program that verifies releases."""
+
 _AGENT = Path(__file__).with_name("faulty_agent.py")
 _ATTEMPTS = 5
 _STARTS_MAX = 6
@@ -51,6 +56,8 @@ class Result:
     hit: bool = False
     #: Kills, the second one during recovery.
     kills: int = 0
+    #: Operations that did as planned; an error may be planned for several.
+    strikes: int = 0
     #: Health questions that were asked while an error was due, and the longest answer.
     health_count: int = 0
     health_s_max: float = 0.0
@@ -179,6 +186,7 @@ class Point:
                 async with opened(self.agent.socket, self.home) as device:
                     await self._act(device)
                     await self._settled(device)
+                    await self._refuses_older(device)
                     await drain_spool(device.client, self._ingest)
                 return
             except EdgeloopError as error:
@@ -219,6 +227,19 @@ class Point:
         if current != self.world.digests[self.goal]:
             raise StateError(f"{current[:12]} serves, not version {self.goal}.")
 
+    async def _refuses_older(self, device: OpenDevice) -> None:
+        """See that what the verifier remembers was not lost with it: the release before is not taken again."""
+        if self.scenario != "accept":
+            return
+        try:
+            async with device.client.lease("kills") as lease:
+                older = self.world.bundles[self.before]
+                await device.client.deployments.deploy(NAME, older, lease, 0.0)
+        except AccessDeniedError:
+            await self._at_rest(device)
+        else:
+            self._complain("half-installed: an older release was taken again")
+
     async def _watch_health(self) -> None:
         await self.agent.up.wait()
         try:
@@ -241,7 +262,10 @@ class Point:
         self._look()
         self.result.kills = sum(code == -signal.SIGKILL for code in self.agent.exits)
         counted = self.agent.counts.get(self.plan.kind, 0)
-        self.result.hit = self.result.kills > 0 if self.plan.kind == "kill" else counted >= self.plan.at > 0
+        self.result.strikes = sum(0 < at <= counted for at in self.plan.places)
+        if self.plan.kind == "kill" and not self.plan.verifier:
+            self.result.strikes = min(self.result.kills, 1)
+        self.result.hit = self.result.strikes > 0
         if other := [code for code in self.agent.exits if code != -signal.SIGKILL]:
             self._complain(f"the agent ended by itself with {other}")
         kept = Counter(self.rows.values())

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from edgeloop_foundation.errors import NotFoundError, StateError
+from edgeloop_foundation.errors import AccessDeniedError, NotFoundError, StateError
 from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
 from edgeloop_protocol.types.deployment import OVER, DeploymentState
 
@@ -155,3 +156,16 @@ async def rollback_with_an_error(at: int) -> bool:
 async def test_a_rollback_that_an_error_broke_off_ends_without_a_restart() -> None:
     reached = await asyncio.gather(*map(rollback_with_an_error, range(60)))
     assert 10 < sum(reached) < len(reached)
+
+
+async def test_a_release_for_another_device_is_refused_and_what_serves_goes_on() -> None:
+    device = Device(SimulatedFileSystem())
+    old = device.release(1, b"one")
+    assert await device.deploy() is DeploymentState.COMMITTED
+    device.release(2, b"two")
+    accepted = device.releases["demo"]
+    device.releases["demo"] = replace(accepted, terms=replace(accepted.terms, devices=("another",)))
+    with pytest.raises(AccessDeniedError, match="another"):
+        await device.deploy()
+    assert device.slots.pointer("demo").current == old
+    assert device.deployments.status("demo").state is DeploymentState.FAILED

@@ -477,6 +477,19 @@ async def test_a_power_cut_at_any_moment_leaves_one_row_per_trial() -> None:
     assert ends == {JobState.SUCCEEDED, JobState.INTERRUPTED}
 
 
+async def test_a_job_that_was_accepted_is_known_after_a_power_cut() -> None:
+    """Whoever was told its identifier must find it again, whatever the device had begun by then."""
+    for seed in range(8):
+        fs = SimulatedFileSystem()
+        device = Device(fs).open()
+        spec = await device.spec()
+        job = await device.jobs.submit(spec)
+        again = Device(fs.crash(seed)).open()
+        await device.jobs.stop()
+        assert again.jobs.get(job.job_id).state is JobState.INTERRUPTED
+        assert [row.trial.trial_id for row in again.rows()] == ["t0", "t1"]
+
+
 async def test_acknowledged_rows_do_not_come_again_after_a_crash() -> None:
     fs = SimulatedFileSystem()
     device = Device(fs).open()

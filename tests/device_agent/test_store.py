@@ -124,6 +124,24 @@ def test_a_large_upload_goes_on_at_any_byte(tmp_path: Path) -> None:
     assert (store.blobs / name.digest).read_bytes() == data
 
 
+@pytest.mark.parametrize("wrong", ["kept", "new"])
+def test_a_resumed_upload_is_checked_from_its_first_byte(store: ContentStore, wrong: str) -> None:
+    data = bytes(range(256)) * 40_000
+    name = name_of(data)
+    bad = bytes([data[0] ^ 1]) + data[1:] if wrong == "kept" else data[:-1] + bytes([data[-1] ^ 1])
+    upload = begin(store, name)
+    upload.write(bad[:COMMIT_BYTES])
+    again = open_store(store.fs, store.root)
+    upload = begin(again, name)
+    assert upload.written_bytes == COMMIT_BYTES
+    upload.write(bad[COMMIT_BYTES:])
+    with pytest.raises(InvalidInputError, match="not the declared"):
+        upload.finish()
+    assert again.size_of(name.digest) is None
+    with pytest.raises(NotFoundError, match="Begin it at offset 0"):
+        again.status(name)
+
+
 def test_an_upload_has_one_writer_and_one_blob(store: ContentStore) -> None:
     name = name_of(b"content")
     upload = begin(store, name)

@@ -18,7 +18,7 @@ from edgeloop_foundation.errors import (
     InvalidInputError,
     NotFoundError,
 )
-from edgeloop_foundation.ports.fs import OsFileSystem, write_durably
+from edgeloop_foundation.ports.fs import OsFileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.certificate import read_certificate
 from edgeloop_protocol.convert.json import from_json, to_canonical_json
 from edgeloop_protocol.types.identity import Enrolment, Identity, Role, SignedTrust, TrustList
@@ -82,7 +82,7 @@ class Authority:
                 next_step="Choose another --home for another fleet.",
             )
         fs = OsFileSystem()
-        fs.make_directory(directory)
+        make_durable_directory(fs, directory)
         directory.chmod(0o700)
         key, pem = x509.new_key(_passphrase())
         root = x509.Signing.create(fleet, 1, key, wall_s())
@@ -177,7 +177,7 @@ class Authority:
             )
         key, pem = x509.new_key()
         enrolment = self._issue(identity, key.public_key())
-        self._fs.make_directory(files.directory)
+        make_durable_directory(self._fs, files.directory)
         files.directory.chmod(0o700)
         self.write_trust(files)
         write_durably(self._fs, files.identity, pem + enrolment.chain.encode())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import AccessDeniedError, InvalidInputError, NotFoundError, StateError
-from edgeloop_foundation.ports.fs import OsFileSystem, write_durably
+from edgeloop_foundation.ports.fs import OsFileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.certificate import certificates_in
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.attestation import ParityStatement
@@ -58,7 +58,7 @@ def keep_certificate(home: Path, device: OpenDevice, statement: ParityStatement,
     if signed.device_id != device.facts.device_id or signed != statement:
         raise AccessDeniedError(f"it brought the certificate of {signed.device_name}.")
     fs, directory = OsFileSystem(), home / "certificates"
-    fs.make_directory(directory)
+    make_durable_directory(fs, directory)
     device_part = "".join(c if c.isalnum() or c in "-_" else "-" for c in signed.identity.rpartition("/")[2])
     path = directory / f"{signed.deployment}.{signed.counter}.{device_part}.json"
     write_durably(fs, path, envelope.encode())

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edgeloop_foundation.errors import AlreadyExistsError, InvalidInputError, NotFoundError
-from edgeloop_foundation.ports.fs import OsFileSystem, write_durably
+from edgeloop_foundation.ports.fs import OsFileSystem, make_durable_directory, write_durably
 from securesystemslib.signer import CryptoSigner
 
 __all__ = ["KeyRing"]
@@ -39,7 +39,7 @@ class KeyRing:
             lock = serialization.BestAvailableEncryption(self._passphrase.encode())
         pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
         fs = OsFileSystem()
-        fs.make_directory(self._directory)
+        make_durable_directory(fs, self._directory)
         write_durably(fs, path, pem)
         return CryptoSigner(private)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgeloop_foundation.errors import AlreadyExistsError, CorruptDataError, InvalidInputError, NotFoundError
-from edgeloop_foundation.ports.fs import OsFileSystem, write_durably
+from edgeloop_foundation.ports.fs import OsFileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.deployment import ReleaseBundle, ReleaseTerms, check_deployment_name
 from securesystemslib.signer import CryptoSigner
@@ -82,7 +82,7 @@ class Repository:
         if not begun.exists():
             for role in ROLES:
                 self._ring(role).refuse_existing(_KEYS[role])
-            fs.make_directory(self._directory)
+            make_durable_directory(fs, self._directory)
             write_durably(fs, begun, b"release init has begun and not ended\n")
         signers = {role: [self._ring(role).made(name) for name in _KEYS[role]] for role in ROLES}
         if not self.exists:
@@ -237,7 +237,7 @@ class Repository:
         for signer in signers:
             metadata.sign(signer, append=True)
         fs = OsFileSystem()
-        fs.make_directory(self._directory)
+        make_durable_directory(fs, self._directory)
         write_durably(fs, self._directory / name, metadata.to_bytes(JSONSerializer(compact=True)))
 
     def _kept(self, name: str, kind: type[T]) -> T | None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInputError, NotFoundError
 from edgeloop_foundation.packed import expand
 from edgeloop_foundation.ports.clock import Clock, SystemClock
-from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.chunk_list import CHUNKED_BYTES_MIN, Chunk, decode_chunks, encode_chunks
 from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact, Expansion
@@ -154,7 +154,7 @@ class ArtifactDirectory:
         found = tuple(chunk_stream(lambda _size: next(pieces, b""), mean_bytes(self._fs.size(blob))))
         with contextlib.suppress(OSError):
             # A list that is not kept is made again the next time.
-            self._fs.make_directory(path.parent)
+            make_durable_directory(self._fs, path.parent)
             write_durably(self._fs, path, encode_chunks(found))
         return found
 
@@ -199,7 +199,7 @@ class ArtifactDirectory:
 
     def _prepare(self) -> None:
         for name in ("blobs", "index", "artifacts"):
-            self._fs.make_directory(self._root / name)
+            make_durable_directory(self._fs, self._root / name)
         if not self._swept:
             self._sweep()
             self._swept = True

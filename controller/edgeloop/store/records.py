@@ -15,7 +15,7 @@ from edgeloop_foundation.errors import (
     StateError,
     UnsupportedError,
 )
-from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.run import Outcome, Run, Source, SpooledRun
 from sqlalchemy import Connection, RowMapping, Table, func, select
@@ -173,7 +173,7 @@ class RecordStore:
         path = self._samples / digest
         with disk_errors("raw samples"):
             if not self._fs.exists(path):
-                self._fs.make_directory(self._samples)
+                make_durable_directory(self._fs, self._samples)
                 write_durably(self._fs, path, data)
 
     def samples(self, digest: str) -> bytes | None:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError, NotFoundError
-from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.convert import from_json, to_canonical_json
 
 from edgeloop.domain.rollout import REQUESTS, Rollout
@@ -41,8 +41,7 @@ class RolloutStore:
     def save(self, rollout: Rollout) -> None:
         """Make durable how a rollout stands."""
         directory = self.directory(rollout.rollout_id)
-        self._fs.make_directory(self._root)
-        self._fs.make_directory(directory)
+        make_durable_directory(self._fs, directory)
         write_durably(self._fs, directory / "rollout.json", to_canonical_json(rollout))
 
     def get(self, word: str) -> Rollout:

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,29 +61,44 @@ def _accept(files: TrustFiles, header: dict[str, Any], now_s: float) -> dict[str
     return {"digest": verified.digest, "size_bytes": verified.size_bytes, "terms": to_json(verified.terms)}
 
 
-def _perform(state: Path, header: dict[str, Any]) -> dict[str, Any]:
-    files = TrustFiles(OsFileSystem(), state / DIRECTORY)
+def _perform(files: TrustFiles, header: dict[str, Any], now_s: float) -> dict[str, Any]:
     if header.get("command") == "pin":
         return _pin(files, str(header.get("root", "")))
     if header.get("command") == "accept":
-        return _accept(files, header, time.time())
+        return _accept(files, header, now_s)
     raise InvalidInputError(f"unknown command {header.get('command')!r}.")
 
 
+def answer(files: TrustFiles, read_header: Callable[[], dict[str, Any]], now_s: float) -> dict[str, Any]:
+    """Return the answer to one request; an error travels by its name, so that it stays that error.
+
+    Args:
+        files: the trust state.
+        read_header: reads the request.
+        now_s: the device's clock, seconds since 1970.
+    """
+    try:
+        return {"ok": True, **_perform(files, read_header(), now_s)}
+    except (EdgeloopError, OSError) as error:
+        failed = error if isinstance(error, EdgeloopError) else InternalError(str(error))
+        kind = type(failed).__name__
+        return {"ok": False, "kind": kind, "message": failed.message, "next_step": failed.next_step}
+
+
+def read_header() -> dict[str, Any]:
+    """Read the header of the one frame on standard input."""
+    header_bytes, _ = decode_prefix(sys.stdin.buffer.read(PREFIX.size))
+    return decode_header(sys.stdin.buffer.read(header_bytes))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Answer one request and return the exit status; an error travels by its name, so that it stays that error."""
+    """Answer one request and return the exit status."""
     parser = argparse.ArgumentParser(prog="edgeloop-agent trust", description="Verify one release.")
     parser.add_argument("--state", type=Path, required=True, help="the agent's state directory")
     options = parser.parse_args(arguments)
     os.umask(0o077)
-    try:
-        header_bytes, _ = decode_prefix(sys.stdin.buffer.read(PREFIX.size))
-        reply = {"ok": True, **_perform(options.state, decode_header(sys.stdin.buffer.read(header_bytes)))}
-    except (EdgeloopError, OSError) as error:
-        failed = error if isinstance(error, EdgeloopError) else InternalError(str(error))
-        kind = type(failed).__name__
-        reply = {"ok": False, "kind": kind, "message": failed.message, "next_step": failed.next_step}
-    sys.stdout.buffer.write(encode_frame(reply))
+    files = TrustFiles(OsFileSystem(), options.state / DIRECTORY)
+    sys.stdout.buffer.write(encode_frame(answer(files, read_header, time.time())))
     return 0
 
 

@@ -14,7 +14,14 @@ from typing import Protocol
 
 from edgeloop_foundation.ports.direct_write import DirectWriter
 
-__all__ = ["DirectoryEntry", "FileSystem", "OsFileSystem", "WritableFile", "write_durably"]
+__all__ = [
+    "DirectoryEntry",
+    "FileSystem",
+    "OsFileSystem",
+    "WritableFile",
+    "make_durable_directory",
+    "write_durably",
+]
 
 
 class WritableFile(Protocol):
@@ -110,6 +117,17 @@ class FileSystem(Protocol):
     def total_bytes(self, path: Path) -> int:
         """Return the size of the file system."""
         ...
+
+
+def make_durable_directory(fs: FileSystem, path: Path) -> None:
+    """Create a directory and its parents, and sync every directory that got a new entry.
+
+    Without it, a power cut takes away a new directory with everything that was synced inside it.
+    """
+    missing = [directory for directory in (path, *path.parents) if not fs.exists(directory)]
+    fs.make_directory(path)
+    for directory in reversed(missing):
+        fs.sync_directory(directory.parent)
 
 
 def write_durably(fs: FileSystem, path: Path, data: bytes) -> None:
