@@ -64,7 +64,7 @@ class _Limited:
         function: Callable[..., object],
         args: tuple[object, ...],
         kwargs: dict[str, object],
-        deadline_s: float,
+        deadline_s: float | None = None,
     ) -> None:
         self._call = (function, args, kwargs)
         self._deadline_s = deadline_s
@@ -78,7 +78,7 @@ class _Limited:
         )
         # The default action of SIGALRM ends the process wherever it hangs, native code included.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, self._deadline_s)
+        signal.setitimer(signal.ITIMER_REAL, DEADLINE_S if self._deadline_s is None else self._deadline_s)
         try:
             return function(*args, **kwargs)
         finally:

@@ -148,7 +148,7 @@ class ModulePass(Pass[S]):
 class TrainingPass(ModulePass[T]):
     """A pass that learns from the user's data."""
 
-    requires = (HAS_MODULE, HAS_DATA)
+    requires: ClassVar[tuple[Condition, ...]] = (HAS_MODULE, HAS_DATA)
 
     def fingerprint(self) -> str:
         """Return a digest of the user's functions, whose text decides the outcome as settings do."""
