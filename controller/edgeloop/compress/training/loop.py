@@ -6,10 +6,10 @@ import contextlib
 import math
 import os
 import resource
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from edgeloop_foundation.errors import EdgeloopError, InternalError, InvalidInputError
@@ -97,11 +97,12 @@ def fit(task: Task, plan: Plan, checkpoint: Path | None, note: Callable[[str], N
     """
     run = _Run(task, plan, checkpoint)
     run.resume(note)
-    end = time.monotonic() + plan.limit_s
+    end = monotonic() + plan.limit_s
     while run.epoch < plan.epochs:
         task.before_epoch(run.epoch)
         if not run.one_epoch(end):
             note(f"the time limit ended the training in epoch {run.epoch + 1} of {plan.epochs}")
+            run.judge()  # what a part of an epoch brought is worth having too
             break
         run.judge()
         if plan.patience and run.stale >= plan.patience:
@@ -127,6 +128,8 @@ class _Run:
                 learnt, plan.learning_rate, momentum=0.9, nesterov=True, weight_decay=1e-4
             )
         self.epoch = self.step = self.stale = 0
+        #: Whether the last epoch was not broken off.
+        self.whole = False
         self.best_score, self.best = -math.inf, self._state()
         if task.best_from == 0:
             task.mode(False)
@@ -138,10 +141,10 @@ class _Run:
     def one_epoch(self, end: float) -> bool:
         """Learn from every batch once; return False when the time is over."""
         self.task.mode(True)
-        started = False
+        self.whole = started = False
         for inputs, labels in self.task.data.batches:
             started = True
-            if time.monotonic() > end:
+            if monotonic() > end:
                 return False
             self._step(inputs, labels)
         if not started:
@@ -150,6 +153,7 @@ class _Run:
                 next_step="It returns an object that can be iterated again and again, not a generator.",
             )
         self.epoch += 1
+        self.whole = True
         return True
 
     def _step(self, inputs: tuple[Any, ...], labels: Any) -> None:
@@ -196,7 +200,8 @@ class _Run:
             self.best_score, self.best, self.stale = score, self._state(), 0
         elif self.epoch >= self.task.best_from:
             self.stale += 1
-        self._keep()
+        if self.whole:
+            self._keep()
 
     def _keep(self) -> None:
         import torch

@@ -87,6 +87,16 @@ def test_limits_end_it(task):
         fit(task(), Plan(epochs=1, learning_rate=0.01, memory_limit_bytes=1), None, print)
 
 
+def test_what_a_part_of_an_epoch_brought_is_kept(task, tmp_path, monkeypatch):
+    steps = iter(range(100))
+    monkeypatch.setattr("edgeloop.compress.training.loop.monotonic", lambda: float(next(steps)))
+    one, notes = task(), []
+    before = one.score()
+    assert fit(one, Plan(epochs=3, learning_rate=0.5, limit_s=3.0), tmp_path, notes.append) > before
+    assert notes == ["the time limit ended the training in epoch 1 of 3"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_learnt_from_is_said(task):
     torch = pytest.importorskip("torch")
     nothing = torch.zeros((), requires_grad=True)

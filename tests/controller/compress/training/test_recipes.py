@@ -74,3 +74,14 @@ def test_int8_that_was_learnt_is_int8_and_as_good(source, judge, runner, trained
     assert [s.state for s in result.stages] == ["applied"], result.notes
     assert result.description.quantized
     assert judge.of_file(result.path) > 0.97 * judge.of_file(source.path)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("label", ["pruning", "distillation", "distillation by features", "progressive"])
+def test_recipes_that_come_along_keep_what_they_say(source, judge, images, runner, trained_net, label):
+    pytest.importorskip("torch_pruning", reason="the package torch-pruning is not installed")
+    result = runner(images).run(source, given(shipped_recipe(label), trained_net, block=4, batch_size=64))
+    assert result.applied, result.notes
+    assert judge.of_file(result.path) > 0.9 * judge.of_file(source.path)
+    if label in ("pruning", "progressive"):
+        assert result.description.parameter_count < source.description.parameter_count / 2
