@@ -40,8 +40,8 @@ def test_it_heals_what_was_damaged(transform, module_context):
         given.net.head.weight.copy_(given.net.head.weight.roll(1, 0))
     _, notes = transform("finetune", given, epochs=4, learning_rate=0.05, batch_size=32)
     before, after = (float(notes[-1].split()[place]) for place in (2, 4))
-    assert after > before
-    assert after > 0.9
+    assert before < 0.3
+    assert after > 0.5
 
 
 @pytest.mark.needs_torch
