@@ -142,6 +142,7 @@ def _cache_key(request: BuildRequest) -> str:
         request.source.description.digest,
         [[b.input, b.output] for b in request.source.description.state],
         request.recipe.canonical(),
+        [make_pass(spec).fingerprint() for spec in request.recipe.passes],
         [_content_digest(path) if path is not None else "" for path in files],
         [request.decision.output, request.decision.rule, request.decision.threshold],
         request.seed,

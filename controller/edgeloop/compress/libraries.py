@@ -9,7 +9,17 @@ import edgeloop
 
 __all__ = ["library_versions"]
 
-_NAMES = ("numpy", "onnx", "onnxruntime", "onnxscript", "onnxslim", "sympy", "torch")
+_NAMES = (
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "onnxslim",
+    "sympy",
+    "torch",
+    "torch-pruning",
+    "torchao",
+)
 
 
 def library_versions() -> tuple[tuple[str, str], ...]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoundError
 
-from edgeloop.compress.passes import make_pass
-from edgeloop.domain.recipe import Recipe
+from edgeloop.compress.passes import REGISTRY, make_pass
+from edgeloop.domain.recipe import PassSpec, Recipe
 
-__all__ = ["checked_recipe", "load_recipes", "read_yaml", "shipped"]
+__all__ = ["checked_recipe", "given_settings", "load_recipes", "read_yaml", "shipped", "shipped_recipe"]
 
 _FORM = "Write recipes: {label: [{pass: quantize_static, encoding: U8S8}]}; an empty list is the original."
 
@@ -51,6 +53,33 @@ def load_recipes(path: Path) -> tuple[Recipe, ...]:
     if not isinstance(recipes, dict) or not recipes:
         raise InvalidInputError(f'{path.name} has no "recipes" object.', next_step=_FORM)
     return tuple(checked_recipe(path.name, label, steps) for label, steps in recipes.items())
+
+
+def shipped_recipe(label: str) -> Recipe:
+    """Return the recipe of that label from the recipe files that come along.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    files = [name for name in shipped() if not name.startswith("ladder_")]
+    known = {recipe.label: recipe for name in files for recipe in load_recipes(Path(name))}
+    if label not in known:
+        raise NotFoundError(
+            f"no recipe {label!r} comes along; there are {', '.join(known)}.",
+            next_step="Name a file of your own with --recipes.",
+        )
+    return known[label]
+
+
+def given_settings(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with the given settings in every pass that has such a setting and does not say it itself."""
+    passes = []
+    for spec in recipe.passes:
+        known = {field.name for field in fields(REGISTRY.load(spec.name).settings_type)}
+        own = dict(spec.settings)
+        more = {name: value for name, value in given.items() if name in known and name not in own}
+        passes.append(PassSpec.of(spec.name, **own, **more))
+    return Recipe(label=recipe.label, passes=tuple(passes))
 
 
 def checked_recipe(file_name: str, label: Any, steps: Any) -> Recipe:

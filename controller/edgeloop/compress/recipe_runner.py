@@ -4,11 +4,13 @@ promise.
 
 A stage is kept in a directory named by everything that decides its content: the model, the passes so far,
 the data, the seed and the libraries. A stage that is there is not computed again, whichever recipe asks for
-it. What a failed pass wrote is dropped, and the recipe goes on from the last good stage.
+it. What a failed pass wrote is dropped, and the recipe goes on from the last good stage. A pass that only costs quality
+until another one has trained (provisional) is judged together with that one, and both are undone when it was too much.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -27,6 +29,7 @@ from edgeloop.compress.libraries import library_versions
 from edgeloop.compress.passes import make_pass
 from edgeloop.compress.passes.base import UNCHANGED, Pass, PassContext
 from edgeloop.compress.sources.base import SourceModel
+from edgeloop.compress.training.module import MODULE_FILE
 from edgeloop.domain.model import ModelDescription
 from edgeloop.domain.recipe import PassSpec, Recipe
 
@@ -118,32 +121,14 @@ class RecipeRunner:
                 f"passes work on ONNX, {source.description.name} is {source.description.format}.",
                 next_step="Give the model as ONNX to have it compressed.",
             )
-        reference = self._reference(source) if passes else {}
-        path, model = source.path, source.description
-        good: list[PassSpec] = []
-        stages: list[Stage] = []
-        notes: list[str] = []
+        climb = _Climb(runner=self, source=source, reference=self._reference(source) if passes else {})
         for spec, step in zip(recipe.passes, passes, strict=True):
-            slot = self.directory / self._key(source.description, (*good, spec))
-            resumed = self._resume(slot, source.description)
-            reason = ""
-            if resumed is None:
-                reason, said = self._apply(step, path, model, slot, reference)
-                notes += said
-                resumed = None if reason else self._resume(slot, source.description)
-                state = StageState.APPLIED
-            else:
-                state = StageState.RESUMED
-                notes += json.loads((slot / _RECORD).read_text())["notes"]
-            if reason or resumed is None:
-                state, reason = StageState.ROLLED_BACK, reason or "its checkpoint is gone"
-                notes.append(f"{step.name} was rolled back: {reason}")
-            else:
-                path, model = slot / _MODEL, resumed
-                good.append(spec)
-            changes = step.ensures.precision != UNCHANGED
-            stages.append(Stage(spec=spec, state=state, reason=reason, changes_precision=changes))
-        return RecipeResult(path=path, description=model, stages=tuple(stages), notes=tuple(notes))
+            climb.take(spec, step)
+        climb.end()
+        last = climb.now
+        return RecipeResult(
+            path=last.path, description=last.model, stages=tuple(climb.stages), notes=tuple(climb.notes)
+        )
 
     def _reference(self, source: SourceModel) -> Mapping[str, NDArray[np.generic]]:
         """Return the original's answers; without data, and when it takes no synthetic input, none."""
@@ -154,9 +139,11 @@ class RecipeRunner:
                 raise
             return {}
 
-    def _key(self, source: ModelDescription, specs: tuple[PassSpec, ...]) -> str:
+    def _key(self, source: ModelDescription, done: tuple[_Done, ...]) -> str:
         data = self.context.calibration.digest if self.context.calibration else ""
+        specs = tuple(one.spec for one in done)
         parts = [_SCHEMA, source.digest, Recipe(label="", passes=specs).canonical(), data, self.context.seed]
+        parts += [one.fingerprint for one in done if one.fingerprint]
         parts += [list(pair) for pair in library_versions()] + [[b.input, b.output] for b in source.state]
         return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
 
@@ -167,7 +154,8 @@ class RecipeRunner:
             return None
         try:
             found = describe(slot / _MODEL, source.name, source.state)
-            if found.digest == json.loads((slot / _RECORD).read_text())["digest"]:
+            record = json.loads((slot / _RECORD).read_text())
+            if found.digest == record["digest"] and _module_digest(slot) == record.get("module", ""):
                 return found
         except (EdgeloopError, ValueError, KeyError):
             pass
@@ -177,33 +165,52 @@ class RecipeRunner:
     def _apply(
         self,
         step: Pass[Any],
-        path: Path,
-        model: ModelDescription,
+        now: _Point,
         slot: Path,
         reference: Mapping[str, NDArray[np.generic]],
+        original: Path | None,
     ) -> tuple[str, list[str]]:
         """Run one pass into its slot; return why it must be undone, or an empty string, and its notes."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        unfinished = self.directory / "unfinished" / slot.name
         with tempfile.TemporaryDirectory(prefix="stage-", dir=self.directory) as name:
             made = Path(name) / "made"
             work = Path(name) / "work"
             made.mkdir()
             work.mkdir()
+            context = replace(
+                self.context,
+                work_directory=work,
+                module=now.module,
+                original_module=original,
+                checkpoint_directory=unfinished,
+            )
             try:
-                result = step.run(path, made / _MODEL, replace(self.context, work_directory=work), model)
-                broken = self._postcondition(result.path, result.description, reference)
+                result = step.run(now.path, made / _MODEL, context, now.model)
+                broken = self._postcondition(
+                    result.path, result.description, reference, related=not step.provisional
+                )
             except InternalError as error:
+                _forget(unfinished)
                 return error.message, []
             if broken:
+                _forget(unfinished)
                 return broken, list(result.notes)
             _keep_only(made)
             record = {"digest": result.description.digest, "notes": list(result.notes)}
+            record["module"] = _module_digest(made)
             (made / _RECORD).write_text(json.dumps(record))
             _publish(made, slot)
+        _forget(unfinished)
         return "", list(result.notes)
 
     def _postcondition(
-        self, path: Path, model: ModelDescription, reference: Mapping[str, NDArray[np.generic]]
+        self,
+        path: Path,
+        model: ModelDescription,
+        reference: Mapping[str, NDArray[np.generic]],
+        *,
+        related: bool = True,
     ) -> str:
         """Return why the output is unfit (does not run, is not finite, is unrelated to the original's),
         or nothing."""
@@ -213,13 +220,151 @@ class RecipeRunner:
             actual = answers(path, model, self.context.calibration, seed=self.context.seed)
         except InvalidInputError as error:
             return error.message
-        return nonfinite(actual, reference) or unrelated(actual, reference)
+        return nonfinite(actual, reference) or (unrelated(actual, reference) if related else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """A pass whose effect is in the model."""
+
+    spec: PassSpec
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Point:
+    """Where a recipe stands, and can go back to."""
+
+    path: Path
+    model: ModelDescription
+    #: Trainable form; None when the model has none (any more).
+    module: Path | None
+    done: tuple[_Done, ...] = ()
+    #: How many stages had been taken.
+    stage_count: int = 0
+
+
+class _Climb:
+    """One run of a recipe: the stages so far, the present point, and the last one that was judged good."""
+
+    def __init__(
+        self, *, runner: RecipeRunner, source: SourceModel, reference: Mapping[str, NDArray[np.generic]]
+    ) -> None:
+        self._runner, self._source, self._reference = runner, source, reference
+        self.now = self._good = _Point(path=source.path, model=source.description, module=source.module)
+        self._judge: tuple[Callable[[Path], float], float] | None = None
+        self._original_score = 0.0
+        self._too_much: set[str] = set()
+        self.stages: list[Stage] = []
+        self.notes: list[str] = []
+
+    def take(self, spec: PassSpec, step: Pass[Any]) -> None:
+        """Take one stage, or go back to the last good point."""
+        changes = step.ensures.precision != UNCHANGED
+        stage = Stage(spec=spec, state=StageState.APPLIED, changes_precision=changes)
+        if step.name in self._too_much:
+            self._undo(stage, "a milder one before it did not keep the quality")
+            return
+        done = (*self.now.done, _Done(spec=spec, fingerprint=step.fingerprint()))
+        slot = self._runner.directory / self._runner._key(self._source.description, done)
+        found = self._runner._resume(slot, self._source.description)
+        reason = ""
+        if found is None:
+            reason, said = self._runner._apply(step, self.now, slot, self._reference, self._source.module)
+            self.notes += said
+            found = None if reason else self._runner._resume(slot, self._source.description)
+        else:
+            stage = replace(stage, state=StageState.RESUMED)
+            self.notes += json.loads((slot / _RECORD).read_text())["notes"]
+        if reason or found is None:
+            self._undo(stage, reason or "its checkpoint is gone")
+            if self.now is not self._good and not step.provisional:
+                self._back(f"{step.name}, which was to make it good, did not succeed")
+            return
+        self.stages.append(stage)
+        module = slot / MODULE_FILE
+        self.now = _Point(
+            path=slot / _MODEL,
+            model=found,
+            module=module if module.is_file() else None,
+            done=done,
+            stage_count=len(self.stages),
+        )
+        self._take_judge(step)
+        if not step.provisional:
+            self._confirm()
+
+    def end(self) -> None:
+        """Judge what a provisional last stage left."""
+        if self.now is not self._good:
+            reason = self._runner._postcondition(self.now.path, self.now.model, self._reference)
+            if reason:
+                self._back(reason)
+            else:
+                self._confirm()
+
+    def _take_judge(self, step: Pass[Any]) -> None:
+        judge = step.judge_of(self._runner.context)
+        if judge is not None:
+            self._judge = judge
+            self._original_score = judge[0](self._source.path)
+
+    def _confirm(self) -> None:
+        """Make the present point the one to go back to, if it kept enough of the original's score."""
+        if self._judge is not None:
+            score_of, keep = self._judge
+            score, least = score_of(self.now.path), least_score(self._original_score, keep)
+            name = self.stages[-1].spec.name
+            if score < least:
+                self._back(
+                    f"after {name} the score is {score:.4f}, the original's {self._original_score:.4f}, and {keep:.1%} "
+                    "of that is to be kept"
+                )
+                return
+            self.notes.append(
+                f"validated after {name}: score {score:.4f}, at least {least:.4f} was asked for"
+            )
+        self._good = self.now
+
+    def _undo(self, stage: Stage, reason: str) -> None:
+        self.stages.append(replace(stage, state=StageState.ROLLED_BACK, reason=reason))
+        self.notes.append(f"{stage.spec.name} was rolled back: {reason}")
+
+    def _back(self, reason: str) -> None:
+        """Return to the last good point; every stage since is undone."""
+        for place in range(self._good.stage_count, len(self.stages)):
+            stage = self.stages[place]
+            if stage.state == StageState.ROLLED_BACK:
+                continue
+            self.stages[place] = replace(stage, state=StageState.ROLLED_BACK, reason=reason)
+            self.notes.append(f"{stage.spec.name} was rolled back: {reason}")
+            if stage.spec.name.startswith("prune"):
+                self._too_much.add(stage.spec.name)
+        self.now = self._good
+
+
+def least_score(original: float, keep: float) -> float:
+    """Return the least score that keeps the share ``keep`` of the original's; scores below zero are losses."""
+    return original * keep if original >= 0 else original / keep
+
+
+def _module_digest(directory: Path) -> str:
+    """Return SHA-256 of a stage's trainable form; empty without one."""
+    path = directory / MODULE_FILE
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _forget(unfinished: Path) -> None:
+    """Drop what an interrupted pass would have gone on from, and the directory of such when it was the last."""
+    shutil.rmtree(unfinished, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        unfinished.parent.rmdir()
 
 
 def _keep_only(directory: Path) -> None:
     """Drop everything that a pass left beside its model and its external data."""
     model = directory / _MODEL
-    wanted = {_MODEL, *external_locations(load_model(model), model)}
+    wanted = {_MODEL, MODULE_FILE, *external_locations(load_model(model), model)}
     for path in directory.iterdir():
         if path.name not in wanted:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -22,6 +22,7 @@ __all__ = [
     "parse_bytes",
     "parse_devices",
     "parse_duration_s",
+    "parse_grid",
     "parse_numbers",
     "parse_pairs",
     "parse_processors",
@@ -85,6 +86,22 @@ def parse_share(text: str) -> float:
     if not 0.0 < value <= 1.0:
         raise InvalidInputError(f"{text!r} is no share.", next_step="Write 99% or 0.99.")
     return value
+
+
+def parse_grid(text: str) -> int:
+    """Read a count of channels, or the name of a board's profile (``sim:`` in front is allowed); 0 for no text.
+
+    Raises:
+        InvalidInputError: a count below 1.
+        NotFoundError: no such profile.
+    """
+    if text and not text.lstrip("-").isdigit():
+        from edgeloop.orchestrate.probe import profile_block
+
+        return profile_block(text.removeprefix("sim:"))
+    if text and int(text) < 1:
+        raise InvalidInputError(f"a grid is at least one channel, found {text!r}.")
+    return int(text or 0)
 
 
 def parse_numbers(texts: Sequence[str], what: str) -> tuple[float, ...]:

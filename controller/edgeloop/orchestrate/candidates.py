@@ -17,7 +17,7 @@ from edgeloop.domain.experiment import Listener
 from edgeloop.domain.quality import Quality
 from edgeloop.domain.recipe import ORIGINAL, Recipe
 from edgeloop.orchestrate.prepare import Prepared
-from edgeloop.orchestrate.workers import in_worker
+from edgeloop.orchestrate.workers import DEADLINE_S, in_worker, in_worker_within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,10 +111,21 @@ async def _build(app: App, request: BuildRequest) -> BuildResult:
     from edgeloop.compress.build import BuildResult, build_candidate
 
     label = request.recipe.label
+    deadline_s = DEADLINE_S + _training_limit_s(request.recipe)
     try:
-        return await in_worker(app, label, build_candidate, request)
+        return await in_worker_within(app, label, deadline_s, build_candidate, request)
     except InvalidInputError as error:
         return BuildResult(label=label, state=CandidateState.FAILED, reason=str(error))
+
+
+def _training_limit_s(recipe: Recipe) -> float:
+    """Return how long the recipe's passes may train, by their own settings."""
+    from edgeloop.compress.passes import make_pass
+
+    try:
+        return sum(make_pass(spec).expected_limit_s() for spec in recipe.passes)
+    except EdgeloopError:  # said by the build itself, as a candidate with its reason
+        return 0.0
 
 
 async def _build_rest(app: App, requests: Sequence[BuildRequest], listener: Listener) -> list[BuildResult]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.calibrate.probe_models import ProbeModel
 
-__all__ = ["PROBE_BENCHMARK", "probe"]
+__all__ = ["PROBE_BENCHMARK", "probe", "profile_block"]
 
 PROBE_BENCHMARK = Benchmark(
     rounds=6,
@@ -123,3 +123,15 @@ def _trials(
         )
         for name, count in wanted
     )
+
+
+def profile_block(name: str) -> int:
+    """Return the largest group of channels that a board's profile states for ONNX Runtime; 1 where it states none.
+
+    Raises:
+        NotFoundError: no such profile.
+        InvalidInputError: the profile is not in order, or has no ONNX Runtime.
+    """
+    from edgeloop_profiles import load_profile
+
+    return max((rate.channel_block for rate in load_profile(name).runtime("onnxruntime").rates), default=1)

@@ -19,7 +19,7 @@ from edgeloop_foundation.errors import InvalidInputError
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["in_worker"]
+__all__ = ["DEADLINE_S", "in_worker", "in_worker_within"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,13 +37,20 @@ async def in_worker(app: App, what: str, function: Callable[P, T], *args: P.args
     Raises:
         InvalidInputError: the worker died (native crash, memory) or was over its deadline; names ``what``.
     """
+    return await in_worker_within(app, what, DEADLINE_S, function, *args, **kwargs)
+
+
+async def in_worker_within(
+    app: App, what: str, deadline_s: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Do what :func:`in_worker` does, with a deadline of its own; raises the same."""
     loop = asyncio.get_running_loop()
     try:
-        return cast("T", await loop.run_in_executor(app.pool(), _Limited(function, args, kwargs)))
+        return cast("T", await loop.run_in_executor(app.pool(), _Limited(function, args, kwargs, deadline_s)))
     except BrokenExecutor as error:
         app.drop_pool()
         raise InvalidInputError(
-            f"{what}: the worker process died: it crashed, wanted too much memory or took over {DEADLINE_S:.0f} s."
+            f"{what}: the worker process died: it crashed, wanted too much memory or took over {deadline_s:.0f} s."
         ) from error
     except MemoryError as error:
         raise InvalidInputError(f"{what}: it wants more memory than this host has.") from error
@@ -53,9 +60,14 @@ class _Limited:
     """A call with a deadline and a memory limit; picklable."""
 
     def __init__(
-        self, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+        self,
+        function: Callable[..., object],
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        deadline_s: float | None = None,
     ) -> None:
         self._call = (function, args, kwargs)
+        self._deadline_s = deadline_s
 
     def __call__(self) -> object:
         function, args, kwargs = self._call
@@ -66,7 +78,7 @@ class _Limited:
         )
         # The default action of SIGALRM ends the process wherever it hangs, native code included.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, DEADLINE_S)
+        signal.setitimer(signal.ITIMER_REAL, DEADLINE_S if self._deadline_s is None else self._deadline_s)
         try:
             return function(*args, **kwargs)
         finally:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from edgeloop.compress.recipe_file import load_recipes
+from edgeloop.compress.recipe_file import given_settings, load_recipes, shipped_recipe
+from edgeloop.domain.recipe import Recipe
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError
 
 
@@ -48,3 +49,29 @@ def test_unknown_pass_and_missing_file(tmp_path):
         load_recipes(write(tmp_path, "recipes: {a: [{pass: melt}]}"))
     with pytest.raises(NotFoundError, match="does not exist"):
         load_recipes(tmp_path / "none.yaml")
+
+
+def test_recipes_that_come_along_are_found_by_label():
+    assert [p.name for p in shipped_recipe("hybrid").passes] == [
+        "prune_channels",
+        "distill",
+        "quantize_static",
+    ]
+    ratios = [dict(p.settings)["ratio"] for p in shipped_recipe("progressive").passes if "prune" in p.name]
+    assert ratios == [0.2, 0.4, 0.6]
+    for label in ("pruning", "distillation", "quantization, trained"):
+        assert shipped_recipe(label).passes
+    with pytest.raises(NotFoundError, match=r"no recipe 'melt' comes along; there are .*hybrid"):
+        shipped_recipe("melt")
+
+
+def test_given_settings_go_where_they_are_known_and_never_over_the_recipes_own():
+    recipe = Recipe.from_tree(
+        "r", [{"pass": "prune_channels", "block": 4}, {"pass": "finetune"}, {"pass": "quantize_static"}]
+    )
+    prune, tune, static = given_settings(
+        recipe, {"train": "a.py:b", "block": 16, "validate": "c.py:d"}
+    ).passes
+    assert dict(prune.settings) == {"block": 4, "train": "a.py:b"}
+    assert dict(tune.settings) == {"train": "a.py:b", "validate": "c.py:d"}
+    assert static.settings == ()

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from edgeloop.compress.passes import make_pass
 from edgeloop.compress.passes.base import Ensures, Pass
+from edgeloop.compress.recipe_runner import least_score
 from edgeloop.domain.recipe import PassSpec, Recipe
 from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
 
@@ -163,3 +164,79 @@ def test_a_recipe_that_was_interrupted_at_a_stage_goes_on_there(source, runner, 
     result = runner(image_data, make=counting(calls)).run(source, Recipe(label="a", passes=steps))
     assert [s.state for s in result.stages] == ["resumed"] * place + ["applied"] * (3 - place)
     assert len(calls) == 3
+
+
+def halving(factor, name="prune_half", *, provisional=True):
+    """A pass that multiplies the first weight, and is judged by that weight's size."""
+
+    class Half(Poison):
+        """Costs what a later pass may give back."""
+
+    Half.name = Half.title = name
+    Half.factor = np.float32(factor)
+    Half.provisional = provisional
+    Half.ensures = Ensures(approximate=True)
+    if not provisional:
+        Half.judge_of = lambda self, context: (size_of_weight, 0.9)
+    return Half(Nothing())
+
+
+def size_of_weight(path):
+    model = onnx.load(path)
+    weight = next(t for t in model.graph.initializer if len(t.dims) > 1)
+    return float(np.abs(onnx.numpy_helper.to_array(weight)).mean())
+
+
+def factory(**passes):
+    return lambda spec: passes[spec.name] if spec.name in passes else make_pass(spec)
+
+
+def test_a_provisional_stage_is_judged_with_the_one_that_heals_it(source, runner, image_data):
+    heals = factory(prune_half=halving(0.5), heal=halving(2.0, "heal", provisional=False))
+    recipe = Recipe(label="a", passes=(PassSpec.of("prune_half"), PassSpec.of("heal")))
+    result = runner(image_data, make=heals).run(source, recipe)
+    assert [s.state for s in result.stages] == ["applied", "applied"]
+    assert any(note.startswith("validated after heal: score ") for note in result.notes)
+    again = runner(image_data, make=heals).run(source, recipe)
+    assert [s.state for s in again.stages] == ["resumed", "resumed"]
+
+
+def test_stages_that_cost_too_much_are_undone_together_and_a_stronger_one_is_not_tried(
+    source, runner, image_data
+):
+    passes = factory(prune_half=halving(0.8), heal=halving(1.0, "heal", provisional=False))
+    steps = (OPTIMIZE, PassSpec.of("prune_half"), PassSpec.of("heal"), PassSpec.of("prune_half"), STATIC)
+    result = runner(image_data, make=passes).run(source, Recipe(label="a", passes=steps))
+    assert [s.state for s in result.stages] == [
+        "applied",
+        "rolled back",
+        "rolled back",
+        "rolled back",
+        "applied",
+    ]
+    assert "and 90.0% of that is to be kept" in result.stages[1].reason
+    assert result.stages[3].reason == "a milder one before it did not keep the quality"
+    clean = runner(image_data).run(source, Recipe(label="b", passes=(OPTIMIZE, STATIC)))
+    assert clean.description.digest == result.description.digest
+
+
+def test_a_stage_that_was_to_heal_and_fails_takes_the_damage_along(source, runner, image_data):
+    passes = factory(prune_half=halving(0.8), poison=Poison(Nothing()))
+    steps = (PassSpec.of("prune_half"), PassSpec.of("poison"))
+    result = runner(image_data, make=passes).run(source, Recipe(label="a", passes=steps))
+    assert [s.state for s in result.stages] == ["rolled back", "rolled back"]
+    assert result.path == source.path
+
+
+def test_a_provisional_end_is_judged_by_its_answers(source, runner, image_data):
+    passes = factory(prune_half=halving(-3.0))
+    result = runner(image_data, make=passes).run(
+        source, Recipe(label="a", passes=(PassSpec.of("prune_half"),))
+    )
+    assert [s.state for s in result.stages] == ["rolled back"]
+    assert "times as large as the output itself" in result.stages[0].reason
+
+
+def test_least_scores_of_shares_and_of_losses():
+    assert least_score(0.8, 0.5) == 0.4
+    assert least_score(-0.5, 0.5) == -1.0

@@ -9,6 +9,7 @@ from typing import Any
 import edgeloop
 import pytest
 from edgeloop.interfaces.api import Candidate, DeviceSpec, ExperimentResult, Recipe, StateBinding
+from edgeloop.interfaces.options import parse_grid
 from edgeloop.orchestrate.push import Pushed
 from edgeloop.transport.client import PushResult
 from edgeloop_foundation.errors import InvalidInputError
@@ -229,6 +230,33 @@ def test_compress_builds_the_chosen_recipes(call: Call) -> None:
     assert [entry["label"] for entry in json.loads(document)["candidates"]] == ["two"]
     result = call("compress", "m", "--recipes", "r.yaml", "--recipe", "six", api=Recorder())
     assert (result.exit_code, "has no recipe 'six'" in result.stderr) == (2, True)
+
+
+def test_compress_hands_on_what_passes_that_train_need(call: Call) -> None:
+    api = Recorder()
+    words = (
+        "--recipe",
+        "hybrid",
+        "--train",
+        "n.py:data",
+        "--loss",
+        "n.py:loss",
+        "--grid",
+        "sim:raspberry_pi_4",
+    )
+    assert call("compress", "n.py:model", *words, api=api).exit_code == 0
+    ((_, heard),) = api.calls
+    prune, distill, static = (dict(step.settings) for step in heard[1].passes)
+    assert prune["train"] == distill["train"] == "n.py:data"
+    assert distill["loss"] == "n.py:loss"
+    assert prune["block"] == parse_grid("raspberry_pi_4") > 1
+    assert "train" not in static
+    result = call("compress", "n.py:model", api=Recorder())
+    assert (result.exit_code, "name recipes with --recipes FILE" in result.stderr) == (2, True)
+    result = call("compress", "n.py:model", "--recipe", "hybrid", "--grid", "no_such_board", api=Recorder())
+    assert (result.exit_code, "there is no profile 'no_such_board'" in result.stderr) == (2, True)
+    result = call("compress", "n.py:model", "--recipe", "hybrid", "--grid", "0", api=Recorder())
+    assert (result.exit_code, "at least one channel" in result.stderr) == (2, True)
 
 
 def test_devices_that_do_not_answer_are_exit_3(call: Call) -> None:

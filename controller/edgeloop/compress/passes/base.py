@@ -50,6 +50,12 @@ class PassContext:
     parity: ParityCheck | None = None
     #: Takes notes for people.
     log: Callable[[str], None] = _silent
+    #: Trainable form of the input; None when it has none.
+    module: Path | None = None
+    #: Trainable form of the user's own model; None when it came as another thing.
+    original_module: Path | None = None
+    #: Where a long pass keeps what it needs to go on after an interruption; made by the pass, None for nowhere.
+    checkpoint_directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +109,8 @@ class Pass(ABC, Generic[S]):
     requires: ClassVar[tuple[Condition, ...]] = ()
     #: What the output fulfils.
     ensures: ClassVar[Ensures] = Ensures()
+    #: Whether a later pass is to make good what this one costs; until then nobody judges it by its answers.
+    provisional: ClassVar[bool] = False
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
@@ -115,6 +123,20 @@ class Pass(ABC, Generic[S]):
             InvalidInputError: a setting is unknown, of the wrong type or out of range.
         """
         return parse_settings(cls.settings_type, cls.name, values)
+
+    def fingerprint(self) -> str:
+        """Return a digest of everything beside the settings that decides the outcome; empty without such."""
+        return ""
+
+    def expected_limit_s(self) -> float:
+        """Return how long the pass may work beyond what every pass may, in seconds."""
+        return 0.0
+
+    def judge_of(self, context: PassContext) -> tuple[Callable[[Path], float], float] | None:
+        """Return a score of ONNX files and the least share of the original's that this stage and later ones must
+        keep; None for no check."""
+        del context
+        return None
 
     def check(self, model: ModelDescription, context: PassContext) -> None:
         """Hold the input against ``requires``.

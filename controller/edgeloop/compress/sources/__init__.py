@@ -14,6 +14,7 @@ from edgeloop_foundation.registry import Registry
 from edgeloop_protocol.types.artifact import StateBinding
 
 from edgeloop.compress.sources.base import Source, SourceModel
+from edgeloop.compress.training.module import module_beside
 
 __all__ = ["BUILTIN", "REGISTRY", "Source", "SourceModel", "load_source"]
 
@@ -49,7 +50,13 @@ def load_source(spec: str, work_directory: Path, state: tuple[StateBinding, ...]
         if driver.accepts(spec):
             path = driver.locate(spec, work_directory)
             description = driver.describe(path, driver.title_of(spec), state)
-            return SourceModel(path=path, files=(path, *driver.beside(path)), description=description)
+            module = module_beside(path)
+            return SourceModel(
+                path=path,
+                files=(path, *driver.beside(path)),
+                description=description,
+                module=module if name == "python_object" and module.is_file() else None,
+            )
     raise InvalidInputError(
         f"{spec!r} names no model.",
         next_step="Give an .onnx or .tflite file, module:function or path/to/file.py:function.",

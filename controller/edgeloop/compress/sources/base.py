@@ -24,6 +24,8 @@ class SourceModel:
     files: tuple[Path, ...]
     #: What is known of it.
     description: ModelDescription
+    #: Its trainable form, where it came as a torch module; None otherwise.
+    module: Path | None = None
 
 
 class Source(ABC):

@@ -57,10 +57,40 @@ def _finish(
 @click.option(
     "--recipes",
     type=click.Path(path_type=Path),
-    required=True,
-    help="YAML file with the recipes, or post_training.",
+    help="YAML file with the recipes, or one that comes along: post_training, pruning, quantization, "
+    "distillation, hybrid, progressive.",
 )
-@click.option("--recipe", "labels", multiple=True, metavar="LABEL", help="Only these; repeatable.")
+@click.option(
+    "--recipe",
+    "labels",
+    multiple=True,
+    metavar="LABEL",
+    help="Only these; repeatable. Without --recipes, one that comes along (hybrid, progressive, ...).",
+)
+@click.option(
+    "--train",
+    default="",
+    metavar="FILE.py:FUNCTION",
+    help="For passes that train: returns (inputs, labels) arrays, or batches each time it is iterated.",
+)
+@click.option(
+    "--validate",
+    default="",
+    metavar="FILE.py:FUNCTION",
+    help="(inputs, labels) that stages are judged by; a tenth of the training arrays without it.",
+)
+@click.option(
+    "--loss",
+    default="",
+    metavar="FILE.py:FUNCTION",
+    help="Loss of (outputs, labels); cross entropy without it.",
+)
+@click.option(
+    "--grid",
+    default="",
+    metavar="N|PROFILE",
+    help="Channels that are pruned together: a number (device facts --probe tells it) or a board's profile.",
+)
 @state_option
 @seed_option
 @json_option
@@ -69,29 +99,31 @@ def compress(
     ctx: click.Context,
     model: str,
     data: str,
-    recipes: Path,
+    recipes: Path | None,
     labels: tuple[str, ...],
+    train: str,
+    validate: str,
+    loss: str,
+    grid: str,
     state: tuple[str, ...],
     seed: int | None,
     as_json: bool,
 ) -> None:
     """Build candidates of MODEL on the host and judge each beside the original; the artifacts are kept.
 
+    Recipes that train (pruning, distillation, hybrid, progressive) want MODEL as file.py:function that returns
+    (torch module, example inputs), the extra torch, and --train; --data stays what everything is judged by.
+
     Exit 2 when one cannot be built; the others are shown all the same.
     """
-    from edgeloop.compress.recipe_file import load_recipes
+    from edgeloop.compress.recipe_file import given_settings
     from edgeloop.interfaces import present
-    from edgeloop.interfaces.options import parse_state
+    from edgeloop.interfaces.options import parse_grid, parse_state
 
     session: Session = ctx.obj
-    known = load_recipes(recipes)
-    for label in labels:
-        if label not in [recipe.label for recipe in known]:
-            listed = ", ".join(recipe.label for recipe in known)
-            raise InvalidInputError(f"{recipes.name} has no recipe {label!r}; it has {listed}.")
-    chosen = [recipe for recipe in known if recipe.passes and (not labels or recipe.label in labels)]
-    if not chosen:
-        raise InvalidInputError(f"{recipes.name} names the original only: there is nothing to build.")
+    given: dict[str, Any] = {"train": train, "validate": validate, "loss": loss, "block": parse_grid(grid)}
+    given = {name: value for name, value in given.items() if value}
+    chosen = [given_settings(recipe, given) for recipe in _chosen_recipes(recipes, labels)]
     bindings = parse_state(state)
     with session.verbs() as verbs:
         ends = [_attempt(verbs, recipe, model, data, bindings, seed or 0) for recipe in chosen]
@@ -106,6 +138,26 @@ def compress(
         click.echo(f"edgeloop: {failure}", err=True)
     if failures:
         raise failures[-1]
+
+
+def _chosen_recipes(recipes: Path | None, labels: tuple[str, ...]) -> list[Recipe]:
+    from edgeloop.compress.recipe_file import load_recipes, shipped_recipe
+
+    if recipes is None:
+        if not labels:
+            raise InvalidInputError(
+                "name recipes with --recipes FILE, or one that comes along with --recipe LABEL."
+            )
+        return [shipped_recipe(label) for label in labels]
+    known = load_recipes(recipes)
+    for label in labels:
+        if label not in [recipe.label for recipe in known]:
+            listed = ", ".join(recipe.label for recipe in known)
+            raise InvalidInputError(f"{recipes.name} has no recipe {label!r}; it has {listed}.")
+    chosen = [recipe for recipe in known if recipe.passes and (not labels or recipe.label in labels)]
+    if not chosen:
+        raise InvalidInputError(f"{recipes.name} names the original only: there is nothing to build.")
+    return chosen
 
 
 def _attempt(

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+from edgeloop.compress.passes.distill import feature_loss, response_loss
+from edgeloop.compress.training.module import build_trainable
+from edgeloop_foundation.errors import InvalidInputError
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.needs_torch]
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="the torch extra is not installed")
+
+
+def test_the_response_loss_is_the_scaled_divergence(torch):
+    teacher, student = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    assert response_loss(teacher, teacher, 4.0) == pytest.approx(0, abs=1e-6)
+    p, q = torch.softmax(teacher / 4, 1), torch.softmax(student / 4, 1)
+    wanted = 16 * (p * (p / q).log()).sum()
+    assert float(response_loss(student, teacher, 4.0)) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(response_loss(torch.tensor([1.0]), torch.tensor([3.0]), 4.0)) == 4.0
+    with pytest.raises(InvalidInputError, match="Both need the same outputs"):
+        response_loss(torch.zeros(1, 3), teacher, 4.0)
+
+
+def test_the_feature_loss_does_not_depend_on_the_scale(torch):
+    mine, theirs = torch.randn(4, 3, 2, 2), torch.randn(4, 3, 2, 2)
+    assert float(feature_loss(mine, theirs)) == pytest.approx(
+        float(feature_loss(mine * 9, theirs * 9)), rel=1e-3
+    )
+
+
+def agreement(torch, net, teacher, images):
+    with torch.no_grad():
+        return float((net(images).argmax(1) == teacher(images).argmax(1)).float().mean())
+
+
+@pytest.mark.parametrize("kind", ["response", "feature"])
+def test_a_student_learns_from_decisions_alone(torch, transform, trained_net, kind):
+    """The labels take no part: what the student knows, it has from the teacher."""
+    teacher, student = build_trainable(trained_net("model")).net, build_trainable(trained_net("student")).net
+    images = torch.randn(200, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+    before = agreement(torch, student, teacher, images)
+    made, notes = transform(
+        "distill",
+        student=trained_net("student"),
+        kind=kind,
+        share=1.0,
+        epochs=6,
+        learning_rate=0.1,
+        batch_size=32,
+    )
+    assert agreement(torch, made.net, teacher, images) > max(before, 0.5)
+    assert made.net.second.out_channels == 8
+    assert ("inner layers" in notes[-1]) == (kind == "feature")
+
+
+def test_layers_that_are_not_there_are_named(transform):
+    with pytest.raises(InvalidInputError, match="the student has no layer 'none'"):
+        transform("distill", kind="feature", layers=["none"])
+
+
+def test_it_stops_when_nothing_gets_better(transform):
+    _, notes = transform("distill", epochs=9, patience=2, learning_rate=1e-8)
+    assert "stopped after epoch 2 of 9: no better for 2" in notes
