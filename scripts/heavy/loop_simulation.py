@@ -139,8 +139,9 @@ class _World:
                 device.complaints.append(f"{device.name} does not come to an end: {why}")
         if late:
             self.devices[0].complaints.append(f"{len(late)} controllers do not come to an end")
-        for task in done:
-            task.result()
+        self.devices[0].complaints += [
+            f"a controller broke: {error!r}" for task in done if (error := task.exception())
+        ]
         await self._once_more()
         for task in living:
             task.cancel()
@@ -195,8 +196,13 @@ class _World:
 
     def _release_of(self, device: Device) -> Iterator[str]:
         said = self.shipper.said.get(device.name)
-        if said is not None and device.serving() != said:
-            yield f"{device.name} serves {device.serving()[:9]!r}, the rollout says {said[:9]!r}"
+        try:
+            serving = device.serving()
+        except EdgeloopError as error:
+            yield f"{device.name}: half-installed: {error}"
+            return
+        if said is not None and serving != said:
+            yield f"{device.name} serves {serving[:9]!r}, the rollout says {said[:9]!r}"
         files = SlotFiles(device.fs, STATE / "deployments")
         with contextlib.suppress(EdgeloopError):
             state = files.record(NAME).state
