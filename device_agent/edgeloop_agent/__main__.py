@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoundError, UnsupportedError
+from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS
 
 from edgeloop_agent import __version__
 from edgeloop_agent.memory import leave_out_ssl, limit_heap
@@ -74,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
         "--advertise",
         action="store_true",
         help="tell the local network that an agent is here (DNS-SD); a hint only",
+    )
+    add("--isolation", choices=TIERS, default=STRONGEST, help="strongest tier that runners are confined to")
+    add(
+        "--require-isolation",
+        choices=TIERS,
+        default=TIERS[0],
+        help="weakest tier that a model is opened in; where the board gives less, its jobs are refused",
     )
     add("--reserve-bytes", type=int, default=128 << 20, help="space kept free for results")
     add("--store-bytes", type=int, default=8 << 30, help="most that blobs may take")
