@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoundError, UnsupportedError
+from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS
 
 from edgeloop_agent import __version__
 from edgeloop_agent.memory import leave_out_ssl, limit_heap
@@ -78,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     period = "time between two samples of how the device is; 0 keeps none"
     add("--telemetry-period", type=float, default=10.0, metavar="SECONDS", help=period)
     add("--telemetry-bytes", type=int, default=4 << 20, help="most that those samples take")
+    add("--isolation", choices=TIERS, default=STRONGEST, help="strongest tier that runners are confined to")
+    add(
+        "--require-isolation",
+        choices=TIERS,
+        default=TIERS[0],
+        help="weakest tier that a model is opened in; where the board gives less, its jobs are refused",
+    )
     add("--reserve-bytes", type=int, default=128 << 20, help="space kept free for results")
     add("--store-bytes", type=int, default=8 << 30, help="most that blobs may take")
     host = commands.add_parser("host", help="serve part of a fleet of simulated boards until SIGTERM")

@@ -30,6 +30,7 @@ from edgeloop_agent.fitness.idle_temperature import IdleTemperature
 from edgeloop_agent.fitness.kernel_files import read_vitals
 from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
 from edgeloop_agent.fitness.vitals import Seen, Vitals
+from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_agent.power.sampler import Sampler, ThreadSampler
 from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
 from edgeloop_agent.sensors import SensorSet
@@ -199,7 +200,9 @@ class RealBoard:
         fs: FileSystem | None = None,
         clock_probe: ClockProbe | None = None,
         emulator: Emulator | None = None,
+        isolation: IsolationPolicy | None = None,
     ) -> None:
+        self._isolation = isolation or IsolationPolicy()
         self._emulator = emulator
         self._groups: dict[int, RunnerGroup] = {}
         self.clock: Clock = SystemClock()
@@ -290,6 +293,7 @@ class RealBoard:
             *(sys.executable, "-I", "-m", "edgeloop_agent.runner"),
             *("--memory-bytes", str(start.memory_bytes), "--cpu-s", str(start.cpu_s)),
             *("--parent-pid", str(os.getpid())),
+            *self._isolation.arguments(start.artifact_directory, self._state_directory),
         )
         oom_kills = oom_kill_count(self._root)
         emulator, share = self._emulator, None
@@ -312,7 +316,9 @@ class RealBoard:
             while len(self._groups) > _GROUPS_KEPT:
                 del self._groups[next(iter(self._groups))]
         group = self._memory_group(child.pid, share) if start.purpose == "memory" else None
-        process = RunnerProcess(child, self._fs, scratch, self._root, oom_kills, group)
+        process = RunnerProcess(
+            child, self._fs, scratch, self._root, oom_kills, group, self._isolation.minimum
+        )
         if emulator is not None and share is not None:
             process.hold(share, lambda seen: emulator.disagreement(seen, start.settings.intra_op_threads))
         return process

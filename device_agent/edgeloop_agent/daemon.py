@@ -19,12 +19,14 @@ from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_foundation.ports.process import SystemProcesses
 from edgeloop_protocol.types.emulation import Emulation
+from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS
 from edgeloop_protocol.types.run import Run
 
 from edgeloop_agent import inventory
 from edgeloop_agent.advertise import advertised, require_advertising
 from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.execution import ExecutionContext
+from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_agent.listen import Listener, listener_for
 from edgeloop_agent.memory import give_back_memory, give_back_memory_after_job
 from edgeloop_agent.server import Agent, Limits, StateLock
@@ -90,7 +92,8 @@ def _real_board(options: argparse.Namespace, state: Path) -> RealBoard:
 
         emulator = Emulator(emulation)
     name = options.name or socket.gethostname()
-    board = RealBoard(state, name, SystemProcesses(), Path("/"), emulator=emulator)
+    policy = IsolationPolicy(tier=options.isolation, minimum=options.require_isolation)
+    board = RealBoard(state, name, SystemProcesses(), Path("/"), emulator=emulator, isolation=policy)
     if options.meter:
         from edgeloop_agent.meters import open_meters
 
@@ -115,6 +118,10 @@ def _simulated(
         raise InvalidInputError("--emulate-... is for this machine: a simulated board has its own resources.")
     if not (0 <= options.pace < math.inf and 0 <= options.link_mbit < math.inf):
         raise InvalidInputError("--pace and --link-mbit are numbers from 0.")
+    if options.isolation != STRONGEST or options.require_isolation != TIERS[0]:
+        raise InvalidInputError(
+            "--isolation and --require-isolation are for this board: a simulated one runs no model."
+        )
     profile = load_profile(options.simulate)
     name = options.name or profile.name
     faults: tuple[Fault, ...] = ()

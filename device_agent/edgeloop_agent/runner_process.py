@@ -17,11 +17,13 @@ from edgeloop_foundation.ports.fs import FileSystem
 from edgeloop_foundation.ports.process import ChildProcess
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.emulation import EmulationReading
+from edgeloop_protocol.types.isolation_tier import TIERS
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
+from edgeloop_agent.isolation_policy import check_isolation
 
 if TYPE_CHECKING:
     from edgeloop_agent.emulate.group import RunnerGroup
@@ -56,9 +58,12 @@ class RunnerProcess:
         root: Path,
         oom_kills: int | None,
         group: MemoryGroup | NoGroup | None = None,
+        minimum: str = TIERS[0],
     ) -> None:
         self._group = group
-        self.isolation = Isolation(tier="process")
+        self._minimum = minimum
+        self._introduced = False
+        self.isolation = Isolation(tier="process", reason="the runner did not say what keeps it in")
         self._child = child
         self._fs = fs
         self._scratch = scratch
@@ -80,7 +85,7 @@ class RunnerProcess:
         """Send one command and return its answer; a runner that is late is killed on the spot."""
         frame = encode_frame({"command": command, **arguments})
         try:
-            reply = await asyncio.wait_for(self._exchange(frame), max(timeout_s, 0.0))
+            reply = await asyncio.wait_for(self._converse(command, frame), max(timeout_s, 0.0))
         except asyncio.TimeoutError as error:
             self._child.kill()
             reason = f"{command} was not answered within {timeout_s:.1f} s; the runner was killed."
@@ -92,13 +97,30 @@ class RunnerProcess:
             raise _nonsense(command, str(error)) from error
         if reply.header.get("ok") is not True:
             raise _refusal(command, reply.header)
-        self._note_isolation(reply.header)
         if command == "open":
             self._check_limits(reply.header)
         if command == "memory" and self._group is not None:
             # Ours, not the runner's: it is read from outside.
             reply.header.update(self._group.as_header())
         return reply
+
+    async def _converse(self, command: str, frame: bytes) -> Reply:
+        """Ask what keeps it in before a model is opened: nothing that comes later can be believed."""
+        if command == "open" and not self._introduced:
+            reply = await self._exchange(encode_frame({"command": "isolation"}))
+            if reply.header.get("ok") is not True:
+                return reply
+            self._introduced = True
+            self._note_isolation(reply.header)
+            self._require_isolation()
+        return await self._exchange(frame)
+
+    def _require_isolation(self) -> None:
+        try:
+            check_isolation(self.isolation, self._minimum)
+        except RunnerFailure:
+            self._child.kill()
+            raise
 
     async def _exchange(self, frame: bytes) -> Reply:
         await self._child.write(frame)

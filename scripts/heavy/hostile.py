@@ -22,6 +22,8 @@ class Hostile:
     name: str
     data: bytes
     expected: frozenset[tuple[Outcome, FailureKind]]
+    format: str = "onnx"
+    runtime: str = "onnxruntime"
 
 
 def allocation_bomb() -> bytes:
@@ -60,14 +62,14 @@ def endless_loop(start: str) -> bytes:
 def seal(store: ArtifactDirectory, root: Path, hostile: Hostile) -> str:
     pack = io.BytesIO()
     np.savez(pack, **{"input/x": np.zeros((4, 1), np.float32)})
-    paths: Mapping[str, Path] = {"model.onnx": root / "model.onnx", "golden.npz": root / "golden.npz"}
+    paths: Mapping[str, Path] = {name: root / name for name in (f"model.{hostile.format}", "golden.npz")}
     entries = []
     for (name, path), data in zip(paths.items(), (hostile.data, pack.getvalue()), strict=True):
         path.write_bytes(data)
         entries.append(FileEntry(name=name, digest=hashlib.sha256(data).hexdigest(), size_bytes=len(data)))
     inputs = (TensorSpec(name="x", dtype="float32", shape=(1,)),)
     manifest = Artifact(
-        format="onnx", label=hostile.name, files=tuple(sorted(entries, key=lambda e: e.name)),
-        model_file="model.onnx", golden_file="golden.npz", source_digest=entries[0].digest, inputs=inputs,
+        format=hostile.format, label=hostile.name, files=tuple(sorted(entries, key=lambda e: e.name)),
+        model_file=f"model.{hostile.format}", golden_file="golden.npz", source_digest=entries[0].digest, inputs=inputs,
     )  # fmt: skip
     return store.put(manifest, paths)

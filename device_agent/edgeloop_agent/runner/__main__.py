@@ -7,8 +7,10 @@ import json
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS
 from edgeloop_protocol.types.run import FailureKind, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
@@ -16,6 +18,7 @@ from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_f
 from edgeloop_agent.runner.limits import Limits, enter
 from edgeloop_agent.runner.memory import ProcessMemory
 from edgeloop_agent.runner.own_limits import read_own_limits
+from edgeloop_agent.runner.sandbox.enter import Bounds
 from edgeloop_agent.runner.worker import Worker, describe_runtimes
 
 
@@ -31,6 +34,12 @@ def main() -> int:
     parser.add_argument(
         "--emulated", action="store_true", help="read its own limits back when a model is opened"
     )
+    parser.add_argument("--isolation", choices=TIERS, default=STRONGEST, help="strongest tier to take")
+    parser.add_argument(
+        "--require-isolation", choices=TIERS, default=TIERS[0], help="weakest tier that will do"
+    )
+    parser.add_argument("--readable", type=Path, action="append", default=[], help="a directory to read")
+    parser.add_argument("--outside", type=Path, help="a directory that has to be out of reach")
     arguments = parser.parse_args()
     os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
     if arguments.describe:
@@ -41,7 +50,15 @@ def main() -> int:
     limits = Limits(
         memory_bytes=arguments.memory_bytes, cpu_s=arguments.cpu_s, parent_pid=arguments.parent_pid
     )
-    worker = Worker(enter(limits), memory, read_own_limits() if arguments.emulated else None)
+    bounds = Bounds(
+        tier=arguments.isolation,
+        readable=tuple(arguments.readable),
+        outside=arguments.outside,
+        parent_pid=arguments.parent_pid,
+    )
+    isolation = enter(limits, bounds)
+    worker = Worker(isolation, memory, read_own_limits() if arguments.emulated else None)
+    worker.require(arguments.require_isolation)
     _serve(worker, source, sink)
     return 0
 

@@ -1,4 +1,4 @@
-"""What keeps a runner in: resource limits and process flags, each probed after it was set."""
+"""What keeps a runner in: resource limits and process flags, each probed after it was set, and the sandbox."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeloop_protocol.types.run import Isolation
+
+from edgeloop_agent.runner.sandbox.enter import Bounds, confine
 
 __all__ = ["Limits", "enter"]
 
@@ -34,8 +36,10 @@ class Limits:
     parent_pid: int = 0
 
 
-def enter(limits: Limits) -> Isolation:
-    """Put this process under ``limits`` and say which layers hold.
+def enter(limits: Limits, bounds: Bounds | None = None) -> Isolation:
+    """Put this process under ``limits``, confine it within ``bounds``, and say which layers hold.
+
+    Without bounds it is not confined at all.
 
     Files that only a dumpable process may open, such as ``/proc/self/clear_refs``, have to be open before.
     """
@@ -46,10 +50,13 @@ def enter(limits: Limits) -> Isolation:
         "rlimit_as": bool(limits.memory_bytes) and _limit(resource.RLIMIT_AS, limits.memory_bytes),
         "rlimit_cpu": bool(limits.cpu_s) and _limit(resource.RLIMIT_CPU, limits.cpu_s, _CPU_GRACE_S),
         "no_new_privs": _flag(_PR_SET_NO_NEW_PRIVS, 1, lambda: _get(_PR_GET_NO_NEW_PRIVS) == 1),
-        "not_dumpable": _flag(_PR_SET_DUMPABLE, 0, lambda: _get(_PR_GET_DUMPABLE) == 0),
-        "dies_with_parent": _die_with(limits.parent_pid),
     }
-    return Isolation(tier="process", layers=tuple(sorted(layers.items())))
+    tier, confined, reason = confine(bounds or Bounds(tier="process"))
+    layers |= confined
+    # Entering namespaces undoes the one, and needs files that the other takes away.
+    layers["not_dumpable"] = _flag(_PR_SET_DUMPABLE, 0, lambda: _get(_PR_GET_DUMPABLE) == 0)
+    layers["dies_with_parent"] = _die_with(limits.parent_pid)
+    return Isolation(tier=tier, layers=tuple(sorted(layers.items())), reason=reason)
 
 
 def _limit(kind: int, value: int, grace: int = 0) -> bool:

@@ -17,12 +17,14 @@ from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.emulation import EmulationReading
+from edgeloop_protocol.types.isolation_tier import TIERS, check_tier
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.arrivals import SCHEDULE_COUNT_MAX, Serve, draw_schedule, serve_paced, serve_schedule
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.frames import HEADER_BYTES_MAX
+from edgeloop_agent.isolation_policy import check_isolation
 from edgeloop_agent.runner.loop import wait_until
 from edgeloop_agent.runner.memory import ProcessMemory
 from edgeloop_agent.runner.runtimes import RUNTIMES
@@ -65,6 +67,11 @@ class Worker:
         self._own_limits = own_limits
         self._memory = memory
         self._opened: _Opened | None = None
+        self._minimum = TIERS[0]
+
+    def require(self, tier: str) -> None:
+        """Refuse to open anything below this tier of isolation."""
+        self._minimum = check_tier(tier)
 
     def answer(self, header: dict[str, Any]) -> Answer:
         """Carry out one command.
@@ -73,6 +80,7 @@ class Worker:
             RunnerFailure: it failed in a way that has a name.
         """
         commands: dict[str, Callable[[dict[str, Any]], Answer]] = {
+            "isolation": lambda _: ({"isolation": to_json(self._isolation)}, b""),
             "describe": lambda _: ({"runtimes": describe_runtimes()}, b""),
             "prepare": self._prepare,
             "open": self._open,
@@ -99,6 +107,7 @@ class Worker:
         return {"runtime_version": version}, b""
 
     def _open(self, header: dict[str, Any]) -> Answer:
+        check_isolation(self._isolation, self._minimum)
         settings = from_json(header["settings"], RuntimeSettings)
         opened = _Opened(Path(header["artifact_directory"]), header, settings)
         version = opened.runtime.prepare()

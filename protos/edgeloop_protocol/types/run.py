@@ -333,6 +333,8 @@ class Isolation:
     tier: str
     #: Each layer and whether it held when probed.
     layers: tuple[tuple[str, bool], ...] = ()
+    #: Why no stronger tier was taken; empty when there is none, or when the record is older than this field.
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -913,8 +913,11 @@ class Isolation(google.protobuf.message.Message):
 
     TIER_FIELD_NUMBER: builtins.int
     LAYERS_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
     tier: builtins.str
     """Strongest tier in force, for example "process"."""
+    reason: builtins.str
+    """Why no stronger tier was taken; empty when there is none."""
     @property
     def layers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.bool]:
         """Each layer and whether it held when probed."""
@@ -924,8 +927,9 @@ class Isolation(google.protobuf.message.Message):
         *,
         tier: builtins.str = ...,
         layers: collections.abc.Mapping[builtins.str, builtins.bool] | None = ...,
+        reason: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["layers", b"layers", "tier", b"tier"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["layers", b"layers", "reason", b"reason", "tier", b"tier"]) -> None: ...
 
 global___Isolation = Isolation
 

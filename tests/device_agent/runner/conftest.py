@@ -18,6 +18,7 @@ import onnxruntime
 import pytest
 from edgeloop_agent.board import RealBoard
 from edgeloop_agent.execution import ExecutionContext, Progress, StopSignal
+from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.process import ProcessPort, SystemProcesses
 from edgeloop_protocol.convert import digest_of, to_canonical_json
@@ -200,11 +201,12 @@ class Bench:
     blobs: dict[str, bytes] = field(default_factory=dict)
     steps: list[Progress] = field(default_factory=list)
     stop: StopSignal | None = None
+    isolation: IsolationPolicy = field(default_factory=IsolationPolicy)
     _seen: dict[str, asyncio.Event] = field(default_factory=dict)
 
     @property
     def board(self) -> RealBoard:
-        return RealBoard(self.state_directory, "bench", self.processes)
+        return RealBoard(self.state_directory, "bench", self.processes, isolation=self.isolation)
 
     def context(self, *artifacts: Artifact, benchmark: Benchmark = QUICK, **spec: Any) -> ExecutionContext:
         trials = tuple(

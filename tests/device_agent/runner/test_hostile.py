@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from edgeloop_agent.execute import execute
+from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_foundation.ports.process import ChildProcess, SystemProcesses
 from edgeloop_protocol.types.run import FailureKind, Outcome
 from onnx import TensorProto, helper
@@ -112,7 +114,7 @@ class StandIn:
 
 ANSWER = (
     "import json, struct, sys; h = json.dumps({header}).encode(); "
-    "sys.stdout.buffer.write(struct.pack('<II', len(h), 0) + h)"
+    "sys.stdout.buffer.write((struct.pack('<II', len(h), 0) + h) * 2); sys.stdout.flush(); sys.stdin.read()"
 )
 
 
@@ -191,3 +193,64 @@ async def test_a_runner_whose_clock_is_wrong_is_disputed(bench: Any, workshop: A
     assert run.outcome is Outcome.SUCCESS
     assert run.timing.timing_disputed
     assert run.timing.clock_disagreement == pytest.approx(0.5, abs=0.1)
+
+
+TAKEN_OVER = """
+import os, socket, subprocess, sys
+from pathlib import Path
+from edgeloop_agent.runner import worker
+def evil(self, header):
+    for attempt in ({attempts}):
+        try:
+            attempt()
+            sys.stderr.write("escaped\\n")
+        except OSError as error:
+            sys.stderr.write(type(error).__name__ + "\\n")
+    sys.stderr.flush()
+    os._exit(9)
+worker.Worker._open = evil
+from edgeloop_agent.runner.__main__ import main
+main()
+"""
+
+
+class TakenOver:
+    """Starts the runner as the board does, with code in it that does what it likes once a model is opened."""
+
+    def __init__(self, attempts: str) -> None:
+        self._program = TAKEN_OVER.format(attempts=attempts)
+
+    async def spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str | None = None
+    ) -> ChildProcess:
+        if "--describe" not in argv:
+            argv = (sys.executable, "-I", "-c", self._program, *argv[4:])
+        return await SystemProcesses().spawn(argv, env, cwd)
+
+
+async def test_a_runner_that_was_taken_over_reaches_nothing(
+    bench: Any, workshop: Any, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("key")
+    attempts = (
+        f"lambda: open({str(secret)!r}).read(), lambda: open({str(secret)!r}, 'w'), lambda: os.fork() or os._exit(0), "
+        "lambda: subprocess.run(['/bin/true']), lambda: socket.create_connection(('127.0.0.1', 9)), "
+        "lambda: os.kill(os.getppid(), 0), lambda: os.mkdir('/usr/escaped')"
+    )
+    bench.processes = TakenOver(attempts)
+    run, _ = await outcome_of(bench, workshop.mlp())
+    assert (run.outcome, run.failure_kind) == (Outcome.DEVICE_ERROR, FailureKind.RUNNER_CRASHED)
+    told = run.log_tail.split()
+    assert len(told) == 7
+    assert secret.read_text() == "key"
+    if run.isolation.tier == "unprivileged":
+        assert "escaped" not in told
+
+
+async def test_too_little_isolation_refuses_the_job_before_the_model(bench: Any, workshop: Any) -> None:
+    bench.processes = StandIn(LIAR)
+    bench.isolation = IsolationPolicy(minimum="seccomp")
+    run, _ = await outcome_of(bench, workshop.mlp(), runner_deadline_s=5.0)
+    assert (run.outcome, run.failure_kind) == (Outcome.UNSUPPORTED, FailureKind.UNFIT_DEVICE)
+    assert "the runner did not say" in run.failure_reason

@@ -1,0 +1,56 @@
+"""How far runners of this board are confined, and what is too little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS, check_tier, reaches
+from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
+
+from edgeloop_agent.failure import RunnerFailure
+
+__all__ = ["IsolationPolicy", "check_isolation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolationPolicy:
+    """What the agent was told of isolation.
+
+    Raises:
+        InvalidInputError: there is no such tier, or the minimum lies above what is tried.
+    """
+
+    #: Strongest tier to take.
+    tier: str = STRONGEST
+    #: Weakest tier in which a model is opened.
+    minimum: str = TIERS[0]
+
+    def __post_init__(self) -> None:
+        if not reaches(check_tier(self.tier), self.minimum):
+            raise InvalidInputError(
+                f"at most the isolation {self.tier} is taken and at least {self.minimum} required: no job could run."
+            )
+
+    def arguments(self, artifact: Path, state: Path) -> tuple[str, ...]:
+        """Return the options of a runner that reads ``artifact`` and nothing else below ``state``."""
+        return (
+            *("--isolation", self.tier, "--require-isolation", self.minimum),
+            *("--readable", str(artifact), "--outside", str(state)),
+        )
+
+
+def check_isolation(isolation: Isolation, minimum: str) -> None:
+    """Refuse what is isolated too little.
+
+    Raises:
+        RunnerFailure: the tier lies below the minimum.
+    """
+    if not reaches(isolation.tier, minimum):
+        why = f": {isolation.reason}" if isolation.reason else ""
+        reason = (
+            f"a model is opened in the isolation {minimum} at least, and this board gives {isolation.tier}{why}. "
+            "Use another board, or start its agent with a lower --require-isolation."
+        )
+        raise RunnerFailure(Outcome.UNSUPPORTED, FailureKind.UNFIT_DEVICE, reason)
