@@ -59,6 +59,12 @@ def test_every_verb_is_a_method() -> None:
         # These have an object of their own, "shipping".
         "rollout": set(),
         "certificate": set(),
+        # These are for people at a terminal; programs ask the HTTP API of "serve".
+        "telemetry": set(),
+        "alerts": set(),
+        "model": set(),
+        "serve": set(),
+        "completion": set(),
         "sim": {"start_fleet", "fleets", "fleet_status", "stop_fleet"},
         "import": {"import_published"},
     }
