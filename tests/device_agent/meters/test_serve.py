@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 from edgeloop_agent.daemon import _real_board
+from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS
 
+_CONFINED = {"isolation": STRONGEST, "require_isolation": TIERS[0]}
 _UNEMULATED = {"emulate_memory": "", "emulate_cpus": "", "emulate_compute": ""}
 
 
 def options(**changes: Any) -> argparse.Namespace:
     return argparse.Namespace(
-        **{"simulate": "", "name": "desk", "seed": 0, "meter": [], **_UNEMULATED, **changes}
+        **{"simulate": "", "name": "desk", "seed": 0, "meter": [], **_UNEMULATED, **_CONFINED, **changes}
     )
 
 
