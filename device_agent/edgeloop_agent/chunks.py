@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
-from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.chunk_list import (
     Chunk,
     check_chunks,
@@ -27,7 +27,6 @@ from edgeloop_protocol.chunk_list import (
     list_end,
 )
 
-from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.upload import DIGEST
 
 __all__ = ["ChunkHome", "Place"]

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError, UnsupportedError
-from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.conditions import Rest
 from edgeloop_protocol.types.lease import CoolDown
 
-from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.execution import Progress, StopSignal
 from edgeloop_agent.fitness.vitals import temperature_of
 from edgeloop_agent.sealed import seal, unseal_object

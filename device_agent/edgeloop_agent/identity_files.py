@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError, NotFoundError
-from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.certificate import (
     CertificateFields,
     certificates_in,
@@ -20,8 +20,6 @@ from edgeloop_protocol.certificate import (
 )
 from edgeloop_protocol.convert.json import from_json, to_canonical_json
 from edgeloop_protocol.types.identity import Identity, SignedTrust, TrustList
-
-from edgeloop_agent.directories import make_durable_directory
 
 __all__ = ["DIRECTORY", "Credentials", "IdentityFiles"]
 

@@ -16,12 +16,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
-from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.facts import Hardware, OperatingSystem, RuntimeFacts
-
-from edgeloop_agent.directories import make_durable_directory
 
 __all__ = [
     "boot_id",

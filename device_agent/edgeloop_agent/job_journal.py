@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
-from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.emulation import Emulation
 from edgeloop_protocol.types.job import TERMINAL, Job, JobState
 from edgeloop_protocol.types.run import FailureKind, Outcome, Run, Simulation, Source
 from edgeloop_protocol.types.trial import JobSpec, Trial
 
-from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.sealed import seal, unseal
 
 __all__ = ["JobJournal", "JobRecord", "run_without_measurement"]

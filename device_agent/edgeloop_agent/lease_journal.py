@@ -12,11 +12,10 @@ from typing import Any
 
 from edgeloop_foundation.errors import CorruptDataError
 from edgeloop_foundation.ports.clock import Clock
-from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.lease import LeaseRequest
 
-from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.sealed import seal, unseal_object
 
 __all__ = ["LeaseJournal", "StoredLease"]

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_foundation.errors import CorruptDataError, EdgeloopError, StateError
-from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_foundation.ports.process import ChildProcess, ProcessPort
 from edgeloop_protocol.convert import from_json, to_canonical_json, to_json
 from edgeloop_protocol.types.deployment import check_deployment_name
 from edgeloop_protocol.types.serving import ServingSpec, ServingState, ServingStatus
 from edgeloop_protocol.types.telemetry import ServedTelemetry
 
-from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
 from edgeloop_agent.sealed import seal, unseal
 from edgeloop_agent.slots import SlotFiles

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from edgeloop_foundation.errors import BusyError, EdgeloopError
 from edgeloop_foundation.ports.clock import Clock
-from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
+from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, make_durable_directory
 from edgeloop_foundation.ports.process import ProcessPort, SystemProcesses
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.v1 import (
@@ -44,7 +44,7 @@ from edgeloop_agent.access.admission import Access
 from edgeloop_agent.cool_down import Rests
 from edgeloop_agent.deployments import Deployments
 from edgeloop_agent.device_identity import DeviceIdentity
-from edgeloop_agent.directories import SCRATCH, make_durable_directory
+from edgeloop_agent.directories import SCRATCH
 from edgeloop_agent.execution import Execute
 from edgeloop_agent.gate import ORDINARY_CALLS_MAX, RESERVED_CALLS_MAX, WAITING_CALLS_MAX, Gate
 from edgeloop_agent.identity_files import Credentials

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError, NotFoundError, StateError
-from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.deployment import DeploymentState, check_deployment_name
 
-from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.sealed import seal, unseal
 from edgeloop_agent.store import ContentStore
 from edgeloop_agent.workspace import MANIFEST_NAME

@@ -11,25 +11,23 @@ from __future__ import annotations
 import json
 import logging
 import re
-import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInputError, StateError
-from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.raw_samples import raw_samples
 from edgeloop_protocol.types.run import Run, SpooledRun
 
-from edgeloop_agent.directories import make_durable_directory
+from edgeloop_agent.epoch import new_epoch, read_epoch
 from edgeloop_agent.sealed import seal, unseal
 
 __all__ = ["Spool"]
 
 _RECORD = re.compile(r"([0-9]{16})\.run")
 _SPOILED = re.compile(r"([0-9]{16})\.corrupt")
-_EPOCH = re.compile(r"[0-9a-f]{32}")
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +50,7 @@ class Spool:
     def open(self) -> None:
         """Read what is there; set spoiled records aside."""
         make_durable_directory(self._fs, self._root)
-        self._epoch = self._read_epoch() or self._new_epoch()
+        self._epoch = read_epoch(self._fs, self._root / "epoch") or self._new_epoch()
         self._acknowledged = self._read_acknowledged()
         self._last = self._acknowledged
         for name, _ in self._fs.entries(self._root):
@@ -64,15 +62,8 @@ class Spool:
                 self._open_record(int(match[1]))
         self._last = max([self._last, *self._records, *self._spoiled])
 
-    def _read_epoch(self) -> str:
-        path = self._root / "epoch"
-        stored = self._fs.read(path).decode("ascii", "replace").strip() if self._fs.exists(path) else ""
-        return stored if _EPOCH.fullmatch(stored) else ""
-
     def _new_epoch(self) -> str:
-        epoch = secrets.token_hex(16)
-        write_durably(self._fs, self._root / "epoch", epoch.encode() + b"\n")
-        return epoch
+        return new_epoch(self._fs, self._root / "epoch")
 
     def _read_acknowledged(self) -> int:
         path = self._root / "acknowledged"

@@ -30,10 +30,9 @@ from edgeloop_foundation.errors import (
     NotFoundError,
     StateError,
 )
-from edgeloop_foundation.ports.fs import FileSystem
+from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory
 
 from edgeloop_agent.chunks import ChunkHome, Place
-from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.upload import (
     DIGEST,
     PART,

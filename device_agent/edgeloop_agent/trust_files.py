@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError, StateError
-from edgeloop_foundation.ports.fs import FileSystem, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.convert import from_json, to_canonical_json
 
-from edgeloop_agent.directories import make_durable_directory
 from edgeloop_agent.sealed import seal, unseal
 
 __all__ = ["DIRECTORY", "Counter", "RoleFloor", "TrustFiles", "TrustFloor", "TrustState", "TrustedMetadata"]

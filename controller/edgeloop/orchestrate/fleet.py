@@ -18,10 +18,9 @@ from edgeloop_foundation.errors import (
 )
 
 from edgeloop.domain.device import DeviceSpec
-from edgeloop.domain.experiment import DeviceResult, Listener
 from edgeloop.orchestrate.identity import keep_own_quietly, keep_quietly
 from edgeloop.orchestrate.inventory import keep_facts_quietly
-from edgeloop.orchestrate.measure import MeasureRequest, OpenDevice, measure_device
+from edgeloop.orchestrate.measure import OpenDevice
 
 if TYPE_CHECKING:
     from edgeloop.app import App
@@ -30,7 +29,6 @@ __all__ = [
     "Fleet",
     "Opening",
     "allow_descriptors",
-    "measure_fleet",
     "on_each",
     "open_device",
     "open_each",
@@ -303,16 +301,3 @@ async def on_each(fleet: Fleet, work: Callable[[DeviceSpec, Opened], Awaitable[T
     for entry in here:
         await one(*entry)
     return tuple(results[spec.name] for spec, _ in fleet)
-
-
-async def measure_fleet(
-    app: App, fleet: Fleet, request: MeasureRequest, listener: Listener
-) -> tuple[DeviceResult, ...]:
-    """Measure on every open device."""
-
-    async def one(spec: DeviceSpec, device: Opened) -> DeviceResult:
-        if isinstance(device, EdgeloopError):
-            return DeviceResult(device=spec, error=str(device))
-        return await measure_device(app, device, request, listener)
-
-    return await on_each(fleet, one)

@@ -26,6 +26,7 @@ from edgeloop_protocol.types.vitals import DeviceVitals
 from edgeloop.domain.inventory import InventoryEntry
 from edgeloop.orchestrate.fleet import allow_descriptors, open_device
 from edgeloop.orchestrate.measure import OpenDevice
+from edgeloop.orchestrate.watch import drop
 
 if TYPE_CHECKING:
     from edgeloop.app import App
@@ -258,7 +259,7 @@ class FleetWatch:
         else:
             self._keep(device, replace(look, asked_s=asked_s))
             return opened
-        await _drop(stack)
+        await drop(stack)
         self._keep(device, replace(device.look, state=LookState.AWAY, asked_s=asked_s, reason=error.message))
         return None
 
@@ -324,10 +325,3 @@ async def _end(devices: Sequence[_Watched]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=_CANCEL_EVERY_S)
-
-
-async def _drop(stack: AsyncExitStack) -> None:
-    try:
-        await stack.aclose()
-    except EdgeloopError:
-        return  # what is gone cannot be closed properly

@@ -27,53 +27,7 @@ if TYPE_CHECKING:
     from edgeloop.orchestrate.measure import OpenDevice
     from edgeloop.transport.client import AgentClient
 
-__all__ = ["collect", "collect_from", "collect_once", "look", "trim"]
-
-_AT_ONCE = 64
-# Readings that are stored in one transaction: each makes the disk write everything once.
-_STORED_AT_ONCE = 32
-
-
-async def collect_once(
-    app: App,
-    clients: Sequence[tuple[str, AgentClient | EdgeloopError]],
-    *,
-    now_s: float | None = None,
-    retention: Retention | None = None,
-) -> tuple[Collected, ...]:
-    """Read what is new from devices that are open already, store it, and cut the store to what is to be kept.
-
-    A device that does not answer never holds up the others; what it noted meanwhile comes with a later pass.
-
-    Args:
-        app: has the store.
-        clients: name of each device, with its client or with why there is none.
-        now_s: controller's clock; this moment when not given.
-        retention: what is kept; the default when not given.
-
-    Returns:
-        What came of it, in the order of the devices.
-    """
-    done: dict[str, Collected] = {}
-    waiting: list[tuple[str, TelemetryBatch | str, float | None]] = []
-    turns = asyncio.Semaphore(_AT_ONCE)
-
-    async def store() -> None:
-        readings = list(waiting)
-        waiting.clear()
-        for one in await asyncio.to_thread(app.telemetry().ingest_all, readings, _now(now_s)):
-            done[one.device] = one
-
-    async def one(name: str, client: AgentClient | EdgeloopError) -> None:
-        async with turns:
-            waiting.append(await _read(app, name, client))
-        if len(waiting) >= _STORED_AT_ONCE:
-            await store()
-
-    await asyncio.gather(*(one(name, client) for name, client in clients))
-    await store()
-    await trim(app, now_s=now_s, retention=retention)
-    return tuple(done[name] for name, _ in clients)
+__all__ = ["collect", "collect_from", "look", "trim"]
 
 
 async def collect_from(

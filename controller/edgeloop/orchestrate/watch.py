@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.transport.client import AgentClient
 
-__all__ = ["Sight", "watch_device"]
+__all__ = ["Sight", "drop", "watch_device"]
 
 _PASSING = (UnavailableError, DeadlineError, StateError)
 """What a board that restarts looks like; everything else is told and ends the watch."""
@@ -73,7 +73,7 @@ async def watch_device(
                     client = await stack.enter_async_context(app.connect(spec, 0))
                 vitals, availability = await client.vitals(), await client.availability()
             except _PASSING as error:
-                await _drop(stack)
+                await drop(stack)
                 client = None
                 gone_since = started if gone_since is None else gone_since
                 yield Sight(
@@ -87,7 +87,8 @@ async def watch_device(
             )
 
 
-async def _drop(stack: AsyncExitStack) -> None:
+async def drop(stack: AsyncExitStack) -> None:
+    """Close connections of which some may be gone already."""
     try:
         await stack.aclose()
     except EdgeloopError:

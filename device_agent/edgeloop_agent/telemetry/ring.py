@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import struct
 import threading
 import zlib
@@ -23,16 +22,15 @@ from itertools import chain
 from pathlib import Path
 
 from edgeloop_foundation.errors import InvalidInputError
-from edgeloop_foundation.ports.fs import FileSystem, WritableFile, write_durably
+from edgeloop_foundation.ports.fs import FileSystem, WritableFile, make_durable_directory
 from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.types.telemetry import TelemetrySample, TelemetryStatus
 
-from edgeloop_agent.directories import make_durable_directory
+from edgeloop_agent.epoch import new_epoch, read_epoch
 
 __all__ = ["Ring"]
 
 _SEGMENT = re.compile(r"([0-9]{16})\.seg")
-_EPOCH = re.compile(r"[0-9a-f]{32}")
 _HEAD = struct.Struct("<II")
 _NUMBER = struct.Struct("<q")
 _SEGMENTS = 8
@@ -91,15 +89,14 @@ class Ring:
         """Take up what is there; what cannot be read is counted and left out."""
         make_durable_directory(self._fs, self._root)
         path = self._root / "epoch"
-        stored = self._fs.read(path).decode("ascii", "replace").strip() if self._fs.exists(path) else ""
+        self._epoch = read_epoch(self._fs, path)
         names = [name for name, _ in self._fs.entries(self._root)]
-        if not _EPOCH.fullmatch(stored):
+        if not self._epoch:
             # Without its epoch nobody can tell whose numbers these are.
             for name in names:
                 self._fs.remove(self._root / name)
-            stored, names = secrets.token_hex(16), []
-            write_durably(self._fs, path, stored.encode() + b"\n")
-        self._epoch = stored
+            names = []
+            self._epoch = new_epoch(self._fs, path)
         for name in names:
             if name.endswith(".tmp"):
                 self._fs.remove(self._root / name)

@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 from edgeloop.app import App
 from edgeloop.domain.telemetry import Collected
-from edgeloop.orchestrate.telemetry import collect_once
+from edgeloop.orchestrate.telemetry import collect_from, trim
 from edgeloop.transport.client import AgentClient
 from edgeloop.transport.collect import drain_spool
 from edgeloop_agent.listen import UnixListener
@@ -44,9 +44,9 @@ async def test_an_hour_offline_loses_no_measurement_and_tells_how_many_samples_i
             (first,) = await _collect(app, address, clock)
             assert (first.error, first.dropped_count) == ("", 0)
             # Nobody reads the device for an hour; it goes on to measure and to sample.
-            (gone,) = await collect_once(
-                app, [("bench", UnavailableError("bench cannot be reached."))], now_s=clock.wall_s()
-            )
+            away = UnavailableError("bench cannot be reached.")
+            gone = await collect_from(app, "bench", away, now_s=clock.wall_s())
+            await trim(app, now_s=clock.wall_s())
             assert gone.error == "bench cannot be reached."
             recorded = []
             for number in range(6):
@@ -83,7 +83,9 @@ async def _pass(clock: SimulatedClock, agent: Agent, seconds: float) -> None:
 async def _collect(app: App, address: str, clock: SimulatedClock) -> tuple[Collected, ...]:
     client = AgentClient(grpc.aio.insecure_channel(address), device="bench")
     try:
-        return await collect_once(app, [("bench", client)], now_s=clock.wall_s())
+        collected = await collect_from(app, "bench", client, now_s=clock.wall_s())
+        await trim(app, now_s=clock.wall_s())
+        return (collected,)
     finally:
         await client.close()
 
