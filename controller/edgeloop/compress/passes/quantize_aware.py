@@ -17,9 +17,7 @@ from edgeloop_foundation.errors import MissingDependencyError, UnsupportedError
 from edgeloop.compress.passes.base import Ensures, PassContext
 from edgeloop.compress.passes.conditions import NOT_QUANTIZED
 from edgeloop.compress.training.base import HAS_DATA, HAS_MODULE, TrainingPass, TrainingSettings, within
-from edgeloop.compress.training.loop import torch_threads
-from edgeloop.compress.training.module import Trainable, export_onnx, load_trainable
-from edgeloop.domain.model import ModelDescription
+from edgeloop.compress.training.module import Trainable, export_onnx
 
 __all__ = ["QuantizeAware", "Settings"]
 
@@ -56,22 +54,8 @@ class QuantizeAware(TrainingPass[Settings]):
     requires = (HAS_MODULE, HAS_DATA, NOT_QUANTIZED)
     ensures = Ensures(precision="int8")
 
-    def _run(
-        self,
-        source: Path,
-        target: Path,
-        context: PassContext,
-        source_model: ModelDescription,
-        note: Callable[[str], None],
-    ) -> None:
-        import torch
-
-        assert context.module is not None  # a requirement
-        with torch.random.fork_rng(devices=[]), torch_threads(self.settings.threads):
-            torch.manual_seed(context.seed)
-            given = load_trainable(context.module)
-            made = self._transform(given, context, note)
-            export_onnx(made, target)
+    def _write(self, made: Trainable, target: Path) -> None:
+        export_onnx(made, target)
 
     def _transform(self, given: Trainable, context: PassContext, note: Callable[[str], None]) -> Trainable:
         tools = _library()

@@ -136,8 +136,12 @@ class ModulePass(Pass[S]):
         with torch.random.fork_rng(devices=[]), torch_threads(getattr(self.settings, "threads", 0)):
             torch.manual_seed(context.seed)
             made = self._transform(load_trainable(context.module), context, note)
-            made.net.eval()
-            export_onnx(made, target)
+            self._write(made, target)
+
+    def _write(self, made: Trainable, target: Path) -> None:
+        """Write the ONNX file, and the trainable form beside it."""
+        made.net.eval()
+        export_onnx(made, target)
         save_trainable(made, module_beside(target))
 
     @abstractmethod
