@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
@@ -138,6 +139,51 @@ def balanced_accuracy(predicted: Sequence[bool], actual: Sequence[bool]) -> floa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignPair:
+    """An int8 and a float latency of one model on one board, and which of the two is the shorter."""
+
+    board: str
+    #: Whether int8 is faster: as predicted, and as published.
+    predicted: bool
+    actual: bool
+    #: Whether the source's own repeats tell which is faster; see `told_apart`.
+    determined: bool = True
+
+
+def told_apart(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Return whether repeats tell two latencies apart: what is usual of the shorter is below the best of the longer.
+
+    Args:
+        one: seconds of the best repeat, and of a usual one.
+        other: the same of the other latency.
+    """
+    shorter, longer = sorted((one, other))
+    return shorter[1] < longer[0]
+
+
+def balanced(pairs: Sequence[SignPair]) -> float | None:
+    """Return the balanced accuracy of the pairs' signs; None where one sign does not occur."""
+    return balanced_accuracy([pair.predicted for pair in pairs], [pair.actual for pair in pairs])
+
+
+def balanced_interval(pairs: Sequence[SignPair], draws: int = 2000) -> tuple[float, float] | None:
+    """Return the 90 % interval of the balanced accuracy over boards drawn anew; None where one sign does not occur.
+
+    Pairs of one board are right or wrong together, so boards are drawn and not pairs (the bootstrap of hierarchical
+    data, Davison and Hinkley 1997, 3.8). Draws without one of the signs say nothing and are left out.
+    """
+    by_board: dict[str, list[SignPair]] = {}
+    for pair in pairs:
+        by_board.setdefault(pair.board, []).append(pair)
+    draw, names = random.Random(0), sorted(by_board)
+    drawn = (
+        [pair for name in draw.choices(names, k=len(names)) for pair in by_board[name]] for _ in range(draws)
+    )
+    found = sorted(value for value in map(balanced, drawn) if value is not None)
+    return (found[len(found) // 20], found[-len(found) // 20]) if found else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignLine:
     """How often the sign was right on one board that was left out."""
 
@@ -163,14 +209,14 @@ class SignLine:
         return asdict(self)
 
 
-def sign_lines(pairs: Sequence[tuple[str, bool, bool]]) -> list[SignLine]:
-    """Return a line per board of (board, predicted faster, is faster), with its exact binomial interval."""
+def sign_lines(pairs: Sequence[SignPair]) -> list[SignLine]:
+    """Return a line per board, with its exact binomial interval."""
     lines = []
-    for board in sorted({board for board, _, _ in pairs}):
-        own = [(guess, truth) for name, guess, truth in pairs if name == board]
-        hits = sum(guess == truth for guess, truth in own)
+    for board in sorted({pair.board for pair in pairs}):
+        own = [pair for pair in pairs if pair.board == board]
+        hits = sum(pair.predicted == pair.actual for pair in own)
         low, high = binomial_interval(hits, len(own))
-        faster = sum(truth for _, truth in own) / len(own)
+        faster = sum(pair.actual for pair in own) / len(own)
         lines.append(
             SignLine(board=board, pairs=len(own), faster=faster, right=hits / len(own), low=low, high=high)
         )

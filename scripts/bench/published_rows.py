@@ -3,6 +3,9 @@
 The part of a runtime's name after the hyphen is its release. ncnn's table gives none, but its program times a list of
 networks that grew over the years: sections with the same list are of the same time, and are named by the newest network
 that came with it (``ncnn-list2019`` has none of mobilenet_v3 and later, ``ncnn`` is the table of today).
+
+Of the revision that ncnn_boards.csv names, every section is in it that has int8 beside float on cores whose kind the
+section tells. Out are what ran on more than one kind, and the Snapdragon 675 and the Apple M1, which have two.
 """
 
 from __future__ import annotations
@@ -70,6 +73,9 @@ class Published:
     family: str
     tier: str
     latency_s: float
+    #: What repeats came to at the worse end, where the source tells: the mean beside a smallest, the 90th percentile
+    #: beside a median. Else the latency.
+    repeated_s: float
     macs: int
     #: Latency at the datasheet's peak and bandwidth.
     roofline_s: float
@@ -166,6 +172,7 @@ def _published(
         family=model.family,
         tier=profile.processor.isa_tier,
         latency_s=latency_s,
+        repeated_s=_repeated_s(entry, latency_s),
         macs=macs,
         roofline_s=_roofline_s(profile, kernels, threads, entry["precision"]),
         watts=_number(entry.get("wall_w", "")),
@@ -188,6 +195,12 @@ def _latency_s(entry: dict[str, str]) -> float:
         if found is not None and found > 0:
             return found * 1e-3
     raise ValueError("it has no latency")
+
+
+def _repeated_s(entry: dict[str, str], latency_s: float) -> float:
+    """Return the 90th percentile beside a median, the mean beside a smallest, else the latency."""
+    name = "p90_ms" if _number(entry.get("p50_ms", "")) else "mean_ms"
+    return max(latency_s, (_number(entry.get(name, "")) or 0.0) * 1e-3)
 
 
 @functools.cache
