@@ -1,6 +1,6 @@
 """The slots of a device: immutable directories, and one pointer per deployment that says which one serves.
 
-``NAME/slots/COUNTER-DIGEST/``  the artifact's files and ``manifest.json``, whose SHA-256 is DIGEST
+``NAME/slots/COUNTER-DIGEST/``  the artifact's files, those made from them, and ``manifest.json`` with SHA-256 DIGEST
 ``NAME/pointer.json``           the slot that serves and the one before it, sealed; replaced by one rename
 ``NAME/record.json``            how far the last installation is, sealed; saved before it is acted upon
 
@@ -24,6 +24,7 @@ from edgeloop_protocol.types.deployment import DeploymentState, check_deployment
 
 from edgeloop_agent.sealed import seal, unseal
 from edgeloop_agent.store import ContentStore
+from edgeloop_agent.unpack import make_expanded
 from edgeloop_agent.workspace import MANIFEST_NAME
 
 __all__ = ["Pointer", "Slot", "SlotFiles", "SlotRecord", "Slots"]
@@ -161,7 +162,7 @@ class SlotFiles:
         directory = self.directory(name, slot)
         manifest = self._hashed(directory / MANIFEST_NAME, Slot.parse(slot).digest)
         artifact = from_json(manifest, Artifact)
-        for entry in artifact.files:
+        for entry in (*artifact.files, *(expansion.made for expansion in artifact.expansions)):
             self._hashed(directory / entry.name, entry.digest, keep=False)
         return artifact
 
@@ -210,12 +211,12 @@ class Slots(SlotFiles):
         write_durably(self._fs, path, seal(to_canonical_json(pointer)))
 
     def stage(self, name: str, slot: str, artifact: Artifact) -> None:
-        """Copy an artifact out of the store into its slot, each file verified and synced.
+        """Copy an artifact out of the store into its slot, make what did not travel, verify and sync each file.
 
         Raises:
             StateError: the slot is in use.
             NotFoundError: a blob is missing.
-            CorruptDataError: a blob does not match its digest.
+            CorruptDataError: a blob, or what is made from it, does not match its digest.
         """
         pointer = self.pointer(name)
         if slot in (pointer.current, pointer.previous):
@@ -225,6 +226,8 @@ class Slots(SlotFiles):
         make_durable_directory(self._fs, directory)
         for entry in artifact.files:
             self._copy(entry.digest, directory / entry.name)
+        for expansion in artifact.expansions:
+            make_expanded(self._fs, expansion, directory, sync=True)
         self._copy(Slot.parse(slot).digest, directory / MANIFEST_NAME)
         self._fs.sync_directory(directory)
         self._fs.sync_directory(directory.parent)

@@ -7,24 +7,22 @@ the manifest has made from another file is made here, never longer than declared
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
 
 from edgeloop_foundation.errors import (
     BusyError,
-    CorruptDataError,
     EdgeloopError,
     InvalidInputError,
     StateError,
 )
-from edgeloop_foundation.packed import expand
 from edgeloop_foundation.ports.fs import FileSystem
 from edgeloop_protocol.convert import from_json
-from edgeloop_protocol.types.artifact import Artifact, Expansion
+from edgeloop_protocol.types.artifact import Artifact
 
 from edgeloop_agent.store import ContentStore
+from edgeloop_agent.unpack import make_expanded
 
 __all__ = ["MANIFEST_NAME", "Workspace"]
 
@@ -33,7 +31,6 @@ MANIFEST_NAME = "manifest.json"
 
 _MANIFEST_BYTES_MAX = 16 * 1024 * 1024
 _FILES_MAX = 1000
-_PIECE_BYTES = 1 << 18
 
 _log = logging.getLogger(__name__)
 
@@ -135,27 +132,8 @@ class Workspace:
             self._store.copy_verified(entry.digest, self._fs, directory / entry.name)
             self._fs.set_read_only(directory / entry.name)
         for expansion in artifact.expansions:
-            self._expand(expansion, directory)
+            make_expanded(self._fs, expansion, directory, sync=False)
         return directory
-
-    def _expand(self, expansion: Expansion, directory: Path) -> None:
-        made = expansion.made
-        hasher = hashlib.sha256()
-        pieces = self._fs.read_chunks(directory / expansion.source, 0, _PIECE_BYTES)
-        file = self._fs.create(directory / made.name)
-        try:
-            for content in expand(pieces, made.size_bytes):
-                hasher.update(content)
-                file.write(content)
-        finally:
-            file.close()
-        if hasher.hexdigest() != made.digest:
-            raise CorruptDataError(
-                f"{made.name} made from {expansion.source} has the digest {hasher.hexdigest()[:12]}, the manifest "
-                f"says {made.digest[:12]}.",
-                next_step="Build the artifact again.",
-            )
-        self._fs.set_read_only(directory / made.name)
 
     def remove(self, job_id: str) -> None:
         """Remove the directories of a job."""
