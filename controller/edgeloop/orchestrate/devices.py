@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import EdgeloopError, UnsupportedError
 from edgeloop_protocol.types.facts import Facts
-from edgeloop_protocol.types.lease import Availability, CoolDown, LeaseState
+from edgeloop_protocol.types.lease import Availability, CoolDown, LeaseState, holder_text
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.inventory import age_words
@@ -22,7 +22,8 @@ from edgeloop.orchestrate.findings import (
     vital_findings,
 )
 from edgeloop.orchestrate.fleet import open_each, open_one
-from edgeloop.orchestrate.measure import OpenDevice, holder_name
+from edgeloop.orchestrate.leasing import holder_name
+from edgeloop.orchestrate.measure import OpenDevice
 from edgeloop.store.known_facts import KnownFactsStore
 
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ async def standings(app: App, specs: Sequence[DeviceSpec]) -> tuple[Standing, ..
             if isinstance(device, EdgeloopError):
                 raise device
             leases, found = await device.client.leases()
-            held = [lease.holder for lease in leases if lease.state is LeaseState.GRANTED]
-            return Standing(availability=found, holder=held[0] if held else "")
+            return Standing(availability=found, holder=holder_text(leases))
         except EdgeloopError as error:
             return Standing(reason=error.message)
 
@@ -187,7 +187,8 @@ async def _questions(device: OpenDevice) -> list[DoctorFinding]:
     leases, found = await device.client.leases()
     for lease in leases:
         if lease.state is LeaseState.GRANTED:
-            what = f"held by {lease.holder}, expires in {lease.expires_in_s:.0f} s without a heartbeat"
+            kind = " with others" if lease.shared else ""
+            what = f"held by {lease.holder}{kind}, expires in {lease.expires_in_s:.0f} s without a heartbeat"
             findings.append(DoctorFinding(level="warning", what=what, next_step="Wait, or ask the holder."))
     findings += availability_findings(found, device.spec.name)
     findings += identity_findings(await device.client.identity_status(), device.spec.name, time.time())

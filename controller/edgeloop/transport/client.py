@@ -238,6 +238,15 @@ class AgentClient:
         """Return the digests of those blobs that the device does not have."""
         return await find_missing(self._caller, self._store, entries)
 
+    async def lacks(self, digests: Sequence[str], store: ArtifactStore) -> bool:
+        """Return whether anything of these artifacts would have to be sent.
+
+        Raises:
+            NotFoundError: the store has no such artifact.
+        """
+        entries = {entry.digest: entry for digest in digests for entry in _entries(digest, store)}
+        return bool(await self.find_missing(list(entries.values())))
+
     async def push_artifact(
         self,
         digest: str,
@@ -313,6 +322,7 @@ class AgentClient:
         ttl_s: float = 55.0,
         wait_timeout_s: float = 0.0,
         priority: int = 0,
+        shared: bool = False,
         on_wait: Callable[[Lease], None] | None = None,
     ) -> contextlib.AbstractAsyncContextManager[LeaseHandle]:
         """Hold the device for the length of an ``async with`` block.
@@ -322,12 +332,14 @@ class AgentClient:
             ttl_s: the device is free this long after our last sign of life.
             wait_timeout_s: how long to wait in the queue; 0 means not at all.
             priority: a higher one goes before a lower one; -100 to 100.
+            shared: whether others may hold it in the same way: enough to bring something, not to run a job. An agent
+                that knows no shared leases gives the device to us alone.
             on_wait: told about every change of our place in the queue.
 
         Raises:
             BusyError: somebody else holds the device and the wait is over.
         """
-        request = new_request(holder, ttl_s, wait_timeout_s, priority)
+        request = new_request(holder, ttl_s, wait_timeout_s, priority, shared=shared)
         return hold_lease(self._caller, self._leases, request, on_wait)
 
     async def leases(self) -> tuple[tuple[Lease, ...], Availability]:
@@ -339,7 +351,7 @@ class AgentClient:
         return leases, availability_in(answer, self.device)
 
     async def list_leases(self) -> tuple[Lease, ...]:
-        """Return the lease that is granted, if any, and then the queue in order."""
+        """Return the leases that are granted, and then the queue in order."""
         return (await self.leases())[0]
 
     async def availability(self) -> Availability:
