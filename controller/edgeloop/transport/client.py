@@ -24,6 +24,7 @@ from edgeloop_protocol.types.facts import Facts, Hello
 from edgeloop_protocol.types.identity import IdentityStatus, SignedTrust
 from edgeloop_protocol.types.job import TERMINAL, Job, JobEvent
 from edgeloop_protocol.types.lease import Availability, CoolDown, Lease
+from edgeloop_protocol.types.quarantine import QuarantinedArtifact
 from edgeloop_protocol.types.run import SpooledRun
 from edgeloop_protocol.types.trial import JobSpec
 from edgeloop_protocol.types.vitals import DeviceVitals
@@ -384,6 +385,33 @@ class AgentClient:
             deadline_s=_SHORT_S,
         )
         return decoded(answer.availability, Availability, self.device)
+
+    async def quarantine(self) -> tuple[QuarantinedArtifact, ...]:
+        """Return the artifacts whose runners ended badly there, those that are opened no more first.
+
+        Raises:
+            UnsupportedError: the agent is too old.
+        """
+        answer = await self._caller.again(
+            self._jobs.ListQuarantine,
+            job_pb2.ListQuarantineRequest(),
+            what="listing its quarantine",
+            deadline_s=_SHORT_S,
+        )
+        return tuple(decoded(one, QuarantinedArtifact, self.device) for one in answer.artifacts)
+
+    async def clear_quarantine(self, digest: str) -> tuple[str, ...]:
+        """Let the device open artifacts again, named by the beginning of their digest or as "all"; return the digests.
+
+        Raises:
+            NotFoundError: no artifact that begins so has a strike.
+            UnsupportedError: the agent is too old.
+        """
+        request = job_pb2.ClearQuarantineRequest(digest=digest)
+        answer = await self._caller.once(
+            self._jobs.ClearQuarantine, request, what="clearing its quarantine", deadline_s=_SHORT_S
+        )
+        return tuple(answer.digests)
 
     async def set_cool_down(self, rule: CoolDown | None) -> Availability:
         """Let the device rest so before each job from now on; None for no rest.
