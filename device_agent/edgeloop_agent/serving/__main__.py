@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +31,7 @@ from edgeloop_agent.serving.grpc_service import GrpcListener
 from edgeloop_agent.serving.model import ServedModel, load_slot, warm, watch
 from edgeloop_agent.serving.request_log import RequestLog
 from edgeloop_agent.serving.rest import HttpListener
+from edgeloop_agent.serving.shadow import Shadow, ShadowModel
 from edgeloop_agent.serving.versions import Versions
 from edgeloop_agent.slots import SlotFiles
 from edgeloop_agent.telemetry.request_log import DIRECTORY as LOG_DIRECTORY
@@ -107,6 +109,7 @@ def _serve(state: Path, spec: ServingSpec, source: BinaryIO, tell: Tell) -> None
     versions: Versions[ServedModel] = Versions(files, spec.name, load, lambda: tell(_status(versions)))
     log = RequestLog(state / LOG_DIRECTORY, spec.name, spec.request_log_bytes)
     engine = Engine(spec, versions, log)
+    shadow = _shadow(files, spec, engine) if spec.shadow else None
     over_grpc, over_http = _listen(engine, admission)
     tell({"event": "listening", "grpc": over_grpc.address, "http": over_http.address})
     over_grpc.start()
@@ -120,10 +123,26 @@ def _serve(state: Path, spec: ServingSpec, source: BinaryIO, tell: Tell) -> None
             tell({"event": "counts", "counts": to_json(engine.telemetry())})
     ends.set()
     versions.stop()
+    if shadow is not None:
+        shadow.stop()
     # New requests are refused while the old ones end, on both listeners.
     closed = engine.close(_GRACE_S)
     over_http.stop()
     over_grpc.stop(_GRACE_S if closed else 0.0)
+
+
+def _shadow(files: SlotFiles, spec: ServingSpec, engine: Engine) -> Versions[ShadowModel]:
+    """Try the committed version of another deployment on copies of what is asked."""
+
+    def load(slot: str) -> ShadowModel:
+        version = load_slot(files, spec.shadow, slot, spec.threads)
+        return ShadowModel(model=warm(version, replace(spec, batch_max=1)), artifact=version.artifact)
+
+    candidates: Versions[ShadowModel] = Versions(files, spec.shadow, load, lambda: None)
+    engine.shadow = Shadow(spec.shadow, candidates, engine.judged)
+    engine.shadow.start()
+    candidates.start()
+    return candidates
 
 
 def _status(versions: Versions[ServedModel]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from edgeloop_agent.serving.counts import Counts
 from edgeloop_agent.serving.metrics import SECONDS, Counter, Histogram, exposition, gauge
 from edgeloop_agent.serving.model import ServedModel
 from edgeloop_agent.serving.request_log import RequestLog
+from edgeloop_agent.serving.shadow import Shadow
 from edgeloop_agent.serving.tensors import Array
 from edgeloop_agent.serving.versions import Versions
 
@@ -72,12 +73,20 @@ class Engine:
         self._batches = Histogram(f"{name}batch_rows", about, ("model", "version"), _BATCHES)
         about = "Requests that were not answered, by the error they got."
         self._errors = Counter(f"{name}errors_total", about, ("model", "protocol", "error"))
+        about = "Copies of requests that a candidate got, by how its outputs compare to the answer."
+        self._shadowed = Counter(f"{name}shadow_total", about, ("model", "candidate", "outcome"))
+        #: Gets a copy of each request; None when nothing is tried.
+        self.shadow: Shadow | None = None
         self._switches = Counter(f"{name}switches_total", "Versions that took over.", ("model", "version"))
 
     def took_over(self, model: ServedModel) -> None:
         """Count a version that answers from now on."""
         self._switches.add(self.spec.name, model.version)
         self._counts.took_over(model.version)
+
+    def judged(self, outcome: str) -> None:
+        """Count how a copy of a request went."""
+        self._shadowed.add(self.spec.name, self.spec.shadow, outcome)
 
     @property
     def ready(self) -> bool:
@@ -135,6 +144,8 @@ class Engine:
         named = dict(zip(model.output_names, outputs, strict=True))
         if model.watch is not None:
             model.watch.add(feeds, named)
+        if self.shadow is not None:
+            self.shadow.offer(feeds, named)
         return Answer(
             version=model.version,
             outputs=tuple((name, named[name]) for name in wanted or model.output_names),
@@ -210,17 +221,23 @@ class Engine:
         if model is not None:
             labels = {**label, "version": model.version, "digest": model.slot.digest}
             gauges.append(gauge(f"{name}version_info", "The version that answers.", labels, 1))
-        families = (self._requests, self._waits, self._runs, self._batches, self._errors, self._switches)
+        families = (
+            *(self._requests, self._waits, self._runs, self._batches),
+            *(self._errors, self._switches, self._shadowed),
+        )
         return exposition(chain(*gauges, *(family.lines() for family in families)))
 
     def telemetry(self) -> ServedTelemetry:
         """Return what was counted, and let the request log reach the disk."""
         self._log.flush()
-        return self._counts.value(self.versions.current, self._batcher.waiting)
+        shadow = None if self.shadow is None else self.shadow.value()
+        return self._counts.value(self.versions.current, self._batcher.waiting, shadow)
 
     def close(self, grace_s: float) -> bool:
         """Take no more requests; return whether all were answered within ``grace_s``."""
         closed = self._batcher.close(grace_s)
+        if self.shadow is not None:
+            self.shadow.stop()
         self._log.flush()
         return closed
 

@@ -49,6 +49,9 @@ class ServingSpec:
     drift: bool = False
     #: Most bytes of the log of requests on the device (times, queue, batch, precision; never inputs); 0 keeps none.
     request_log_bytes: int = 0
+    #: Name of another deployment whose committed version gets a copy of each request; its answers are counted and never
+    #: returned. Empty for none.
+    shadow: str = ""
 
     def __post_init__(self) -> None:
         check_deployment_name(self.name)
@@ -64,6 +67,8 @@ class ServingSpec:
         _within("the delay in seconds", self.delay_s_max, 0, _SECONDS_MAX)
         if self.request_log_bytes:
             _within("the request log in bytes", self.request_log_bytes, *_LOG_BYTES_ALLOWED)
+        if self.shadow and check_deployment_name(self.shadow) == self.name:
+            raise InvalidInputError(f"{self.name!r} cannot be tried against itself.")
 
 
 def _within(what: str, value: float, low: float, high: float) -> None:

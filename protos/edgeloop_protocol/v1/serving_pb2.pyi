@@ -64,6 +64,7 @@ class ServingSpec(google.protobuf.message.Message):
     THREADS_FIELD_NUMBER: builtins.int
     DRIFT_FIELD_NUMBER: builtins.int
     REQUEST_LOG_BYTES_FIELD_NUMBER: builtins.int
+    SHADOW_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name of the deployment, and of the model for clients."""
     grpc_address: builtins.str
@@ -86,6 +87,10 @@ class ServingSpec(google.protobuf.message.Message):
     """Whether inputs and outputs are counted into sketches that are held against the golden pack; no value is kept."""
     request_log_bytes: builtins.int
     """Most bytes of the log of requests on the device (times, queue, batch, precision; never inputs); 0 keeps none."""
+    shadow: builtins.str
+    """Name of another deployment whose committed version gets a copy of each request; its answers are counted and never
+    returned. Empty for none.
+    """
     def __init__(
         self,
         *,
@@ -100,8 +105,9 @@ class ServingSpec(google.protobuf.message.Message):
         threads: builtins.int = ...,
         drift: builtins.bool = ...,
         request_log_bytes: builtins.int = ...,
+        shadow: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_max", b"batch_max", "batch_s_max", b"batch_s_max", "delay_s_max", b"delay_s_max", "drift", b"drift", "grpc_address", b"grpc_address", "http_address", b"http_address", "message_bytes_max", b"message_bytes_max", "name", b"name", "queue_max", b"queue_max", "request_log_bytes", b"request_log_bytes", "threads", b"threads"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_max", b"batch_max", "batch_s_max", b"batch_s_max", "delay_s_max", b"delay_s_max", "drift", b"drift", "grpc_address", b"grpc_address", "http_address", b"http_address", "message_bytes_max", b"message_bytes_max", "name", b"name", "queue_max", b"queue_max", "request_log_bytes", b"request_log_bytes", "shadow", b"shadow", "threads", b"threads"]) -> None: ...
 
 global___ServingSpec = ServingSpec
 

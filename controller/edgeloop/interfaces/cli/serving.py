@@ -41,6 +41,8 @@ _EXIT_GATE, _EXIT_DEVICE = 1, 3
               help="Count inputs and outputs into bins of the golden pack; no value is kept.")  # fmt: skip
 @click.option("--request-log", "request_log", default="", metavar="SIZE",
               help="Log requests on the device, for example 4MiB: times, queue, batch; never inputs.")  # fmt: skip
+@click.option("--shadow", default="", metavar="NAME",
+              help="Another deployment there that gets a copy of each request; counted, never returned.")  # fmt: skip
 @click.option("--wait", "wait_s", type=click.FloatRange(0, 3600), default=60.0, show_default=True,
               help="Seconds to wait until it answers.")  # fmt: skip
 @json_option
@@ -71,6 +73,7 @@ def serve(
         message_bytes_max=words["max_message_mb"] << 20,
         threads=words["threads"],
         drift=words["drift"],
+        shadow=words["shadow"],
         request_log_bytes=int(parse_bytes(words["request_log"])) if words["request_log"] else 0,
     )
     with App.open(session.directory()) as app:
