@@ -53,9 +53,8 @@ def test_rules_are_read() -> None:
 def test_between_the_bounds_and_too_soon_nothing_changes() -> None:
     gate = Gate(RULE)
     seen = []
-    for now_s, signal in (
-        (0.0, 79.9), (1.0, 80.0), (2.0, 60.0), (1.0 + DWELL_S, 75.0), (7.0, None), (8.0, 70.0), (9.0, 95.0), (14.0, 95.0),
-    ):  # fmt: skip
+    steps = [(0.0, 79.9), (1.0, 80.0), (2.0, 60.0), (1.0 + DWELL_S, 75.0)]
+    for now_s, signal in (*steps, (7.0, None), (8.0, 70.0), (9.0, 95.0), (14.0, 95.0)):
         gate.look(signal, now_s)
         seen.append(gate.wanted)
     assert seen == [False, True, True, True, True, False, False, True]
@@ -114,6 +113,9 @@ async def test_a_second_form_of_another_shape_never_answers_and_it_is_said(
         _,
     ):
         async with asyncio.timeout(60):
-            while "not that of the usual form" not in served.list()[0].reason:
+            while True:
+                (status,) = served.list()
+                if "not that of the usual form" in status.reason:
+                    break
                 await asyncio.sleep(0.02)
-        assert served.list()[0].form == "demo"
+        assert status.form == "demo"
