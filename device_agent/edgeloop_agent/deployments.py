@@ -81,6 +81,7 @@ class Deployments:
         read_manifest: returns an artifact of the content store by its digest.
         facts: returns what this device is.
         probe: tries a slot on this board and returns what it measured.
+        check_digest: refuses an artifact that this device opens no more.
     """
 
     def __init__(
@@ -90,9 +91,10 @@ class Deployments:
         read_manifest: ReadManifest,
         facts: Callable[[], Awaitable[Facts]],
         probe: Probe,
+        check_digest: Callable[[str], None] = lambda _digest: None,
     ) -> None:
         self._slots, self._accept, self._read_manifest = slots, accept, read_manifest
-        self._facts, self._probe = facts, probe
+        self._facts, self._probe, self._check_digest = facts, probe, check_digest
         self._task: asyncio.Task[None] | None = None
         self._active = ""
         self._cancelled = False
@@ -281,6 +283,7 @@ class Deployments:
     async def _verified(self, name: str, bundle: ReleaseBundle) -> Accepted:
         accepted = await asyncio.wait_for(self._accept(name, bundle), DEADLINE_S[S.RECEIVING])
         check_device(accepted.terms, await self._facts())
+        self._check_digest(accepted.digest)
         artifact = await asyncio.to_thread(self._read_manifest, accepted.digest)
         check_artifact(accepted.terms, artifact)
         return accepted

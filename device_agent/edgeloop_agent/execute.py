@@ -37,6 +37,7 @@ async def execute(context: ExecutionContext) -> tuple[Run, ...]:
     records = [TrialRecord(trial=trial) for trial in context.spec.trials]
     for record in records:
         read_artifact(record, context.directories)
+        record.failure = record.failure or context.refusal(record.trial.artifact_digest)
     facts, before = await context.board.facts(), await context.board.conditions()
     preflight = await settle(context, records)
     for record in must_be_placed(records):

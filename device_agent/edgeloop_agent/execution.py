@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edgeloop_foundation.ports.clock import Clock
+
+# X
 from edgeloop_protocol.types.conditions import Rest
 from edgeloop_protocol.types.run import Outcome, Run
 from edgeloop_protocol.types.trial import JobSpec
 
 if TYPE_CHECKING:
     from edgeloop_agent.board import Board
+    from edgeloop_agent.failure import RunnerFailure
 
 __all__ = ["Execute", "ExecutionContext", "Progress", "StopSignal"]
 
@@ -92,6 +95,8 @@ class ExecutionContext:
     wall_clock: Clock
     #: How the board rested before; None when no rest is set.
     rest: Rest | None = None
+    #: Says why an artifact is not opened on this device; None when it is.
+    refusal: Callable[[str], RunnerFailure | None] = lambda _digest: None
 
 
 class Execute(Protocol):

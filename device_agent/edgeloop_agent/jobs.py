@@ -42,6 +42,7 @@ from edgeloop_agent.execution import Execute, ExecutionContext, Progress
 from edgeloop_agent.job_journal import JobJournal, JobRecord, run_without_measurement
 from edgeloop_agent.job_table import ROW_WITHOUT, JobTransition, next_state
 from edgeloop_agent.leases import Leases
+from edgeloop_agent.quarantine import Quarantine
 from edgeloop_agent.spec_rules import check_spec
 from edgeloop_agent.spool import Spool
 from edgeloop_agent.store import ContentStore
@@ -82,6 +83,7 @@ class Jobs:
         spool: Spool,
         leases: Leases,
         rests: Rests,
+        quarantine: Quarantine,
         execute: Execute,
     ) -> None:
         self._journal = journal
@@ -92,6 +94,7 @@ class Jobs:
         self._spool = spool
         self._leases = leases
         self._rests = rests
+        self._quarantine = quarantine
         self._execute = execute
         self._records: dict[str, JobRecord] = {}
         self._active: ActiveJob | None = None
@@ -366,7 +369,11 @@ class Jobs:
         if not trials or active.stop.reason is not None:
             return
         spec = dataclasses.replace(active.spec, trials=trials)
-        for run in await self._execute_until_stopped(active, spec, directories):
+        runs = await self._execute_until_stopped(active, spec, directories)
+        if active.stop.reason is None:
+            # What ends because the job ends is no fault of a model.
+            await self._quarantine.note_runs(runs)
+        for run in runs:
             rows[run.trial.trial_id] = run
 
     async def _lay_out(self, active: ActiveJob, rows: dict[str, Run]) -> dict[str, Path]:
@@ -437,6 +444,7 @@ class Jobs:
             stop=active.stop,
             wall_clock=self._clock,
             rest=active.rest,
+            refusal=self._quarantine.refusal,
         )
 
     async def _finish(

@@ -1,11 +1,12 @@
-"""What survives of the leases: the fencing token, the granted lease and the order to drain, durably; the last
-heartbeat, nearly so."""
+"""What survives of the leases: the fencing token, the granted leases and the order to drain, durably; the last
+heartbeats, nearly so."""
 
 from __future__ import annotations
 
 import json
 import logging
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,8 @@ class LeaseJournal:
         self._heartbeat_path = root / "heartbeat.json"
         self._drain_path = root / "drain.json"
 
-    def load(self, token_floor: int) -> tuple[int, StoredLease | None]:
-        """Return the highest token ever given out and the lease that was granted, if any.
+    def load(self, token_floor: int) -> tuple[int, tuple[StoredLease, ...]]:
+        """Return the highest token ever given out and the leases that were granted.
 
         A spoiled file is set aside, and the token jumps ahead of everything that could have stood in it.
         """
@@ -62,47 +63,45 @@ class LeaseJournal:
             if name.endswith(".tmp"):
                 self._fs.remove(self._root / name)
         if not self._fs.exists(self._path):
-            return token_floor, None
+            return token_floor, ()
         try:
             tree = unseal_object(self._fs.read(self._path))
             token = max(int(tree["token"]), token_floor)
-            return token, self._revive(tree["lease"]) if tree["lease"] is not None else None
+            # An agent from before shared leases wrote one, or none.
+            stored = tree["leases"] if "leases" in tree else [tree["lease"]] if tree["lease"] else []
+            return token, tuple(self._revive(one) for one in stored)
         except (CorruptDataError, ValueError, KeyError, TypeError) as error:
             _log.error("%s is set aside: %s", self._path, error)
             token = token_floor + _TOKEN_SKIP
             self._fs.rename(self._path, self._path.with_suffix(".corrupt"))
-            self.clear(token)
-            return token, None
+            self.store((), token)
+            return token, ()
 
     def _revive(self, tree: dict[str, Any]) -> StoredLease:
         request = from_json(tree["request"], LeaseRequest)
         now = self._clock.monotonic_ns()
         left_ns = int(request.ttl_s * 1e9)
-        if (until_ns := self._read_heartbeat(tree["lease_id"])) is not None:
+        if (until_ns := self._heartbeats().get(tree["lease_id"])) is not None:
             left_ns = min(left_ns, until_ns - now)
         return StoredLease(
             lease_id=tree["lease_id"], request=request, token=int(tree["token"]), until_ns=now + left_ns
         )
 
-    def _read_heartbeat(self, lease_id: str) -> int | None:
-        """Return when the last heartbeat runs out; None when it was in another boot or cannot be read."""
+    def _heartbeats(self) -> dict[str, int]:
+        """Return when the last heartbeats run out, by lease; none that were in another boot or cannot be read."""
         try:
             tree = unseal_object(self._fs.read(self._heartbeat_path))
-            if tree["lease_id"] == lease_id and tree["boot_id"] == self._boot_id:
-                return int(tree["until_ns"])
-        except (CorruptDataError, OSError, ValueError, KeyError, TypeError) as error:
+            if tree["boot_id"] == self._boot_id:
+                return {str(name): int(until_ns) for name, until_ns in tree["leases"].items()}
+        except (CorruptDataError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             _log.warning("the last heartbeat is unknown: %s", error)
-        return None
+        return {}
 
-    def store(self, lease_id: str, request: LeaseRequest, token: int) -> None:
-        """Keep a grant durably."""
-        self._write({"token": token, "lease": _lease_tree(lease_id, request, token)})
-
-    def clear(self, token: int) -> None:
-        """Keep durably that nobody holds the device."""
-        self._write({"token": token, "lease": None})
-
-    def _write(self, tree: dict[str, Any]) -> None:
+    def store(self, leases: Sequence[tuple[str, LeaseRequest, int]], token: int) -> None:
+        """Keep durably who holds the device, as identifier, request and token, and the highest token ever given out."""
+        trees = [_lease_tree(lease_id, request, own) for lease_id, request, own in leases]
+        # "lease" is what an agent from before shared leases reads, should it be put back.
+        tree = {"token": token, "lease": trees[0] if trees else None, "leases": trees}
         write_durably(self._fs, self._path, seal(json.dumps(tree).encode()))
 
     def load_drain(self) -> tuple[str, str] | None:
@@ -132,13 +131,13 @@ class LeaseJournal:
             self._fs.remove(self._drain_path)
             self._fs.sync_directory(self._root)
 
-    def heartbeat(self, lease_id: str, until_ns: int) -> None:
-        """Keep until when a lease holds, over a restart of the agent.
+    def heartbeat(self, until_ns: Mapping[str, int]) -> None:
+        """Keep until when each lease holds, over a restart of the agent.
 
         Not synced: a power cut costs no more than falling back to one whole time to live, and a memory card
         would not last under a sync for every heartbeat.
         """
-        tree = {"lease_id": lease_id, "boot_id": self._boot_id, "until_ns": until_ns}
+        tree = {"boot_id": self._boot_id, "leases": dict(until_ns)}
         temporary = self._root / f"heartbeat.{secrets.token_hex(6)}.tmp"
         file = self._fs.create(temporary)
         try:

@@ -1,11 +1,13 @@
 """Who holds the device, who waits, and until when.
 
 A lease is granted for a time to live and extended by heartbeats, measured on the monotonic clock. Every grant
-raises a fencing token that is on the disk before anybody learns of it and never goes back. Waiters queue by
-priority, first come, first served within one, and give up their place by going away. A device that is drained
-lets its holder finish and refuses everybody else, also after a restart. After a restart of the agent the lease that
-was granted holds for what was left of it; when that cannot be told (another boot, a spoiled heartbeat) for
-one whole time to live, never longer.
+raises a fencing token that is on the disk before anybody learns of it and never goes back. An exclusive lease is
+granted alone, for a measurement that nothing may disturb; shared ones are granted beside each other. Waiters of both
+kinds stand in one queue by priority, first come, first served within one, and give up their place by going away: an
+exclusive one at its head lets no shared one past, and the other way round, so that neither kind starves. A device
+that is drained lets its holders finish and refuses everybody else, also after a restart. After a restart of the agent
+the leases that were granted hold for what was left of them; when that cannot be told (another boot, a spoiled
+heartbeat) for one whole time to live, never longer.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import logging
 import math
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,12 +33,16 @@ from edgeloop_protocol.types.lease import (
     Lease,
     LeaseRequest,
     LeaseState,
+    holder_text,
 )
 
 from edgeloop_agent.lease_journal import LeaseJournal
 from edgeloop_agent.lease_table import AvailabilityEvent, LeaseEvent, next_availability, next_state
 
-__all__ = ["WAITERS_MAX", "Leases"]
+__all__ = ["HOLDERS_MAX", "WAITERS_MAX", "Leases"]
+
+HOLDERS_MAX = 64
+"""Shared leases that are granted at once."""
 
 WAITERS_MAX = 64
 """Clients that may queue for the device at once."""
@@ -99,27 +105,33 @@ class Leases:
         self._clock = clock
         self._journal = LeaseJournal(fs=fs, clock=clock, root=root, boot_id=boot_id)
         self._token = 0
-        self._current: _Entry | None = None
+        self._held: list[_Entry] = []
         self._queue: list[_Entry] = []
         self._ended: OrderedDict[str, _Entry] = OrderedDict()
         self._availability = OPEN
-        self._settling = False
+        # Leases that are over and whose work is still being stopped.
+        self._settling: list[_Entry] = []
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._on_end: Callable[[str, str], Awaitable[None]] | None = None
 
     def open(self, token_floor: int = 0) -> None:
-        """Read token and lease from the disk; blocks.
+        """Read token and leases from the disk; blocks.
 
         Args:
             token_floor: highest token known from elsewhere; the next grant lies above it.
         """
         self._token, stored = self._journal.load(token_floor)
-        if stored is not None:
-            self._current = _Entry(
-                lease_id=stored.lease_id, request=stored.request, state=LeaseState.GRANTED, token=stored.token
+        self._held = [
+            _Entry(
+                lease_id=one.lease_id,
+                request=one.request,
+                state=LeaseState.GRANTED,
+                token=one.token,
+                until_ns=one.until_ns,
             )
-            self._current.until_ns = stored.until_ns
+            for one in stored
+        ]
         if (order := self._journal.load_drain()) is not None:
             self._availability = Availability(
                 state=AvailabilityState.DRAINING, reason=order[0], drained_by=order[1]
@@ -127,7 +139,7 @@ class Leases:
             self._note_emptiness()
 
     def on_end(self, callback: Callable[[str, str], Awaitable[None]]) -> None:
-        """Call ``callback(lease_id, reason)`` when a granted lease ends, before the next is granted."""
+        """Call ``callback(lease_id, reason)`` when a granted lease ends, before one is granted that it excludes."""
         self._on_end = callback
 
     async def acquire(self, request: LeaseRequest) -> AsyncGenerator[Lease, None]:
@@ -150,7 +162,8 @@ class Leases:
                 if (key := (lease.state, lease.queue_position, lease.current_holder)) != said:
                     said = key
                     yield lease
-                if entry.state is not LeaseState.QUEUED:
+                # Not entry.state: it may have been granted while the one who listens took in that it waits.
+                if lease.state is not LeaseState.QUEUED:
                     return
                 await entry.changed.wait()
         finally:
@@ -159,8 +172,9 @@ class Leases:
                 self._drop_waiter(entry, LeaseEvent.GIVE_UP, "the client went away")
 
     def _entry_for(self, request: LeaseRequest) -> _Entry:
-        alive = [*([self._current] if self._current else []), *self._queue]
-        known = next((e for e in alive if e.request.request_id == request.request_id), None)
+        known = next(
+            (e for e in [*self._held, *self._queue] if e.request.request_id == request.request_id), None
+        )
         known = known or self._ended.get(request.request_id)
         if known is not None:
             if known.request != request:
@@ -186,12 +200,12 @@ class Leases:
         """Extend a lease to its full time to live.
 
         Raises:
-            LeaseError: it is not the current lease, or it is over.
+            LeaseError: it is not in force, or it is over.
         """
         async with self._lock:
             entry = self._require(lease_id, fencing_token)
             until_ns = self._clock.monotonic_ns() + _ns(entry.request.ttl_s)
-            await asyncio.to_thread(self._journal.heartbeat, lease_id, until_ns)
+            await asyncio.to_thread(self._journal.heartbeat, self._untils({lease_id: until_ns}))
             entry.move(LeaseEvent.RENEW)
             entry.until_ns = until_ns
             return self._describe(entry)
@@ -248,11 +262,7 @@ class Leases:
             return self._availability
 
     def _note_emptiness(self) -> None:
-        if (
-            self._availability.state is AvailabilityState.DRAINING
-            and self._current is None
-            and not self._settling
-        ):
+        if self._availability.state is AvailabilityState.DRAINING and not self._held and not self._settling:
             state = next_availability(self._availability.state, AvailabilityEvent.EMPTIED)
             self._availability = replace(self._availability, state=state)
 
@@ -261,17 +271,26 @@ class Leases:
         return f"the device is drained by {now.drained_by}: {now.reason}"
 
     def listing(self) -> tuple[Lease, ...]:
-        """Return the granted lease, then the queue in order."""
-        granted = [self._current] if self._current else []
-        return tuple(self._describe(entry) for entry in [*granted, *self._queue])
+        """Return the granted leases, then the queue in order."""
+        return tuple(self._describe(entry) for entry in [*self._held, *self._queue])
 
-    def check(self, lease_id: str, fencing_token: int) -> None:
+    def check(self, lease_id: str, fencing_token: int, *, shared: bool = False) -> None:
         """Check that work may be done under this lease now.
 
+        Args:
+            lease_id: the lease.
+            fencing_token: its token.
+            shared: whether a shared one is enough.
+
         Raises:
-            LeaseError: it is not the current lease, its token is stale, or it is over.
+            LeaseError: it is not in force, is a shared one where that is not enough, its token is stale, or it is over.
         """
-        self._require(lease_id, fencing_token)
+        entry = self._require(lease_id, fencing_token)
+        if entry.request.shared and not shared:
+            raise LeaseError(
+                f"the lease of {entry.request.holder} is shared, and this work needs the device alone.",
+                next_step="Acquire an exclusive lease.",
+            )
 
     async def run(self) -> None:
         """Expire leases and waiters for ever; cancel to stop."""
@@ -282,9 +301,7 @@ class Leases:
             except OSError as error:
                 _log.error("the disk refuses a lease: %s", error)
                 await self._clock.sleep(_RETRY_S)
-            deadlines = [entry.until_ns for entry in self._queue]
-            if self._current is not None:
-                deadlines.append(self._current.until_ns)
+            deadlines = [entry.until_ns for entry in [*self._held, *self._queue]]
             await self._sleep_until(min(deadlines, default=None))
 
     async def _sleep_until(self, deadline_ns: int | None) -> None:
@@ -301,59 +318,78 @@ class Leases:
 
     async def _advance(self) -> None:
         """Bring the table up to now: expire, grant, refuse."""
-        expired = None
         async with self._lock:
             now = self._clock.monotonic_ns()
-            if self._current is not None and self._current.until_ns <= now:
-                expired = self._current
-                await self._end(expired, LeaseEvent.EXPIRE, "no heartbeat came within its time to live")
-        if expired is not None:
-            await self._settle(expired)
+            expired = [entry for entry in self._held if entry.until_ns <= now]
+            for entry in expired:
+                await self._end(entry, LeaseEvent.EXPIRE, "no heartbeat came within its time to live")
+        for entry in expired:
+            await self._settle(entry)
         async with self._lock:
             if self._availability.state is not AvailabilityState.OPEN:
                 for entry in tuple(self._queue):
                     self._drop_waiter(entry, LeaseEvent.REFUSE, self._drained_reason())
-            if self._current is None and not self._settling and self._queue:
+            while self._queue and self._may_have(self._queue[0]):
                 await self._grant(self._queue[0])
             now = self._clock.monotonic_ns()
             for entry in [waiter for waiter in self._queue if waiter.until_ns <= now]:
                 self._drop_waiter(entry, LeaseEvent.REFUSE, self._busy_reason())
 
+    def _may_have(self, entry: _Entry) -> bool:
+        """Return whether a waiter can be let in beside those who hold the device, or whose work still stops."""
+        inside = [*self._held, *self._settling]
+        if not entry.request.shared:
+            return not inside
+        return len(inside) < HOLDERS_MAX and all(one.request.shared for one in inside)
+
     def _busy_reason(self) -> str:
-        if self._current is None:
+        if not self._held:
             return "the device is still stopping the work of the lease before"
-        left_s = max(0.0, (self._current.until_ns - self._clock.monotonic_ns()) / 1e9)
-        return f"the device is held by {self._current.request.holder} for {left_s:.0f} s unless extended"
+        return f"the device is held by {self._holders()} for {self._left_s():.0f} s unless extended"
+
+    def _holders(self) -> str:
+        return holder_text(map(self._describe, self._held)) or "nobody"
+
+    def _left_s(self) -> float:
+        """Return after how many seconds of silence the device is free."""
+        last_ns = max((entry.until_ns for entry in self._held), default=0)
+        return max(0.0, (last_ns - self._clock.monotonic_ns()) / 1e9)
+
+    def _untils(self, changed: Mapping[str, int]) -> dict[str, int]:
+        return {**{entry.lease_id: entry.until_ns for entry in self._held}, **changed}
+
+    def _store(self, held: Sequence[_Entry]) -> None:
+        self._journal.store([(one.lease_id, one.request, one.token) for one in held], self._token)
 
     async def _grant(self, entry: _Entry) -> None:
-        token = self._token + 1
         # A token that may be on the disk is never given out again, whether or not the write came back.
-        self._token = token
+        self._token += 1
+        entry.token = self._token
         until_ns = self._clock.monotonic_ns() + _ns(entry.request.ttl_s)
-        await asyncio.to_thread(self._journal.store, entry.lease_id, entry.request, token)
-        await asyncio.to_thread(self._journal.heartbeat, entry.lease_id, until_ns)
+        await asyncio.to_thread(self._store, [*self._held, entry])
+        await asyncio.to_thread(self._journal.heartbeat, self._untils({entry.lease_id: until_ns}))
         if entry.state is not LeaseState.QUEUED:
             # It gave up while the disk was busy.
-            await asyncio.to_thread(self._journal.clear, token)
+            await asyncio.to_thread(self._store, self._held)
             return
         entry.move(LeaseEvent.GRANT)
-        entry.token = token
         entry.until_ns = self._clock.monotonic_ns() + _ns(entry.request.ttl_s)
         self._queue.remove(entry)
-        self._current = entry
+        self._held.append(entry)
         self._tell_all()
 
     async def _end(self, entry: _Entry, event: LeaseEvent, reason: str) -> None:
+        left = [one for one in self._held if one is not entry]
         try:
-            await asyncio.to_thread(self._journal.clear, self._token)
+            await asyncio.to_thread(self._store, left)
         except OSError as error:
             # The device is freed all the same; at worst a restart holds it once more, for one time to live.
             _log.error("the end of the lease of %s is not on the disk: %s", entry.request.holder, error)
         entry.move(event, reason)
         _log.info("lease of %s: %s", entry.request.holder, reason)
         self._remember(entry)
-        self._current = None
-        self._settling = True
+        self._held = left
+        self._settling.append(entry)
 
     async def _settle(self, entry: _Entry) -> None:
         """Wait until the device is free of the ended lease's work, then let the next one in."""
@@ -365,7 +401,7 @@ class Leases:
             if self._on_end is not None:
                 await self._on_end(entry.lease_id, entry.reason)
         finally:
-            self._settling = False
+            self._settling.remove(entry)
             self._note_emptiness()
             self._tell_all()
 
@@ -382,16 +418,15 @@ class Leases:
         entry.changed.set()
 
     def _tell_all(self) -> None:
-        for entry in [*self._queue, *([self._current] if self._current else [])]:
+        for entry in [*self._queue, *self._held]:
             entry.changed.set()
         self._wake.set()
 
     def _require(self, lease_id: str, fencing_token: int) -> _Entry:
-        entry = self._current
-        if entry is None or entry.lease_id != lease_id:
-            held = "nobody" if entry is None else entry.request.holder
+        entry = next((one for one in self._held if one.lease_id == lease_id), None)
+        if entry is None:
             raise LeaseError(
-                f"lease {lease_id[:80]!r} is not in force; the device is held by {held}.",
+                f"lease {lease_id[:80]!r} is not in force; the device is held by {self._holders()}.",
                 next_step="Acquire a lease and use its fencing token.",
             )
         if entry.token != fencing_token:
@@ -409,10 +444,7 @@ class Leases:
     def _describe(self, entry: _Entry) -> Lease:
         now = self._clock.monotonic_ns()
         queued, granted = entry.state is LeaseState.QUEUED, entry.state is LeaseState.GRANTED
-        holder, left_s = "", 0.0
-        if queued and self._current is not None:
-            holder = self._current.request.holder
-            left_s = max(0.0, (self._current.until_ns - now) / 1e9)
+        waits = queued and bool(self._held)
         return Lease(
             lease_id=entry.lease_id,
             state=entry.state,
@@ -420,8 +452,9 @@ class Leases:
             fencing_token=entry.token,
             expires_in_s=max(0.0, (entry.until_ns - now) / 1e9) if granted else 0.0,
             queue_position=self._queue.index(entry) + 1 if queued else 0,
-            current_holder=holder,
-            current_expires_in_s=left_s,
+            current_holder=self._holders() if waits else "",
+            current_expires_in_s=self._left_s() if waits else 0.0,
             reason=entry.reason,
             priority=entry.request.priority,
+            shared=entry.request.shared,
         )

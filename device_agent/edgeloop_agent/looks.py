@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.ports.clock import Clock
-from edgeloop_protocol.types.lease import LeaseState
+from edgeloop_protocol.types.lease import holder_text
 from edgeloop_protocol.types.vitals import DeviceVitals
 
 from edgeloop_agent.fitness.vitals import frequency_of, temperature_of, throttled_now
@@ -59,7 +59,7 @@ class Looks:
             if last is None or (now_ns - self._last_ns) * _NS >= pause_s:
                 last = self._last = await self._fresh()
                 now_ns = self._last_ns = self._clock.monotonic_ns()
-        holder = next((x.holder for x in self._leases.listing() if x.state is LeaseState.GRANTED), "")
+        holder = holder_text(self._leases.listing())
         return dataclasses.replace(
             last,
             wall_s=self._clock.wall_s(),

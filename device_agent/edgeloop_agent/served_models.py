@@ -199,6 +199,7 @@ class ServedModels:
                 reason=reason,
                 counter=0,
                 digest="",
+                form="",
                 restarts=served.status.restarts + 1,
             )
             served.listens.set()
@@ -274,6 +275,7 @@ class ServedModels:
                 digest=str(event["digest"]),
                 batch_limit=int(event["batch_limit"]),
                 reason=str(event["reason"]),
+                form=str(event.get("form", "")),
             )
         elif event.get("event") == "counts" and served.counts.empty():
             served.counts.put_nowait(from_json(event.get("counts"), ServedTelemetry))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from edgeloop_foundation.errors import BusyError, EdgeloopError
+from edgeloop_foundation.errors import BusyError, EdgeloopError, StateError
 from edgeloop_foundation.ports.clock import Clock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, make_durable_directory
 from edgeloop_foundation.ports.process import ProcessPort, SystemProcesses
@@ -46,6 +46,7 @@ from edgeloop_agent.deployments import Deployments
 from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.directories import SCRATCH
 from edgeloop_agent.execution import Execute
+from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.gate import ORDINARY_CALLS_MAX, RESERVED_CALLS_MAX, WAITING_CALLS_MAX, Gate
 from edgeloop_agent.identity_files import Credentials
 from edgeloop_agent.job_journal import JobJournal
@@ -53,6 +54,7 @@ from edgeloop_agent.jobs import Jobs
 from edgeloop_agent.leases import Leases
 from edgeloop_agent.listen import Listener, LoopbackListener
 from edgeloop_agent.looks import Looks
+from edgeloop_agent.quarantine import Quarantine
 from edgeloop_agent.release_trust import ReleaseTrust
 from edgeloop_agent.served_models import ServedModels
 from edgeloop_agent.services.blobs import ByteStreamService, ContentService, add_byte_stream
@@ -65,7 +67,7 @@ from edgeloop_agent.services.reflection import LazyReflection
 from edgeloop_agent.services.serving import ServingService
 from edgeloop_agent.services.spool import SpoolService
 from edgeloop_agent.services.telemetry import TelemetryService
-from edgeloop_agent.slots import SlotRecord, Slots
+from edgeloop_agent.slots import Slot, SlotRecord, Slots
 from edgeloop_agent.splice import Splicer
 from edgeloop_agent.spool import Spool
 from edgeloop_agent.store import ContentStore
@@ -190,6 +192,7 @@ class Agent:
         self._clock = clock
         self.leases = Leases(fs=fs, clock=clock, root=state_directory / "leases", boot_id=boot_id)
         self.rests = Rests(fs=fs, root=state_directory / "leases", board=board)
+        self.quarantine = Quarantine(fs=fs, root=state_directory / "quarantine", clock=clock)
         self.workspace = Workspace(fs, state_directory / "work", self.store, reserve_bytes=reserve_bytes)
         self.jobs = Jobs(
             journal=JobJournal(fs, state_directory / "jobs"),
@@ -200,6 +203,7 @@ class Agent:
             spool=self.spool,
             leases=self.leases,
             rests=self.rests,
+            quarantine=self.quarantine,
             execute=execute,
         )
         self.looks = Looks(board=board, leases=self.leases, jobs=self.jobs, spool=self.spool, clock=clock)
@@ -215,6 +219,7 @@ class Agent:
             self.workspace.read_manifest,
             board.facts,
             self._probe,
+            self.quarantine.check,
         )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self.identity = identity or DeviceIdentity(fs, clock, state_directory, processes)
@@ -242,7 +247,16 @@ class Agent:
         # Loaded with the first deployment, an idle daemon does without.
         from edgeloop_agent.deployment_probe import probe_slot
 
-        return (await probe_slot(self._board, record, directory, artifact)).text
+        digest = Slot.parse(record.slot).digest
+        try:
+            text = (await probe_slot(self._board, record, directory, artifact)).text
+        except StateError as error:
+            # What the runner died of is what the probe's own sentence was made of.
+            if isinstance(error.__cause__, RunnerFailure):
+                await self.quarantine.note_probe(digest, error.__cause__)
+            raise
+        await self.quarantine.note_probe(digest, None)
+        return text
 
     async def _attest(self, name: str, life_s: float) -> tuple[str, str]:
         from edgeloop_agent.attestation import attest
@@ -260,6 +274,7 @@ class Agent:
         self.spool.open()
         self.workspace.open()
         self.rests.open()
+        self.quarantine.open()
         self.jobs.open()
         self.deployments.open()
         self.leases.open(token_floor=self.jobs.highest_fencing_token)
@@ -295,7 +310,7 @@ class Agent:
                 DeviceService(self._board, device_id, self.looks),
             ),
             (lease_pb2_grpc.add_LeaseServiceServicer_to_server, LeaseService(self.leases, self.rests)),
-            (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(self.jobs)),
+            (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(self.jobs, self.quarantine)),
             (run_pb2_grpc.add_SpoolServiceServicer_to_server, SpoolService(self.spool)),
             (identity_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityService(self.identity)),
             (

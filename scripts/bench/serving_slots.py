@@ -15,7 +15,7 @@ from edgeloop_agent.slots import Pointer, Slot, SlotRecord, Slots
 from edgeloop_agent.store import ContentStore
 from edgeloop_foundation.ports.fs import OsFileSystem, write_durably
 from edgeloop_protocol.convert import to_canonical_json
-from edgeloop_protocol.types.artifact import Artifact, FileEntry, TensorSpec
+from edgeloop_protocol.types.artifact import Artifact, FileEntry, TensorSpec, Tolerance
 from edgeloop_protocol.types.deployment import DeploymentState
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -128,7 +128,15 @@ class SlotBoard:
         self._store.open()
         self.slots = Slots(fs, state / "deployments", self._store)
 
-    def install(self, name: str, counter: int, model: onnx.ModelProto, *, items: int = 2) -> str:
+    def install(
+        self,
+        name: str,
+        counter: int,
+        model: onnx.ModelProto,
+        *,
+        items: int = 2,
+        tolerance: Tolerance | None = None,
+    ) -> str:
         """Stage a model as a release and let it serve; return the name of its slot."""
         feeds = random_feeds(model, items)
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -153,6 +161,7 @@ class SlotBoard:
             source_digest="0" * 64,
             inputs=specs(model.graph.input),
             outputs=specs(model.graph.output),
+            tolerances=(("original", tolerance),) if tolerance else (),
         )
         slot = Slot(counter=counter, digest=self._store.put(to_canonical_json(artifact))).text
         self.slots.stage(name, slot, artifact)

@@ -16,6 +16,7 @@ from edgeloop_agent.execution import Progress
 from edgeloop_agent.job_journal import JobJournal
 from edgeloop_agent.jobs import Jobs
 from edgeloop_agent.leases import Leases
+from edgeloop_agent.quarantine import Quarantine
 from edgeloop_agent.spool import Spool
 from edgeloop_agent.store import ContentStore
 from edgeloop_agent.workspace import Workspace
@@ -62,6 +63,7 @@ class Device:
         self.leases = Leases(fs=fs, clock=clock, root=ROOT / "leases", boot_id="b")
         board = QuietBoard()
         self.rests = Rests(fs=fs, root=ROOT / "leases", board=board)
+        self.quarantine = Quarantine(fs=fs, root=ROOT / "quarantine", clock=clock)
         self.jobs = Jobs(
             journal=JobJournal(fs, ROOT / "jobs"),
             clock=clock,
@@ -71,12 +73,14 @@ class Device:
             spool=self.spool,
             leases=self.leases,
             rests=self.rests,
+            quarantine=self.quarantine,
             execute=self.execute,
         )
 
     def open(self) -> Device:
         self.store.open()
         self.spool.open()
+        self.quarantine.open()
         self.scratch.make_directory(ROOT / "work")
         self.jobs.open()
         self.leases.open(self.jobs.highest_fencing_token)
@@ -521,3 +525,24 @@ async def test_only_the_last_jobs_are_kept(device: Device) -> None:
     assert len([name for name, _ in device.fs.entries(ROOT / "jobs")]) == 200
     with pytest.raises(NotFoundError):
         again.jobs.get("j0")
+
+
+async def test_a_model_that_takes_its_runner_down_twice_is_refused_by_the_third_job() -> None:
+    device = Device(SimulatedFileSystem()).open()
+    device.execute.go_on.set()
+    device.execute.poison = {
+        "outcome": Outcome.DEVICE_ERROR,
+        "failure_kind": FailureKind.RUNNER_CRASHED,
+        "failure_reason": "the runner died during infer (SIGSEGV).",
+    }
+    spec = await device.spec()
+    artifact = spec.trials[0].artifact_digest
+    for number in range(3):
+        job = await device.jobs.submit(dataclasses.replace(spec, request_id=str(number)))
+        await device.events(job.job_id)
+    refusals = [context.refusal(artifact) for context in device.execute.contexts[:2]]
+    # Asked now, when both strikes are there: the same rule is behind every job.
+    assert [refusal is not None for refusal in refusals] == [True, True]
+    assert device.quarantine.listing()[0].strike_count == 3
+    again = Device(device.fs).open()
+    assert again.quarantine.listing()[0].quarantined

@@ -22,8 +22,12 @@ from .conftest import until
 ROOT = Path("/state/leases")
 
 
-def request(name: str, *, ttl_s: float = 60.0, wait_s: float = 0.0, priority: int = 0) -> LeaseRequest:
-    return LeaseRequest(request_id=name, holder=name, ttl_s=ttl_s, wait_timeout_s=wait_s, priority=priority)
+def request(
+    name: str, *, ttl_s: float = 60.0, wait_s: float = 0.0, priority: int = 0, shared: bool = False
+) -> LeaseRequest:
+    return LeaseRequest(
+        request_id=name, holder=name, ttl_s=ttl_s, wait_timeout_s=wait_s, priority=priority, shared=shared
+    )
 
 
 async def final(leases: Leases, wanted: LeaseRequest) -> Lease:
@@ -208,36 +212,36 @@ def test_no_power_cut_takes_the_token_back() -> None:
     fs = SimulatedFileSystem()
     first = journal(fs)
     first.load(0)
-    first.store("l1", request("a"), 1)
+    first.store([("l1", request("a"), 1)], 1)
     fs.settle()
-    first.heartbeat("l1", 1)
-    first.clear(1)
-    first.store("l2", request("b"), 2)
-    first.heartbeat("l2", 1)
+    first.heartbeat({"l1": 1})
+    first.store([], 1)
+    first.store([("l2", request("b"), 2), ("l3", request("c"), 3)], 3)
+    first.heartbeat({"l2": 1, "l3": 1})
     found = set()
     for crashed in fs.crash_states():
-        token, lease = journal(crashed).load(0)
-        found.add((token, lease.lease_id if lease else None))
-    assert found == {(1, "l1"), (1, None), (2, "l2")}
+        token, leases = journal(crashed).load(0)
+        found.add((token, *(lease.lease_id for lease in leases)))
+    assert found == {(1, "l1"), (1,), (3, "l2", "l3")}
     for seed in range(30):
         granted = SimulatedFileSystem()
         on_disk = journal(granted)
         on_disk.load(0)
-        on_disk.store("l1", request("a"), 7)
-        token, lease = journal(granted.crash(seed)).load(0)
+        on_disk.store([("l1", request("a"), 7)], 7)
+        token, leases = journal(granted.crash(seed)).load(0)
         assert token == 7
-        assert lease is not None
+        assert len(leases) == 1
 
 
 def test_a_spoiled_token_jumps_ahead_and_the_file_is_kept(tmp_path: Path) -> None:
     first = journal(OsFileSystem(), tmp_path)
     first.load(0)
-    first.store("l1", request("a"), 5)
+    first.store([("l1", request("a"), 5)], 5)
     path = tmp_path / "lease.json"
     path.write_bytes(path.read_bytes().replace(b'"token": 5', b'"token": 1', 1))
-    token, lease = journal(OsFileSystem(), tmp_path).load(3)
+    token, leases = journal(OsFileSystem(), tmp_path).load(3)
     assert token > 1_000_000
-    assert lease is None
+    assert leases == ()
     assert (tmp_path / "lease.corrupt").exists()
     assert journal(OsFileSystem(), tmp_path).load(0)[0] == token
 
@@ -273,6 +277,20 @@ async def test_a_waiter_is_told_that_somebody_went_before_it(desk: Desk) -> None
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+async def test_a_grant_is_told_to_one_who_was_slow_to_take_in_that_they_wait(desk: Desk) -> None:
+    first = await final(desk.leases, request("first", ttl_s=500.0))
+    states = desk.leases.acquire(request("second", wait_s=1000.0))
+    assert (await anext(states)).state is LeaseState.QUEUED
+    # The place in the queue changes, and before that is taken in the lease is granted.
+    tasks = await queued_behind(desk)
+    assert (await anext(states)).queue_position == 2
+    tasks[0].cancel()
+    await until(lambda: len(desk.leases.listing()) == 2)
+    await desk.leases.release(first.lease_id, first.fencing_token)
+    await until(lambda: desk.leases.listing()[0].holder == "second")
+    assert [lease.state async for lease in states][-1] is LeaseState.GRANTED
 
 
 async def queued_behind(desk: Desk) -> list[asyncio.Task[Lease]]:

@@ -38,6 +38,7 @@ from edgeloop.domain.turn import ORDINARY_TURN, Turn
 if TYPE_CHECKING:
     from edgeloop_protocol.types.facts import Facts
     from edgeloop_protocol.types.lease import Availability, CoolDown
+    from edgeloop_protocol.types.quarantine import QuarantinedArtifact
 
     from edgeloop.app import App
     from edgeloop.compress.analysis import Analysis
@@ -499,6 +500,20 @@ class Edgeloop:
 
         with self._open() as app:
             return asyncio.run(drain(app, device, reason))
+
+    def quarantine(self, device: DeviceSpec) -> tuple[QuarantinedArtifact, ...]:
+        """Return the artifacts whose runners ended badly on a device, those that it opens no more first."""
+        from edgeloop.orchestrate.devices import quarantine
+
+        with self._open() as app:
+            return asyncio.run(quarantine(app, device))
+
+    def clear_quarantine(self, device: DeviceSpec, digest: str) -> tuple[str, ...]:
+        """Let a device open artifacts again, named by the beginning of their digest or as "all"; return the digests."""
+        from edgeloop.orchestrate.devices import clear_quarantine
+
+        with self._open() as app:
+            return asyncio.run(clear_quarantine(app, device, digest))
 
     def undrain(self, device: DeviceSpec) -> Availability:
         """Put a drained device back into use."""

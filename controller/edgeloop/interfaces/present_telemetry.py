@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Sequence
 
+from edgeloop_protocol.types.telemetry import ShadowTelemetry
+
 from edgeloop.domain.alert import Alert
 from edgeloop.domain.telemetry import Collected, DeviceTelemetry, Series, ServedWindow, Shown
 from edgeloop.interfaces import present
@@ -57,6 +59,23 @@ def print_shown(seen: Shown) -> None:
         present.print_table(
             ("model", "release", "requests", "errors", "p50", "p99", "drift"),
             [_served(one) for one in seen.served],
+        )
+    tried = [one for one in (seen.device.sample.served if seen.device.sample else ()) if one.shadow]
+    if tried:
+        present.print_text("")
+        present.print_table(
+            (
+                "model",
+                "tried",
+                "compared",
+                "outside",
+                "decisions changed",
+                "failed",
+                "dropped",
+                "mean run",
+                "remark",
+            ),
+            [_tried(one.name, one.shadow) for one in tried if one.shadow],
         )
     if seen.traffic:
         present.print_text("")
@@ -144,3 +163,18 @@ def print_checked(checked: Checked, *, as_json: bool) -> None:
     )
     for reason in checked.untold:
         present.print_text(reason)
+
+
+def _tried(name: str, shadow: ShadowTelemetry) -> tuple[str, ...]:
+    runs = shadow.run.total_count
+    return (
+        name,
+        f"{shadow.name} {shadow.counter or MISSING}",
+        str(shadow.compared_count),
+        str(shadow.outside_count),
+        f"{shadow.changed_decision_count} of {shadow.decision_count}" if shadow.decision_count else MISSING,
+        str(shadow.failed_count),
+        str(shadow.dropped_count),
+        duration(shadow.run.sum_s / runs) if runs else MISSING,
+        shadow.reason,
+    )

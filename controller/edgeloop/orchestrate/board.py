@@ -17,7 +17,7 @@ from edgeloop_foundation.errors import (
     UnauthenticatedError,
 )
 from edgeloop_protocol.types.facts import Facts
-from edgeloop_protocol.types.lease import LeaseState
+from edgeloop_protocol.types.lease import holder_text
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.orchestrate.enrol_board import LEFT_ALONE, Enrolment, plan_enrolment, what_stays
@@ -269,8 +269,7 @@ async def _greet(spec: DeviceSpec, home: Path) -> Facts:
 
 async def _holder(spec: DeviceSpec, home: Path) -> str:
     async with connect(spec, home) as client:
-        held = [lease.holder for lease in await client.list_leases() if lease.state is LeaseState.GRANTED]
-    return held[0] if held else ""
+        return holder_text(await client.list_leases())
 
 
 class _Setup:

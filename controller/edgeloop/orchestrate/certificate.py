@@ -17,7 +17,8 @@ from edgeloop_protocol.types.identity import TrustList
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.orchestrate.fleet import open_one
 from edgeloop.orchestrate.identity import authority_of
-from edgeloop.orchestrate.measure import OpenDevice, holder_name
+from edgeloop.orchestrate.leasing import leased
+from edgeloop.orchestrate.measure import OpenDevice
 
 if TYPE_CHECKING:
     from edgeloop.app import App
@@ -25,17 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = ["attest_on", "issue_certificate", "keep_certificate", "trusted_here", "verify_file"]
 
-_LEASE_WAIT_S = 30.0
 _FILE_BYTES_MAX = 1 << 20
 
 
-async def attest_on(device: OpenDevice, name: str, life_s: float) -> tuple[ParityStatement, str]:
+async def attest_on(app: App, device: OpenDevice, name: str, life_s: float) -> tuple[ParityStatement, str]:
     """Have one open device verify and run what it serves; return its statement and envelope.
 
     Raises:
         EdgeloopError: it does not hold there, or the device does not answer.
     """
-    async with device.client.lease(holder_name(), wait_timeout_s=_LEASE_WAIT_S) as lease:
+    async with leased(app, device.client) as lease:
         return await device.client.deployments.attest(name, lease, life_s)
 
 
@@ -74,7 +74,7 @@ async def issue_certificate(
         EdgeloopError: it does not hold there, or the device is not enrolled.
     """
     async with open_one(app, device) as opened:
-        statement, envelope = await attest_on(opened, name, life_s)
+        statement, envelope = await attest_on(app, opened, name, life_s)
         return keep_certificate(app.state_directory, opened, statement, envelope), statement
 
 

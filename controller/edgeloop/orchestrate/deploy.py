@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_foundation.errors import (
+    BusyError,
     CorruptDataError,
     EdgeloopError,
     InvalidInputError,
@@ -29,12 +30,15 @@ from edgeloop_protocol.types.deployment import (
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.orchestrate.fleet import open_each
-from edgeloop.orchestrate.measure import OpenDevice, holder_name
+from edgeloop.orchestrate.leasing import LEASE_WAIT_S, leased
+from edgeloop.orchestrate.measure import OpenDevice
 
 if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.release.repository import Repository
     from edgeloop.store.audit import AuditLog
+    from edgeloop.transport.client import AgentClient
+    from edgeloop.transport.rpc.lease import LeaseHandle
 
 __all__ = [
     "Deployed",
@@ -53,7 +57,6 @@ __all__ = [
 
 _PASSPHRASE = "EDGELOOP_RELEASE_PASSPHRASE"  # noqa: S105 - the name of a variable
 _ASK_EVERY_S = 0.2
-_LEASE_WAIT_S = 30.0
 # What the steps before and after the trial may take on a slow board, by the device's own deadlines.
 _BESIDE_TRIAL_S = 1000.0
 
@@ -227,10 +230,10 @@ async def bring(
     """
     client = device.client
     pinned = await client.deployments.pin_root(bundle.roots[0])
-    await client.push_artifact(digest, app.artifacts)
-    wait_s = _LEASE_WAIT_S if app.turn.wait_s is None else app.turn.wait_s
-    async with client.lease(holder_name(), wait_timeout_s=wait_s, priority=app.turn.priority) as lease:
-        status = await client.deployments.deploy(name, bundle, lease, trial_s)
+    async with leased(app, client, shared=True) as lease:
+        await client.push_artifact(digest, app.artifacts)
+        wait_s = LEASE_WAIT_S if app.turn.wait_s is None else app.turn.wait_s
+        status = await _begin(client, name, bundle, lease, trial_s, wait_s)
         ends = time.monotonic() + trial_s + _BESIDE_TRIAL_S
         while status.state not in OVER:
             if lease.lost.is_set():
@@ -243,6 +246,21 @@ async def bring(
             await asyncio.sleep(_ASK_EVERY_S)
             status = next(one for one in await client.deployments.listing() if one.name == name)
     return status, pinned
+
+
+async def _begin(
+    client: AgentClient, name: str, bundle: ReleaseBundle, lease: LeaseHandle, trial_s: float, wait_s: float
+) -> DeploymentStatus:
+    """Begin an installation after the one that is under way; the device does one at a time."""
+    ends = time.monotonic() + wait_s
+    while True:
+        try:
+            return await client.deployments.deploy(name, bundle, lease, trial_s)
+        except BusyError:  # noqa: PERF203 - trying again is the point
+            waits = any(one.state not in OVER for one in await client.deployments.listing())
+            if not waits or time.monotonic() > ends:
+                raise
+            await asyncio.sleep(_ASK_EVERY_S)
 
 
 async def _on_each(

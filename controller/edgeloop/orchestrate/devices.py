@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import EdgeloopError, UnsupportedError
 from edgeloop_protocol.types.facts import Facts
-from edgeloop_protocol.types.lease import Availability, CoolDown, LeaseState
+from edgeloop_protocol.types.lease import Availability, CoolDown, LeaseState, holder_text
+from edgeloop_protocol.types.quarantine import QuarantinedArtifact
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.inventory import age_words
+from edgeloop.orchestrate.deploy import audit_log
 from edgeloop.orchestrate.findings import (
     DoctorFinding,
     accelerator_findings,
@@ -22,7 +24,8 @@ from edgeloop.orchestrate.findings import (
     vital_findings,
 )
 from edgeloop.orchestrate.fleet import open_each, open_one
-from edgeloop.orchestrate.measure import OpenDevice, holder_name
+from edgeloop.orchestrate.leasing import holder_name
+from edgeloop.orchestrate.measure import OpenDevice
 from edgeloop.store.known_facts import KnownFactsStore
 
 if TYPE_CHECKING:
@@ -32,9 +35,11 @@ __all__ = [
     "DoctorFinding",
     "Standing",
     "availability",
+    "clear_quarantine",
     "doctor",
     "drain",
     "facts",
+    "quarantine",
     "sensor_findings",
     "set_cool_down",
     "standings",
@@ -99,8 +104,7 @@ async def standings(app: App, specs: Sequence[DeviceSpec]) -> tuple[Standing, ..
             if isinstance(device, EdgeloopError):
                 raise device
             leases, found = await device.client.leases()
-            held = [lease.holder for lease in leases if lease.state is LeaseState.GRANTED]
-            return Standing(availability=found, holder=held[0] if held else "")
+            return Standing(availability=found, holder=holder_text(leases))
         except EdgeloopError as error:
             return Standing(reason=error.message)
 
@@ -187,11 +191,53 @@ async def _questions(device: OpenDevice) -> list[DoctorFinding]:
     leases, found = await device.client.leases()
     for lease in leases:
         if lease.state is LeaseState.GRANTED:
-            what = f"held by {lease.holder}, expires in {lease.expires_in_s:.0f} s without a heartbeat"
+            kind = " with others" if lease.shared else ""
+            what = f"held by {lease.holder}{kind}, expires in {lease.expires_in_s:.0f} s without a heartbeat"
             findings.append(DoctorFinding(level="warning", what=what, next_step="Wait, or ask the holder."))
     findings += availability_findings(found, device.spec.name)
+    findings += await _quarantine_findings(device)
     findings += identity_findings(await device.client.identity_status(), device.spec.name, time.time())
     return [*findings, *await _how_it_is(device)]
+
+
+async def _quarantine_findings(device: OpenDevice) -> list[DoctorFinding]:
+    try:
+        known = await device.client.quarantine()
+    except UnsupportedError:
+        return []
+    return [
+        DoctorFinding(
+            level="warning",
+            what=f"artifact {one.digest[:12]} is in quarantine after {one.strike_count} strikes: {one.reason}",
+            next_step=f"Open it again: edgeloop device quarantine {device.spec.name} --clear {one.digest[:12]}",
+        )
+        for one in known
+        if one.quarantined
+    ]
+
+
+async def quarantine(app: App, spec: DeviceSpec) -> tuple[QuarantinedArtifact, ...]:
+    """Return the artifacts whose runners ended badly on a device, those that it opens no more first.
+
+    Raises:
+        EdgeloopError: the device does not answer, or its agent is too old.
+    """
+    async with open_one(app, spec) as device:
+        return await device.client.quarantine()
+
+
+async def clear_quarantine(app: App, spec: DeviceSpec, digest: str) -> tuple[str, ...]:
+    """Let a device open artifacts again, named by the beginning of their digest or as "all"; return the digests.
+
+    Raises:
+        NotFoundError: no artifact that begins so has a strike there.
+        EdgeloopError: the device does not answer, or its agent is too old.
+    """
+    log = audit_log(app.state_directory)
+    async with open_one(app, spec) as device:
+        gone = await device.client.clear_quarantine(digest)
+    log.append("quarantine clear", spec.name, "cleared", artifacts=list(gone))
+    return gone
 
 
 def _runtimes(found: Facts) -> list[DoctorFinding]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from edgeloop_foundation.errors import DeadlineError, EdgeloopError, InternalError, UnsupportedError
 from edgeloop_protocol.types.deployment import DeploymentStatus
 from edgeloop_protocol.types.facts import Facts
-from edgeloop_protocol.types.lease import Availability, Lease, LeaseState
+from edgeloop_protocol.types.lease import Availability, Lease, holder_text
 from edgeloop_protocol.types.serving import ServingStatus
 from edgeloop_protocol.types.vitals import DeviceVitals
 
@@ -277,7 +277,7 @@ class FleetWatch:
         look = replace(device.look, state=LookState.ANSWERS, reason="", facts=opened.facts, vitals=vitals)
         # Nobody sees its queue, and who has it stands in the vitals: half of the calls to a large fleet are spared.
         unseen = device.wanted_until_s < now and now - device.leases_at_s < _LEASES_EVERY_S
-        if not unseen or vitals.lease_holder != _holder(look.leases):
+        if not unseen or vitals.lease_holder != holder_text(look.leases):
             leases, availability = await client.leases()
             look = replace(look, leases=leases, availability=availability)
             device.leases_at_s = now
@@ -299,10 +299,6 @@ class FleetWatch:
         for names, event in self._changes:
             if look.name in names:
                 event.set()
-
-
-def _holder(leases: Sequence[Lease]) -> str:
-    return next((lease.holder for lease in leases if lease.state is LeaseState.GRANTED), "")
 
 
 def _moment(at_s: float, vitals: DeviceVitals) -> Moment:

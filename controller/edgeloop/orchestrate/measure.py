@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import os
-import platform
+import contextlib
 import time
 import uuid
 from dataclasses import dataclass
@@ -14,31 +12,20 @@ from typing import TYPE_CHECKING
 from edgeloop_foundation.errors import EdgeloopError, NotFoundError
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.job import JobEvent
-from edgeloop_protocol.types.lease import Lease
 from edgeloop_protocol.types.run import Run, SpooledRun
 from edgeloop_protocol.types.trial import Benchmark, JobSpec, RuntimeSettings, Trial
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import DeviceResult, Listener
 from edgeloop.orchestrate.budget import job_deadline_s, runner_deadline_s
+from edgeloop.orchestrate.leasing import leased
 
 if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.transport.base import Transport
     from edgeloop.transport.client import AgentClient
 
-__all__ = ["MeasureRequest", "OpenDevice", "holder_name", "measure_device", "variant_label"]
-
-
-def holder_name() -> str:
-    """Return who asks for a lease, for people: user, host and process, and the CI job where there is one."""
-    build = os.environ.get("GITHUB_RUN_ID") or os.environ.get("CI_JOB_ID") or ""
-    suffix = f" (CI {build})" if build else ""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"user {os.getuid()}"  # a container may run under a number without a name
-    return f"{user}@{platform.node()} pid {os.getpid()}{suffix}"
+__all__ = ["MeasureRequest", "OpenDevice", "measure_device", "variant_label"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +96,18 @@ async def measure_device(
     runs: tuple[Run, ...] = ()
     error = ""
     try:
-        for label, digest in request.pushed():
-            pushed = await device.client.push_artifact(
-                digest, app.artifacts, _push_progress(device, label, listener)
-            )
-            sent, present = sent + pushed.sent_bytes, present + pushed.present_bytes
+        files = request.pushed()
+        # A push would disturb whoever measures there; with nothing to send there is none.
+        async with (
+            leased(app, device.client, shared=True, wait_s=request.lease_wait_s, listener=listener)
+            if await device.client.lacks([digest for _, digest in files], app.artifacts)
+            else contextlib.nullcontext()
+        ):
+            for label, digest in files:
+                pushed = await device.client.push_artifact(
+                    digest, app.artifacts, _push_progress(device, label, listener)
+                )
+                sent, present = sent + pushed.sent_bytes, present + pushed.present_bytes
         runs = await _run_leased(app, device, request, listener)
     except EdgeloopError as failure:
         error, name = str(failure), device.spec.name
@@ -159,13 +153,6 @@ async def _run_leased(
     from edgeloop.transport.collect import run_job
 
     name = device.spec.name
-
-    def waiting(lease: Lease) -> None:
-        listener.note(
-            f"{name}: held by {lease.current_holder} for {lease.current_expires_in_s:.0f} s more; "
-            f"place {lease.queue_position} in the queue."
-        )
-
     trials = request.trials()
     labels = {trial.trial_id: trial.label for trial in trials}
 
@@ -179,13 +166,7 @@ async def _run_leased(
     async def keep_samples(digest: str, data: bytes) -> None:
         await asyncio.to_thread(app.records.put_samples, digest, data)
 
-    turn = app.turn
-    async with device.client.lease(
-        holder_name(),
-        wait_timeout_s=request.lease_wait_s if turn.wait_s is None else turn.wait_s,
-        priority=turn.priority,
-        on_wait=waiting,
-    ) as lease:
+    async with leased(app, device.client, wait_s=request.lease_wait_s, listener=listener) as lease:
         spec = JobSpec(
             request_id=str(uuid.uuid4()),
             lease_id=lease.lease_id,

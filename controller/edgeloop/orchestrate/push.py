@@ -12,6 +12,7 @@ from edgeloop_foundation.errors import EdgeloopError
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import Listener
 from edgeloop.orchestrate.fleet import open_each
+from edgeloop.orchestrate.leasing import leased
 from edgeloop.orchestrate.measure import OpenDevice
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ async def _push(app: App, device: OpenDevice, digest: str, limits: PushLimits, l
         listener.progress(f"{device.spec.name}: send", done, total, "B")
 
     try:
-        result = await device.client.push_artifact(digest, app.artifacts, tell, limits)
+        async with leased(app, device.client, shared=True, listener=listener):
+            result = await device.client.push_artifact(digest, app.artifacts, tell, limits)
     except EdgeloopError as error:
         over = isinstance(error, OverBudgetError)
         return Pushed(device=device.spec, error=str(error), over_budget=over)

@@ -148,7 +148,9 @@ class DeviceWork:
                 status = await self._status(opened)
                 if status is None or not self._is_new(status) or status.state not in OVER:
                     raise StateError("it no longer serves the release.")
-                statement, envelope = await attest_on(opened, self.rollout.plan.release, _STATEMENT_LIFE_S)
+                statement, envelope = await attest_on(
+                    self.app, opened, self.rollout.plan.release, _STATEMENT_LIFE_S
+                )
             if self.rollout.plan.certificate:
                 path = await asyncio.to_thread(
                     keep_certificate, self.app.state_directory, opened, statement, envelope

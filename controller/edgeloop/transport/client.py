@@ -24,6 +24,7 @@ from edgeloop_protocol.types.facts import Facts, Hello
 from edgeloop_protocol.types.identity import IdentityStatus, SignedTrust
 from edgeloop_protocol.types.job import TERMINAL, Job, JobEvent
 from edgeloop_protocol.types.lease import Availability, CoolDown, Lease
+from edgeloop_protocol.types.quarantine import QuarantinedArtifact
 from edgeloop_protocol.types.run import SpooledRun
 from edgeloop_protocol.types.trial import JobSpec
 from edgeloop_protocol.types.vitals import DeviceVitals
@@ -238,6 +239,15 @@ class AgentClient:
         """Return the digests of those blobs that the device does not have."""
         return await find_missing(self._caller, self._store, entries)
 
+    async def lacks(self, digests: Sequence[str], store: ArtifactStore) -> bool:
+        """Return whether anything of these artifacts would have to be sent.
+
+        Raises:
+            NotFoundError: the store has no such artifact.
+        """
+        entries = {entry.digest: entry for digest in digests for entry in _entries(digest, store)}
+        return bool(await self.find_missing(list(entries.values())))
+
     async def push_artifact(
         self,
         digest: str,
@@ -313,6 +323,7 @@ class AgentClient:
         ttl_s: float = 55.0,
         wait_timeout_s: float = 0.0,
         priority: int = 0,
+        shared: bool = False,
         on_wait: Callable[[Lease], None] | None = None,
     ) -> contextlib.AbstractAsyncContextManager[LeaseHandle]:
         """Hold the device for the length of an ``async with`` block.
@@ -322,12 +333,14 @@ class AgentClient:
             ttl_s: the device is free this long after our last sign of life.
             wait_timeout_s: how long to wait in the queue; 0 means not at all.
             priority: a higher one goes before a lower one; -100 to 100.
+            shared: whether others may hold it in the same way: enough to bring something, not to run a job. An agent
+                that knows no shared leases gives the device to us alone.
             on_wait: told about every change of our place in the queue.
 
         Raises:
             BusyError: somebody else holds the device and the wait is over.
         """
-        request = new_request(holder, ttl_s, wait_timeout_s, priority)
+        request = new_request(holder, ttl_s, wait_timeout_s, priority, shared=shared)
         return hold_lease(self._caller, self._leases, request, on_wait)
 
     async def leases(self) -> tuple[tuple[Lease, ...], Availability]:
@@ -339,7 +352,7 @@ class AgentClient:
         return leases, availability_in(answer, self.device)
 
     async def list_leases(self) -> tuple[Lease, ...]:
-        """Return the lease that is granted, if any, and then the queue in order."""
+        """Return the leases that are granted, and then the queue in order."""
         return (await self.leases())[0]
 
     async def availability(self) -> Availability:
@@ -372,6 +385,33 @@ class AgentClient:
             deadline_s=_SHORT_S,
         )
         return decoded(answer.availability, Availability, self.device)
+
+    async def quarantine(self) -> tuple[QuarantinedArtifact, ...]:
+        """Return the artifacts whose runners ended badly there, those that are opened no more first.
+
+        Raises:
+            UnsupportedError: the agent is too old.
+        """
+        answer = await self._caller.again(
+            self._jobs.ListQuarantine,
+            job_pb2.ListQuarantineRequest(),
+            what="listing its quarantine",
+            deadline_s=_SHORT_S,
+        )
+        return tuple(decoded(one, QuarantinedArtifact, self.device) for one in answer.artifacts)
+
+    async def clear_quarantine(self, digest: str) -> tuple[str, ...]:
+        """Let the device open artifacts again, named by the beginning of their digest or as "all"; return the digests.
+
+        Raises:
+            NotFoundError: no artifact that begins so has a strike.
+            UnsupportedError: the agent is too old.
+        """
+        request = job_pb2.ClearQuarantineRequest(digest=digest)
+        answer = await self._caller.once(
+            self._jobs.ClearQuarantine, request, what="clearing its quarantine", deadline_s=_SHORT_S
+        )
+        return tuple(answer.digests)
 
     async def set_cool_down(self, rule: CoolDown | None) -> Availability:
         """Let the device rest so before each job from now on; None for no rest.

@@ -41,7 +41,14 @@ _BY_SERVICE: Mapping[str, Mapping[str, frozenset[Caller]]] = {
         "Undrain": _ACT,
         "SetCoolDown": _ACT,
     },
-    "edgeloop.v1.JobService": {"Submit": _ACT, "Watch": _LOOK, "Cancel": _ACT, "GetJob": _LOOK},
+    "edgeloop.v1.JobService": {
+        "Submit": _ACT,
+        "Watch": _LOOK,
+        "Cancel": _ACT,
+        "GetJob": _LOOK,
+        "ListQuarantine": _LOOK,
+        "ClearQuarantine": _ACT,
+    },
     "edgeloop.v1.SpoolService": {"Fetch": _ACT, "Acknowledge": _ACT},
     "edgeloop.v1.IdentityService": {
         "GetIdentity": _LOOK,

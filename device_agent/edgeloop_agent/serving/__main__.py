@@ -13,23 +13,26 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgeloop_foundation.errors import EdgeloopError
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.convert import from_json, to_json
-from edgeloop_protocol.types.serving import ServingSpec
+from edgeloop_protocol.types.serving import ServingSpec, SwitchRule
 
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
 from edgeloop_agent.identity_files import DIRECTORY, IdentityFiles
 from edgeloop_agent.listen import LoopbackListener, TlsListener, is_loopback, split_address
 from edgeloop_agent.serving.admission import Admission
 from edgeloop_agent.serving.engine import Engine
+from edgeloop_agent.serving.forms import Forms, Gate, signal_of
 from edgeloop_agent.serving.grpc_service import GrpcListener
 from edgeloop_agent.serving.model import ServedModel, load_slot, warm, watch
 from edgeloop_agent.serving.request_log import RequestLog
 from edgeloop_agent.serving.rest import HttpListener
+from edgeloop_agent.serving.shadow import Shadow, ShadowModel
 from edgeloop_agent.serving.versions import Versions
 from edgeloop_agent.slots import SlotFiles
 from edgeloop_agent.telemetry.request_log import DIRECTORY as LOG_DIRECTORY
@@ -104,15 +107,20 @@ def _serve(state: Path, spec: ServingSpec, source: BinaryIO, tell: Tell) -> None
         engine.took_over(model)
         return model
 
-    versions: Versions[ServedModel] = Versions(files, spec.name, load, lambda: tell(_status(versions)))
+    versions: Versions[ServedModel] = Versions(files, spec.name, load, lambda: tell(_status(engine)))
     log = RequestLog(state / LOG_DIRECTORY, spec.name, spec.request_log_bytes)
     engine = Engine(spec, versions, log)
+    shadow = _shadow(files, spec, engine) if spec.shadow else None
+    if spec.second:
+        engine.forms = _forms(files, spec, engine, lambda: tell(_status(engine)))
     over_grpc, over_http = _listen(engine, admission)
     tell({"event": "listening", "grpc": over_grpc.address, "http": over_http.address})
     over_grpc.start()
     over_http.start()
     versions.look()
     versions.start()
+    if engine.forms is not None:
+        engine.forms.start()
     ends = threading.Event()
     threading.Thread(target=_keep_trust, args=(admission, ends), daemon=True).start()
     while (asked := _read(source)) is not None:
@@ -120,22 +128,65 @@ def _serve(state: Path, spec: ServingSpec, source: BinaryIO, tell: Tell) -> None
             tell({"event": "counts", "counts": to_json(engine.telemetry())})
     ends.set()
     versions.stop()
+    if engine.forms is not None:
+        engine.forms.stop()
+    if shadow is not None:
+        shadow.stop()
     # New requests are refused while the old ones end, on both listeners.
     closed = engine.close(_GRACE_S)
     over_http.stop()
     over_grpc.stop(_GRACE_S if closed else 0.0)
 
 
-def _status(versions: Versions[ServedModel]) -> dict[str, Any]:
-    model = versions.current
+def _shadow(files: SlotFiles, spec: ServingSpec, engine: Engine) -> Versions[ShadowModel]:
+    """Try the committed version of another deployment on copies of what is asked."""
+
+    def load(slot: str) -> ShadowModel:
+        version = load_slot(files, spec.shadow, slot, spec.threads)
+        return ShadowModel(model=warm(version, replace(spec, batch_max=1)), artifact=version.artifact)
+
+    candidates: Versions[ShadowModel] = Versions(files, spec.shadow, load, lambda: None)
+    engine.shadow = Shadow(spec.shadow, candidates, engine.judged)
+    engine.shadow.start()
+    candidates.start()
+    return candidates
+
+
+def _forms(files: SlotFiles, spec: ServingSpec, engine: Engine, changed: Callable[[], None]) -> Forms:
+    """Keep the committed version of another deployment loaded, and let it answer by the rule."""
+
+    def load(slot: str) -> ServedModel:
+        return warm(load_slot(files, spec.second, slot, spec.threads), spec)
+
+    def told(switched: bool) -> None:
+        if switched and (answers := engine.active) is not None:
+            engine.took_over(answers)
+        changed()
+
+    rule = SwitchRule.parse(spec.switch)
+    return Forms(
+        Versions(files, spec.second, load, changed),
+        lambda: engine.versions.current,
+        Gate(rule),
+        signal_of(rule, lambda: engine.waiting),
+        told,
+    )
+
+
+def _status(engine: Engine) -> dict[str, Any]:
+    model, versions, forms = engine.active, engine.versions, engine.forms
     if model is None:
         return {"event": "model", "counter": 0, "digest": "", "batch_limit": 0, "reason": versions.refused}
+    second = forms is not None and forms.chosen is not None
     return {
         "event": "model",
         "counter": model.slot.counter,
         "digest": model.slot.digest,
         "batch_limit": model.batch_limit,
-        "reason": versions.refused or (f"no batching: {model.unbatched}" if model.unbatched else ""),
+        "form": engine.spec.second if second else engine.spec.name,
+        "reason": versions.refused
+        or ("" if forms is None else forms.reason)
+        or (f"no batching: {model.unbatched}" if model.unbatched else ""),
     }
 
 

@@ -6,14 +6,14 @@ import secrets
 import threading
 
 from edgeloop_protocol.latency_buckets import bucket_of
-from edgeloop_protocol.types.telemetry import ServedTelemetry, TimeHistogram
+from edgeloop_protocol.types.telemetry import ServedTelemetry, ShadowTelemetry, TimeHistogram
 
 from edgeloop_agent.serving.model import ServedModel
 
-__all__ = ["Counts"]
+__all__ = ["Counts", "Times"]
 
 
-class _Times:
+class Times:
     """A histogram that grows."""
 
     def __init__(self) -> None:
@@ -21,11 +21,13 @@ class _Times:
         self.sum_s = 0.0
 
     def add(self, seconds: float) -> None:
+        """Count one."""
         bucket = bucket_of(seconds)
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
         self.sum_s += seconds
 
     def value(self) -> TimeHistogram:
+        """Return what was counted."""
         pairs = sorted(self.counts.items())
         return TimeHistogram(
             buckets=tuple(bucket for bucket, _ in pairs),
@@ -47,13 +49,13 @@ class Counts:
         self._lock = threading.Lock()
         self._version = ""
         self._requests = self._errors = 0
-        self._latency, self._run = _Times(), _Times()
+        self._latency, self._run = Times(), Times()
 
     def took_over(self, version: str) -> None:
         """Begin anew with the times: another version answers."""
         with self._lock:
             self._version = version
-            self._latency, self._run = _Times(), _Times()
+            self._latency, self._run = Times(), Times()
 
     def answered(self, version: str, took_s: float) -> None:
         """Count a request that was answered."""
@@ -73,7 +75,9 @@ class Counts:
             if version == self._version:
                 self._run.add(took_s)
 
-    def value(self, model: ServedModel | None, queue_length: int) -> ServedTelemetry:
+    def value(
+        self, model: ServedModel | None, queue_length: int, shadow: ShadowTelemetry | None = None
+    ) -> ServedTelemetry:
         """Return everything that was counted, with the sketches of the version that answers."""
         watch = None if model is None else model.watch
         with self._lock:
@@ -90,4 +94,5 @@ class Counts:
                 drift=() if watch is None else watch.sketches(),
                 reason="" if watch is None else watch.reason,
                 threads=self._threads,
+                shadow=shadow,
             )

@@ -22,9 +22,11 @@ from edgeloop_protocol.types.telemetry import ServedTelemetry
 
 from edgeloop_agent.serving.batcher import Batcher, Ride, RunReport
 from edgeloop_agent.serving.counts import Counts
+from edgeloop_agent.serving.forms import Forms
 from edgeloop_agent.serving.metrics import SECONDS, Counter, Histogram, exposition, gauge
 from edgeloop_agent.serving.model import ServedModel
 from edgeloop_agent.serving.request_log import RequestLog
+from edgeloop_agent.serving.shadow import Shadow
 from edgeloop_agent.serving.tensors import Array
 from edgeloop_agent.serving.versions import Versions
 
@@ -72,6 +74,12 @@ class Engine:
         self._batches = Histogram(f"{name}batch_rows", about, ("model", "version"), _BATCHES)
         about = "Requests that were not answered, by the error they got."
         self._errors = Counter(f"{name}errors_total", about, ("model", "protocol", "error"))
+        about = "Copies of requests that a candidate got, by how its outputs compare to the answer."
+        self._shadowed = Counter(f"{name}shadow_total", about, ("model", "candidate", "outcome"))
+        #: The second form and when it answers; None when there is none.
+        self.forms: Forms | None = None
+        #: Gets a copy of each request; None when nothing is tried.
+        self.shadow: Shadow | None = None
         self._switches = Counter(f"{name}switches_total", "Versions that took over.", ("model", "version"))
 
     def took_over(self, model: ServedModel) -> None:
@@ -80,9 +88,24 @@ class Engine:
         self._counts.took_over(model.version)
 
     @property
+    def waiting(self) -> int:
+        """How many requests wait for a run."""
+        return self._batcher.waiting
+
+    def judged(self, outcome: str) -> None:
+        """Count how a copy of a request went."""
+        self._shadowed.add(self.spec.name, self.spec.shadow, outcome)
+
+    @property
+    def active(self) -> ServedModel | None:
+        """What answers: the second form while it is its turn, else the version of the deployment itself."""
+        second = None if self.forms is None else self.forms.chosen
+        return self.versions.current if second is None else second
+
+    @property
     def ready(self) -> bool:
         """Whether a version answers."""
-        return self.versions.current is not None
+        return self.active is not None
 
     def model(self, name: str, version: str) -> ServedModel:
         """Return the version that a request is for; an empty one stands for the one that answers.
@@ -93,7 +116,7 @@ class Engine:
         """
         if name != self.spec.name:
             raise NotFoundError(f"there is no model {name[:80]!r} here; {self.spec.name!r} is served.")
-        model = self.versions.current
+        model = self.active
         if model is None:
             raise UnavailableError(
                 f"model {name!r} is not ready: {self.versions.refused or 'it is being loaded'}.",
@@ -135,6 +158,8 @@ class Engine:
         named = dict(zip(model.output_names, outputs, strict=True))
         if model.watch is not None:
             model.watch.add(feeds, named)
+        if self.shadow is not None:
+            self.shadow.offer(feeds, named)
         return Answer(
             version=model.version,
             outputs=tuple((name, named[name]) for name in wanted or model.output_names),
@@ -201,7 +226,7 @@ class Engine:
         """Return everything that is counted, as Prometheus text."""
         name = "edgeloop_serving_"
         label = {"model": self.spec.name}
-        model = self.versions.current
+        model = self.active
         about = "Whether a version answers."
         gauges = [gauge(f"{name}ready", about, label, float(model is not None))]
         gauges.append(gauge(f"{name}queue_length", "Requests that wait.", label, self._batcher.waiting))
@@ -210,17 +235,23 @@ class Engine:
         if model is not None:
             labels = {**label, "version": model.version, "digest": model.slot.digest}
             gauges.append(gauge(f"{name}version_info", "The version that answers.", labels, 1))
-        families = (self._requests, self._waits, self._runs, self._batches, self._errors, self._switches)
+        families = (
+            *(self._requests, self._waits, self._runs, self._batches),
+            *(self._errors, self._switches, self._shadowed),
+        )
         return exposition(chain(*gauges, *(family.lines() for family in families)))
 
     def telemetry(self) -> ServedTelemetry:
         """Return what was counted, and let the request log reach the disk."""
         self._log.flush()
-        return self._counts.value(self.versions.current, self._batcher.waiting)
+        shadow = None if self.shadow is None else self.shadow.value()
+        return self._counts.value(self.active, self._batcher.waiting, shadow)
 
     def close(self, grace_s: float) -> bool:
         """Take no more requests; return whether all were answered within ``grace_s``."""
         closed = self._batcher.close(grace_s)
+        if self.shadow is not None:
+            self.shadow.stop()
         self._log.flush()
         return closed
 

@@ -1,8 +1,9 @@
-"""An exclusive, expiring and fenced right to a device, granted by the agent."""
+"""An expiring and fenced right to a device, granted by the agent: exclusive to measure, shared to bring something."""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = [
@@ -14,12 +15,14 @@ __all__ = [
     "Lease",
     "LeaseRequest",
     "LeaseState",
+    "holder_text",
 ]
 
 PRIORITY_MAX = 100
 """Priorities lie between this and its negative; 0 is the ordinary one."""
 
 _REST_S_MAX = 24 * 3600.0
+_NAMED_MAX = 3
 
 
 class LeaseState(enum.Enum):
@@ -54,6 +57,8 @@ class LeaseRequest:
     wait_timeout_s: float = 0.0
     #: A higher one goes before a lower one, equal ones in the order they came; -100 to 100.
     priority: int = 0
+    #: Several shared ones are granted at once, never beside an exclusive one; no job runs under one.
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +77,23 @@ class Lease:
     expires_in_s: float = 0.0
     #: Place in the queue, first is 1; 0 unless queued.
     queue_position: int = 0
-    #: While queued: who holds the device now.
+    #: While queued: who holds the device now; of several, their names.
     current_holder: str = ""
-    #: While queued: seconds until the current lease expires if its holder falls silent.
+    #: While queued: seconds until the device is free if its holders fall silent.
     current_expires_in_s: float = 0.0
     #: Why it ended; empty while it lives.
     reason: str = ""
     #: Its priority.
     priority: int = 0
+    #: Whether it is a shared one.
+    shared: bool = False
+
+
+def holder_text(leases: Iterable[Lease]) -> str:
+    """Return who holds a device, for people; empty for nobody. Of many shared holders the first three are named."""
+    names = [lease.holder for lease in leases if lease.state is LeaseState.GRANTED]
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    return ", ".join(names[:_NAMED_MAX]) + more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from edgeloop_foundation.errors import InvalidInputError
 
 from edgeloop_protocol.types.deployment import check_deployment_name
 
-__all__ = ["MESSAGE_BYTES_MAX", "ServingSpec", "ServingState", "ServingStatus"]
+__all__ = ["MESSAGE_BYTES_MAX", "ServingSpec", "ServingState", "ServingStatus", "SwitchRule"]
 
 # Four float32 images of 640 x 640 x 3 take 19.7 MB.
 MESSAGE_BYTES_MAX = 20 << 20
@@ -21,6 +22,44 @@ _QUEUE_MAX, _BATCH_MAX, _THREADS_MAX = 1024, 256, 256
 _MESSAGE_BYTES_ALLOWED = (1 << 10, 1 << 30)
 _SECONDS_MAX = 60.0
 _LOG_BYTES_ALLOWED = (4 << 10, 1 << 30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchRule:
+    """When the second form of a model answers."""
+
+    #: "temperature" (hottest zone, degrees Celsius), "queue" (requests that wait) or "file" (a number in a file).
+    signal: str
+    #: The second form answers from here on.
+    high: float
+    #: The usual form answers again at or below this.
+    low: float
+    #: The file; empty for the others.
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> SwitchRule:
+        """Return the rule that a text states: ``temperature:HIGH:LOW``, ``queue:HIGH:LOW`` or ``file:PATH:HIGH:LOW``.
+
+        Raises:
+            InvalidInputError: it states none.
+        """
+        signal, _, rest = text.partition(":")
+        rest, _, low_text = rest.rpartition(":")
+        path, _, high_text = rest.rpartition(":")
+        wrong = InvalidInputError(
+            f"{text[:120]!r} is no rule for a switch.",
+            next_step="Write temperature:HIGH:LOW, queue:HIGH:LOW or file:/PATH:HIGH:LOW, with LOW below HIGH.",
+        )
+        try:
+            high, low = float(high_text), float(low_text)
+        except ValueError:
+            raise wrong from None
+        if signal not in ("temperature", "queue", "file") or not -math.inf < low < high < math.inf:
+            raise wrong
+        if (signal == "file") != path.startswith("/"):
+            raise wrong
+        return cls(signal=signal, high=high, low=low, path=path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +88,14 @@ class ServingSpec:
     drift: bool = False
     #: Most bytes of the log of requests on the device (times, queue, batch, precision; never inputs); 0 keeps none.
     request_log_bytes: int = 0
+    #: Name of another deployment whose committed version gets a copy of each request; its answers are counted and never
+    #: returned. Empty for none.
+    shadow: str = ""
+    #: Name of another deployment whose committed version stays loaded and answers while the signal is high. Empty for
+    #: none.
+    second: str = ""
+    #: The signal and its two bounds, as ``SwitchRule.parse`` takes them. Empty without a second.
+    switch: str = ""
 
     def __post_init__(self) -> None:
         check_deployment_name(self.name)
@@ -64,6 +111,14 @@ class ServingSpec:
         _within("the delay in seconds", self.delay_s_max, 0, _SECONDS_MAX)
         if self.request_log_bytes:
             _within("the request log in bytes", self.request_log_bytes, *_LOG_BYTES_ALLOWED)
+        if self.shadow and check_deployment_name(self.shadow) == self.name:
+            raise InvalidInputError(f"{self.name!r} cannot be tried against itself.")
+        if bool(self.second) != bool(self.switch):
+            raise InvalidInputError("a second form and the rule of its switch go together.")
+        if self.second:
+            SwitchRule.parse(self.switch)
+            if check_deployment_name(self.second) == self.name:
+                raise InvalidInputError(f"{self.name!r} cannot be its own second form.")
 
 
 def _within(what: str, value: float, low: float, high: float) -> None:
@@ -97,3 +152,5 @@ class ServingStatus:
     reason: str = ""
     #: How often the process was started again.
     restarts: int = 0
+    #: Name of the deployment whose version answers; empty before one does.
+    form: str = ""

@@ -8,7 +8,14 @@ from edgeloop_foundation.errors import InvalidInputError
 
 from edgeloop_protocol.latency_buckets import BUCKET_COUNT
 
-__all__ = ["DriftSketch", "ServedTelemetry", "TelemetrySample", "TelemetryStatus", "TimeHistogram"]
+__all__ = [
+    "DriftSketch",
+    "ServedTelemetry",
+    "ShadowTelemetry",
+    "TelemetrySample",
+    "TelemetryStatus",
+    "TimeHistogram",
+]
 
 _BINS_MAX = 64
 
@@ -74,6 +81,36 @@ class DriftSketch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowTelemetry:
+    """What a candidate made of copies of the requests, since its present version took over in this process."""
+
+    #: Name of the deployment that is tried.
+    name: str
+    #: Counter of its release; 0 before one is ready.
+    counter: int = 0
+    #: Digest of its artifact; empty before one is ready.
+    digest: str = ""
+    #: Copies whose outputs were held against the answer.
+    compared_count: int = 0
+    #: Of these, copies with a value outside the tolerance that the candidate's manifest states against the original.
+    outside_count: int = 0
+    #: Decisions that were read from both.
+    decision_count: int = 0
+    #: Of these, decisions that differ.
+    changed_decision_count: int = 0
+    #: Largest difference, of the largest value of the same output in its answer.
+    relative_error_max: float = 0.0
+    #: Copies that the candidate failed on.
+    failed_count: int = 0
+    #: Requests of which it got no copy because it was still at work.
+    dropped_count: int = 0
+    #: Time of one run of the candidate.
+    run: TimeHistogram = TimeHistogram()
+    #: Why it is not ready, or how it failed last; empty otherwise.
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServedTelemetry:
     """Counts of one serving process since it started."""
 
@@ -101,6 +138,8 @@ class ServedTelemetry:
     reason: str = ""
     #: Threads of the runtime; 0 when the process told nothing.
     threads: int = 0
+    #: What a candidate made of copies of the requests; None when there is none.
+    shadow: ShadowTelemetry | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

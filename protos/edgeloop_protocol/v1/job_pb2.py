@@ -25,35 +25,45 @@ _sym_db = _symbol_database.Default()
 from edgeloop_protocol.v1 import trial_pb2 as edgeloop_dot_v1_dot_trial__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65\x64geloop/v1/job.proto\x12\x0b\x65\x64geloop.v1\x1a\x17\x65\x64geloop/v1/trial.proto\"3\n\rSubmitRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.edgeloop.v1.JobSpec\"/\n\x0eSubmitResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.edgeloop.v1.Job\"6\n\x0cWatchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"5\n\rWatchResponse\x12$\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x15.edgeloop.v1.JobEvent\"\x1f\n\rCancelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"/\n\x0e\x43\x61ncelResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.edgeloop.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"/\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.edgeloop.v1.Job\"\x8a\x01\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.edgeloop.v1.JobState\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x12\n\nrest_s_max\x18\x06 \x01(\x01\"\xc3\x01\n\x08JobEvent\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.edgeloop.v1.JobState\x12\x10\n\x08trial_id\x18\x04 \x01(\t\x12\r\n\x05phase\x18\x05 \x01(\t\x12\x12\n\ndone_count\x18\x06 \x01(\x03\x12\x13\n\x0btotal_count\x18\x07 \x01(\x03\x12\x14\n\x0csample_count\x18\x08 \x01(\x03\x12\x0f\n\x07message\x18\t \x01(\t*\xea\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12JOB_STATE_ACCEPTED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x12\x17\n\x13JOB_STATE_TIMED_OUT\x10\x07\x12\x19\n\x15JOB_STATE_INTERRUPTED\x10\x08\x32\x97\x02\n\nJobService\x12\x41\n\x06Submit\x12\x1a.edgeloop.v1.SubmitRequest\x1a\x1b.edgeloop.v1.SubmitResponse\x12@\n\x05Watch\x12\x19.edgeloop.v1.WatchRequest\x1a\x1a.edgeloop.v1.WatchResponse0\x01\x12\x41\n\x06\x43\x61ncel\x12\x1a.edgeloop.v1.CancelRequest\x1a\x1b.edgeloop.v1.CancelResponse\x12\x41\n\x06GetJob\x12\x1a.edgeloop.v1.GetJobRequest\x1a\x1b.edgeloop.v1.GetJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65\x64geloop/v1/job.proto\x12\x0b\x65\x64geloop.v1\x1a\x17\x65\x64geloop/v1/trial.proto\"\x17\n\x15ListQuarantineRequest\"M\n\x16ListQuarantineResponse\x12\x33\n\tartifacts\x18\x01 \x03(\x0b\x32 .edgeloop.v1.QuarantinedArtifact\"(\n\x16\x43learQuarantineRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"*\n\x17\x43learQuarantineResponse\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"[\n\x13QuarantinedArtifact\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x14\n\x0cstrike_count\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06wall_s\x18\x04 \x01(\x01\"3\n\rSubmitRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.edgeloop.v1.JobSpec\"/\n\x0eSubmitResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.edgeloop.v1.Job\"6\n\x0cWatchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"5\n\rWatchResponse\x12$\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x15.edgeloop.v1.JobEvent\"\x1f\n\rCancelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"/\n\x0e\x43\x61ncelResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.edgeloop.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"/\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.edgeloop.v1.Job\"\x8a\x01\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.edgeloop.v1.JobState\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x12\n\nrest_s_max\x18\x06 \x01(\x01\"\xc3\x01\n\x08JobEvent\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.edgeloop.v1.JobState\x12\x10\n\x08trial_id\x18\x04 \x01(\t\x12\r\n\x05phase\x18\x05 \x01(\t\x12\x12\n\ndone_count\x18\x06 \x01(\x03\x12\x13\n\x0btotal_count\x18\x07 \x01(\x03\x12\x14\n\x0csample_count\x18\x08 \x01(\x03\x12\x0f\n\x07message\x18\t \x01(\t*\xea\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12JOB_STATE_ACCEPTED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x12\x17\n\x13JOB_STATE_TIMED_OUT\x10\x07\x12\x19\n\x15JOB_STATE_INTERRUPTED\x10\x08\x32\xd0\x03\n\nJobService\x12\x41\n\x06Submit\x12\x1a.edgeloop.v1.SubmitRequest\x1a\x1b.edgeloop.v1.SubmitResponse\x12@\n\x05Watch\x12\x19.edgeloop.v1.WatchRequest\x1a\x1a.edgeloop.v1.WatchResponse0\x01\x12\x41\n\x06\x43\x61ncel\x12\x1a.edgeloop.v1.CancelRequest\x1a\x1b.edgeloop.v1.CancelResponse\x12\x41\n\x06GetJob\x12\x1a.edgeloop.v1.GetJobRequest\x1a\x1b.edgeloop.v1.GetJobResponse\x12Y\n\x0eListQuarantine\x12\".edgeloop.v1.ListQuarantineRequest\x1a#.edgeloop.v1.ListQuarantineResponse\x12\\\n\x0f\x43learQuarantine\x12#.edgeloop.v1.ClearQuarantineRequest\x1a$.edgeloop.v1.ClearQuarantineResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgeloop.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=780
-  _globals['_JOBSTATE']._serialized_end=1014
-  _globals['_SUBMITREQUEST']._serialized_start=63
-  _globals['_SUBMITREQUEST']._serialized_end=114
-  _globals['_SUBMITRESPONSE']._serialized_start=116
-  _globals['_SUBMITRESPONSE']._serialized_end=163
-  _globals['_WATCHREQUEST']._serialized_start=165
-  _globals['_WATCHREQUEST']._serialized_end=219
-  _globals['_WATCHRESPONSE']._serialized_start=221
-  _globals['_WATCHRESPONSE']._serialized_end=274
-  _globals['_CANCELREQUEST']._serialized_start=276
-  _globals['_CANCELREQUEST']._serialized_end=307
-  _globals['_CANCELRESPONSE']._serialized_start=309
-  _globals['_CANCELRESPONSE']._serialized_end=356
-  _globals['_GETJOBREQUEST']._serialized_start=358
-  _globals['_GETJOBREQUEST']._serialized_end=389
-  _globals['_GETJOBRESPONSE']._serialized_start=391
-  _globals['_GETJOBRESPONSE']._serialized_end=438
-  _globals['_JOB']._serialized_start=441
-  _globals['_JOB']._serialized_end=579
-  _globals['_JOBEVENT']._serialized_start=582
-  _globals['_JOBEVENT']._serialized_end=777
-  _globals['_JOBSERVICE']._serialized_start=1017
-  _globals['_JOBSERVICE']._serialized_end=1296
+  _globals['_JOBSTATE']._serialized_start=1063
+  _globals['_JOBSTATE']._serialized_end=1297
+  _globals['_LISTQUARANTINEREQUEST']._serialized_start=63
+  _globals['_LISTQUARANTINEREQUEST']._serialized_end=86
+  _globals['_LISTQUARANTINERESPONSE']._serialized_start=88
+  _globals['_LISTQUARANTINERESPONSE']._serialized_end=165
+  _globals['_CLEARQUARANTINEREQUEST']._serialized_start=167
+  _globals['_CLEARQUARANTINEREQUEST']._serialized_end=207
+  _globals['_CLEARQUARANTINERESPONSE']._serialized_start=209
+  _globals['_CLEARQUARANTINERESPONSE']._serialized_end=251
+  _globals['_QUARANTINEDARTIFACT']._serialized_start=253
+  _globals['_QUARANTINEDARTIFACT']._serialized_end=344
+  _globals['_SUBMITREQUEST']._serialized_start=346
+  _globals['_SUBMITREQUEST']._serialized_end=397
+  _globals['_SUBMITRESPONSE']._serialized_start=399
+  _globals['_SUBMITRESPONSE']._serialized_end=446
+  _globals['_WATCHREQUEST']._serialized_start=448
+  _globals['_WATCHREQUEST']._serialized_end=502
+  _globals['_WATCHRESPONSE']._serialized_start=504
+  _globals['_WATCHRESPONSE']._serialized_end=557
+  _globals['_CANCELREQUEST']._serialized_start=559
+  _globals['_CANCELREQUEST']._serialized_end=590
+  _globals['_CANCELRESPONSE']._serialized_start=592
+  _globals['_CANCELRESPONSE']._serialized_end=639
+  _globals['_GETJOBREQUEST']._serialized_start=641
+  _globals['_GETJOBREQUEST']._serialized_end=672
+  _globals['_GETJOBRESPONSE']._serialized_start=674
+  _globals['_GETJOBRESPONSE']._serialized_end=721
+  _globals['_JOB']._serialized_start=724
+  _globals['_JOB']._serialized_end=862
+  _globals['_JOBEVENT']._serialized_start=865
+  _globals['_JOBEVENT']._serialized_end=1060
+  _globals['_JOBSERVICE']._serialized_start=1300
+  _globals['_JOBSERVICE']._serialized_end=1764
 # @@protoc_insertion_point(module_scope)

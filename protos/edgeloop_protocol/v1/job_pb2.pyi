@@ -4,8 +4,10 @@ isort:skip_file
 Jobs: never one long call."""
 
 import builtins
+import collections.abc
 from edgeloop_protocol.v1 import trial_pb2
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import sys
@@ -65,6 +67,106 @@ JOB_STATE_TIMED_OUT: JobState.ValueType  # 7
 JOB_STATE_INTERRUPTED: JobState.ValueType  # 8
 """Interrupted."""
 global___JobState = JobState
+
+@typing.final
+class ListQuarantineRequest(google.protobuf.message.Message):
+    """Asks for the artifacts whose runners ended badly."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ListQuarantineRequest = ListQuarantineRequest
+
+@typing.final
+class ListQuarantineResponse(google.protobuf.message.Message):
+    """The artifacts whose runners ended badly, those in quarantine first."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ARTIFACTS_FIELD_NUMBER: builtins.int
+    @property
+    def artifacts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___QuarantinedArtifact]:
+        """At most 256."""
+
+    def __init__(
+        self,
+        *,
+        artifacts: collections.abc.Iterable[global___QuarantinedArtifact] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["artifacts", b"artifacts"]) -> None: ...
+
+global___ListQuarantineResponse = ListQuarantineResponse
+
+@typing.final
+class ClearQuarantineRequest(google.protobuf.message.Message):
+    """Opens artifacts again."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    digest: builtins.str
+    """Beginning of the digest, or "all"."""
+    def __init__(
+        self,
+        *,
+        digest: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest"]) -> None: ...
+
+global___ClearQuarantineRequest = ClearQuarantineRequest
+
+@typing.final
+class ClearQuarantineResponse(google.protobuf.message.Message):
+    """What is opened again."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGESTS_FIELD_NUMBER: builtins.int
+    @property
+    def digests(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Digests."""
+
+    def __init__(
+        self,
+        *,
+        digests: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digests", b"digests"]) -> None: ...
+
+global___ClearQuarantineResponse = ClearQuarantineResponse
+
+@typing.final
+class QuarantinedArtifact(google.protobuf.message.Message):
+    """An artifact that cost this device a runner, once or more in a row."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    STRIKE_COUNT_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    WALL_S_FIELD_NUMBER: builtins.int
+    digest: builtins.str
+    """Digest of the artifact."""
+    strike_count: builtins.int
+    """How often in a row."""
+    reason: builtins.str
+    """How the runner ended, the latest time."""
+    wall_s: builtins.float
+    """When that was, seconds since 1970 by the device's clock."""
+    def __init__(
+        self,
+        *,
+        digest: builtins.str = ...,
+        strike_count: builtins.int = ...,
+        reason: builtins.str = ...,
+        wall_s: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "reason", b"reason", "strike_count", b"strike_count", "wall_s", b"wall_s"]) -> None: ...
+
+global___QuarantinedArtifact = QuarantinedArtifact
 
 @typing.final
 class SubmitRequest(google.protobuf.message.Message):

@@ -55,6 +55,16 @@ class JobServiceStub(object):
                 request_serializer=edgeloop_dot_v1_dot_job__pb2.GetJobRequest.SerializeToString,
                 response_deserializer=edgeloop_dot_v1_dot_job__pb2.GetJobResponse.FromString,
                 _registered_method=True)
+        self.ListQuarantine = channel.unary_unary(
+                '/edgeloop.v1.JobService/ListQuarantine',
+                request_serializer=edgeloop_dot_v1_dot_job__pb2.ListQuarantineRequest.SerializeToString,
+                response_deserializer=edgeloop_dot_v1_dot_job__pb2.ListQuarantineResponse.FromString,
+                _registered_method=True)
+        self.ClearQuarantine = channel.unary_unary(
+                '/edgeloop.v1.JobService/ClearQuarantine',
+                request_serializer=edgeloop_dot_v1_dot_job__pb2.ClearQuarantineRequest.SerializeToString,
+                response_deserializer=edgeloop_dot_v1_dot_job__pb2.ClearQuarantineResponse.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer(object):
@@ -89,6 +99,20 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListQuarantine(self, request, context):
+        """Lists the artifacts whose runners ended badly here; two times in a row, and an artifact is opened no more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearQuarantine(self, request, context):
+        """Opens artifacts again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +135,16 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.GetJob,
                     request_deserializer=edgeloop_dot_v1_dot_job__pb2.GetJobRequest.FromString,
                     response_serializer=edgeloop_dot_v1_dot_job__pb2.GetJobResponse.SerializeToString,
+            ),
+            'ListQuarantine': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQuarantine,
+                    request_deserializer=edgeloop_dot_v1_dot_job__pb2.ListQuarantineRequest.FromString,
+                    response_serializer=edgeloop_dot_v1_dot_job__pb2.ListQuarantineResponse.SerializeToString,
+            ),
+            'ClearQuarantine': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearQuarantine,
+                    request_deserializer=edgeloop_dot_v1_dot_job__pb2.ClearQuarantineRequest.FromString,
+                    response_serializer=edgeloop_dot_v1_dot_job__pb2.ClearQuarantineResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +256,60 @@ class JobService(object):
             '/edgeloop.v1.JobService/GetJob',
             edgeloop_dot_v1_dot_job__pb2.GetJobRequest.SerializeToString,
             edgeloop_dot_v1_dot_job__pb2.GetJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuarantine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeloop.v1.JobService/ListQuarantine',
+            edgeloop_dot_v1_dot_job__pb2.ListQuarantineRequest.SerializeToString,
+            edgeloop_dot_v1_dot_job__pb2.ListQuarantineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearQuarantine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeloop.v1.JobService/ClearQuarantine',
+            edgeloop_dot_v1_dot_job__pb2.ClearQuarantineRequest.SerializeToString,
+            edgeloop_dot_v1_dot_job__pb2.ClearQuarantineResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,9 @@ class ServingSpec(google.protobuf.message.Message):
     THREADS_FIELD_NUMBER: builtins.int
     DRIFT_FIELD_NUMBER: builtins.int
     REQUEST_LOG_BYTES_FIELD_NUMBER: builtins.int
+    SHADOW_FIELD_NUMBER: builtins.int
+    SECOND_FIELD_NUMBER: builtins.int
+    SWITCH_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name of the deployment, and of the model for clients."""
     grpc_address: builtins.str
@@ -86,6 +89,14 @@ class ServingSpec(google.protobuf.message.Message):
     """Whether inputs and outputs are counted into sketches that are held against the golden pack; no value is kept."""
     request_log_bytes: builtins.int
     """Most bytes of the log of requests on the device (times, queue, batch, precision; never inputs); 0 keeps none."""
+    shadow: builtins.str
+    """Name of another deployment whose committed version gets a copy of each request; its answers are counted and never
+    returned. Empty for none.
+    """
+    second: builtins.str
+    """Name of another deployment whose committed version stays loaded and answers while the signal is high. Empty for none."""
+    switch: builtins.str
+    """The signal and its two bounds: temperature:HIGH:LOW, queue:HIGH:LOW or file:PATH:HIGH:LOW. Empty without a second."""
     def __init__(
         self,
         *,
@@ -100,8 +111,11 @@ class ServingSpec(google.protobuf.message.Message):
         threads: builtins.int = ...,
         drift: builtins.bool = ...,
         request_log_bytes: builtins.int = ...,
+        shadow: builtins.str = ...,
+        second: builtins.str = ...,
+        switch: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batch_max", b"batch_max", "batch_s_max", b"batch_s_max", "delay_s_max", b"delay_s_max", "drift", b"drift", "grpc_address", b"grpc_address", "http_address", b"http_address", "message_bytes_max", b"message_bytes_max", "name", b"name", "queue_max", b"queue_max", "request_log_bytes", b"request_log_bytes", "threads", b"threads"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_max", b"batch_max", "batch_s_max", b"batch_s_max", "delay_s_max", b"delay_s_max", "drift", b"drift", "grpc_address", b"grpc_address", "http_address", b"http_address", "message_bytes_max", b"message_bytes_max", "name", b"name", "queue_max", b"queue_max", "request_log_bytes", b"request_log_bytes", "second", b"second", "shadow", b"shadow", "switch", b"switch", "threads", b"threads"]) -> None: ...
 
 global___ServingSpec = ServingSpec
 
@@ -118,6 +132,7 @@ class ServingStatus(google.protobuf.message.Message):
     BATCH_LIMIT_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     RESTARTS_FIELD_NUMBER: builtins.int
+    FORM_FIELD_NUMBER: builtins.int
     state: global___ServingState.ValueType
     """How it stands."""
     counter: builtins.int
@@ -130,6 +145,8 @@ class ServingStatus(google.protobuf.message.Message):
     """Why there is no batching, why a new version is not taken, or why it failed; empty otherwise."""
     restarts: builtins.int
     """How often the process was started again."""
+    form: builtins.str
+    """Name of the deployment whose version answers: the second one while it does, else that of the specification."""
     @property
     def spec(self) -> global___ServingSpec:
         """What was asked for, with the ports that were chosen."""
@@ -144,9 +161,10 @@ class ServingStatus(google.protobuf.message.Message):
         batch_limit: builtins.int = ...,
         reason: builtins.str = ...,
         restarts: builtins.int = ...,
+        form: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch_limit", b"batch_limit", "counter", b"counter", "digest", b"digest", "reason", b"reason", "restarts", b"restarts", "spec", b"spec", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_limit", b"batch_limit", "counter", b"counter", "digest", b"digest", "form", b"form", "reason", b"reason", "restarts", b"restarts", "spec", b"spec", "state", b"state"]) -> None: ...
 
 global___ServingStatus = ServingStatus
 

@@ -318,6 +318,7 @@ class ServedTelemetry(google.protobuf.message.Message):
     DRIFT_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     THREADS_FIELD_NUMBER: builtins.int
+    SHADOW_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name of the deployment."""
     process: builtins.str
@@ -348,6 +349,10 @@ class ServedTelemetry(google.protobuf.message.Message):
     def drift(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___DriftSketch]:
         """One per watched tensor of the version that answers now; empty when drift is not watched."""
 
+    @property
+    def shadow(self) -> global___ShadowTelemetry:
+        """What a candidate made of copies of the requests; absent when there is none."""
+
     def __init__(
         self,
         *,
@@ -363,11 +368,77 @@ class ServedTelemetry(google.protobuf.message.Message):
         drift: collections.abc.Iterable[global___DriftSketch] | None = ...,
         reason: builtins.str = ...,
         threads: builtins.int = ...,
+        shadow: global___ShadowTelemetry | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["latency", b"latency", "run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["counter", b"counter", "digest", b"digest", "drift", b"drift", "error_count", b"error_count", "latency", b"latency", "name", b"name", "process", b"process", "queue_length", b"queue_length", "reason", b"reason", "request_count", b"request_count", "run", b"run", "threads", b"threads"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["latency", b"latency", "run", b"run", "shadow", b"shadow"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["counter", b"counter", "digest", b"digest", "drift", b"drift", "error_count", b"error_count", "latency", b"latency", "name", b"name", "process", b"process", "queue_length", b"queue_length", "reason", b"reason", "request_count", b"request_count", "run", b"run", "shadow", b"shadow", "threads", b"threads"]) -> None: ...
 
 global___ServedTelemetry = ServedTelemetry
+
+@typing.final
+class ShadowTelemetry(google.protobuf.message.Message):
+    """What a candidate made of copies of the requests, since its present version took over in this process."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    COUNTER_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    COMPARED_COUNT_FIELD_NUMBER: builtins.int
+    OUTSIDE_COUNT_FIELD_NUMBER: builtins.int
+    DECISION_COUNT_FIELD_NUMBER: builtins.int
+    CHANGED_DECISION_COUNT_FIELD_NUMBER: builtins.int
+    RELATIVE_ERROR_MAX_FIELD_NUMBER: builtins.int
+    FAILED_COUNT_FIELD_NUMBER: builtins.int
+    DROPPED_COUNT_FIELD_NUMBER: builtins.int
+    RUN_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name of the deployment that is tried."""
+    counter: builtins.int
+    """Counter of its release; 0 before one is ready."""
+    digest: builtins.str
+    """Digest of its artifact; empty before one is ready."""
+    compared_count: builtins.int
+    """Copies whose outputs were held against the answer."""
+    outside_count: builtins.int
+    """Of these, copies with a value outside the tolerance that the candidate's manifest states against the original."""
+    decision_count: builtins.int
+    """Decisions that were read from both."""
+    changed_decision_count: builtins.int
+    """Of these, decisions that differ."""
+    relative_error_max: builtins.float
+    """Largest difference, of the largest value of the same output in its answer."""
+    failed_count: builtins.int
+    """Copies that the candidate failed on."""
+    dropped_count: builtins.int
+    """Requests of which it got no copy because it was still at work."""
+    reason: builtins.str
+    """Why it is not ready, or how it failed last; empty otherwise."""
+    @property
+    def run(self) -> global___TimeHistogram:
+        """Time of one run of the candidate."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        counter: builtins.int = ...,
+        digest: builtins.str = ...,
+        compared_count: builtins.int = ...,
+        outside_count: builtins.int = ...,
+        decision_count: builtins.int = ...,
+        changed_decision_count: builtins.int = ...,
+        relative_error_max: builtins.float = ...,
+        failed_count: builtins.int = ...,
+        dropped_count: builtins.int = ...,
+        run: global___TimeHistogram | None = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["changed_decision_count", b"changed_decision_count", "compared_count", b"compared_count", "counter", b"counter", "decision_count", b"decision_count", "digest", b"digest", "dropped_count", b"dropped_count", "failed_count", b"failed_count", "name", b"name", "outside_count", b"outside_count", "reason", b"reason", "relative_error_max", b"relative_error_max", "run", b"run"]) -> None: ...
+
+global___ShadowTelemetry = ShadowTelemetry
 
 @typing.final
 class TimeHistogram(google.protobuf.message.Message):

@@ -4,7 +4,7 @@ import getpass
 import os
 
 import pytest
-from edgeloop.orchestrate.measure import holder_name
+from edgeloop.orchestrate.leasing import holder_name
 
 
 def test_a_user_without_a_name_holds_a_lease_under_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ OBSERVER_MAY = frozenset(
         "/edgeloop.v1.LeaseService/ListLeases",
         "/edgeloop.v1.JobService/Watch",
         "/edgeloop.v1.JobService/GetJob",
+        "/edgeloop.v1.JobService/ListQuarantine",
         "/edgeloop.v1.IdentityService/GetIdentity",
         "/edgeloop.v1.DeploymentService/ListDeployments",
         "/edgeloop.v1.ServingService/ListServing",

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 from edgeloop_agent.execute import execute
 from edgeloop_agent.execution import ExecutionContext, Progress, StopSignal
+from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.quarantine import Quarantine
 from edgeloop_agent.simulate import SimulatedBoard
 from edgeloop_foundation.ports.clock import SystemClock
+from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
 from edgeloop_profiles import load_profile
 from edgeloop_protocol.convert import digest_of, to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact, FileEntry, Kernel, TensorSpec, Tolerance
@@ -222,3 +225,19 @@ async def test_parity_is_real(make_board: MakeBoard, tmp_path: Path, trials: tup
     assert [comparison.verdict for comparison in run.parity.comparisons] == [Verdict.PASSED, Verdict.PASSED]
     assert run.parity.comparisons[0].outputs[0].digest
     assert f"numerics of onnxruntime {onnxruntime.__version__} on the host" in run.runtime_version
+
+
+async def test_what_is_in_quarantine_is_not_opened_and_says_so(
+    make_board: MakeBoard, tmp_path: Path, trials: tuple[Trial, ...]
+) -> None:
+    kept = Quarantine(fs=SimulatedFileSystem(), root=Path("/q"), clock=SystemClock())
+    kept.open()
+    crash = RunnerFailure(Outcome.DEVICE_ERROR, FailureKind.RUNNER_CRASHED, "the runner died (SIGSEGV).")
+    for _ in range(2):
+        await kept.note_probe(trials[1].artifact_digest, crash)
+    context = make_context(make_board(), tmp_path / "artifacts", trials, parity=False)
+    original, half, _ = await execute(dataclasses.replace(context, refusal=kept.refusal))
+    assert original.outcome is Outcome.SUCCESS
+    assert (half.outcome, half.failure_kind) == (Outcome.UNSUPPORTED, FailureKind.UNFIT_DEVICE)
+    assert "in quarantine on this device" in half.failure_reason
+    assert half.timing is None or half.timing.steady is None

@@ -8,7 +8,7 @@ import click
 
 from edgeloop.interfaces.cli.board import add, remove, upgrade
 from edgeloop.interfaces.cli.discover import discover
-from edgeloop.interfaces.cli.drain import cool_down, drain, undrain
+from edgeloop.interfaces.cli.drain import cool_down, drain, quarantine, undrain
 from edgeloop.interfaces.cli.enrol import enrol
 from edgeloop.interfaces.cli.inventory import group, label, list_devices
 from edgeloop.interfaces.cli.session import Session, json_option, on_option, turn_options
@@ -22,7 +22,20 @@ def device() -> None:
     """Add boards, list devices, show their facts, look them over."""
 
 
-for _verb in (add, upgrade, remove, list_devices, label, group, watch, discover, drain, undrain, cool_down):
+for _verb in (
+    add,
+    upgrade,
+    remove,
+    list_devices,
+    label,
+    group,
+    watch,
+    discover,
+    drain,
+    undrain,
+    cool_down,
+    quarantine,
+):
     device.add_command(_verb)
 
 

@@ -1,4 +1,4 @@
-"""``edgeloop device drain|undrain|cool-down``: how a device is given out."""
+"""``edgeloop device drain|undrain|cool-down|quarantine``: how a device is given out, and what it opens no more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgeloop.domain.device import DeviceSpec
 
-__all__ = ["cool_down", "drain", "undrain"]
+__all__ = ["cool_down", "drain", "quarantine", "undrain"]
 
 
 @click.command()
@@ -77,6 +77,50 @@ def cool_down(
         f"rests before each job: {found.cool_down.text}" if found.cool_down else "does not rest between jobs"
     )
     click.echo(f"{spec.name} {rest}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--clear", metavar="DIGEST", help="Open it again: the beginning of its digest, or all.")
+@json_option
+@click.pass_context
+def quarantine(ctx: click.Context, name: str, clear: str | None, as_json: bool) -> None:
+    """Show the artifacts whose runners ended badly on a device; two times in a row, and it opens one no more.
+
+    A strike is a runner that crashed, ran out of memory or had to be killed at its deadline. A run that succeeds wipes
+    the strikes before it. An artifact in quarantine is neither measured nor installed there until it is cleared.
+    """
+    from edgeloop.interfaces import present
+
+    session: Session = ctx.obj
+    spec = _one(session, name)
+    with session.verbs() as verbs:
+        if clear is not None:
+            gone = verbs.clear_quarantine(spec, clear)
+            if as_json:
+                present.print_json({"device": spec, "cleared": gone})
+            else:
+                click.echo(f"{spec.name} opens again: {', '.join(digest[:12] for digest in gone)}")
+            return
+        found = verbs.quarantine(spec)
+    if as_json:
+        present.print_json(
+            {
+                "device": spec,
+                "artifacts": [{"artifact": one, "quarantined": one.quarantined} for one in found],
+            }
+        )
+        return
+    if not found:
+        click.echo(f"{spec.name}: no artifact has a strike")
+        return
+    present.print_table(
+        ("artifact", "strikes", "", "last reason"),
+        [
+            (one.digest[:12], str(one.strike_count), "quarantined" if one.quarantined else "", one.reason)
+            for one in found
+        ],
+    )
 
 
 def _rule(idle: str | None, below: float | None, limit: str, *, off: bool) -> CoolDown | None:

@@ -11,6 +11,8 @@ from edgeloop.interfaces.cli.session import Session, json_option, on_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeloop_protocol.types.serving import ServingStatus
+
     from edgeloop.orchestrate.serve import ServedDevice
 
 __all__ = ["serve", "serving", "stop"]
@@ -41,6 +43,12 @@ _EXIT_GATE, _EXIT_DEVICE = 1, 3
               help="Count inputs and outputs into bins of the golden pack; no value is kept.")  # fmt: skip
 @click.option("--request-log", "request_log", default="", metavar="SIZE",
               help="Log requests on the device, for example 4MiB: times, queue, batch; never inputs.")  # fmt: skip
+@click.option("--shadow", default="", metavar="NAME",
+              help="Another deployment there that gets a copy of each request; counted, never returned.")  # fmt: skip
+@click.option("--second", default="", metavar="NAME",
+              help="Another deployment there that stays loaded and answers while --switch says so.")  # fmt: skip
+@click.option("--switch", default="", metavar="RULE",
+              help="temperature:HIGH:LOW, queue:HIGH:LOW or file:/PATH:HIGH:LOW.")  # fmt: skip
 @click.option("--wait", "wait_s", type=click.FloatRange(0, 3600), default=60.0, show_default=True,
               help="Seconds to wait until it answers.")  # fmt: skip
 @json_option
@@ -71,6 +79,9 @@ def serve(
         message_bytes_max=words["max_message_mb"] << 20,
         threads=words["threads"],
         drift=words["drift"],
+        shadow=words["shadow"],
+        second=words["second"],
+        switch=words["switch"],
         request_log_bytes=int(parse_bytes(words["request_log"])) if words["request_log"] else 0,
     )
     with App.open(session.directory()) as app:
@@ -140,7 +151,7 @@ def _rows(one: ServedDevice) -> list[tuple[str, ...]]:
             one.device.name,
             status.spec.name,
             status.state.value,
-            f"{status.counter} ({status.digest[:12]})" if status.digest else "-",
+            f"{_form(status)}{status.counter} ({status.digest[:12]})" if status.digest else "-",
             status.spec.grpc_address,
             status.spec.http_address,
             str(status.batch_limit or "-"),
@@ -152,3 +163,8 @@ def _rows(one: ServedDevice) -> list[tuple[str, ...]]:
     if (one.error and not any(one.error == row[-1] for row in rows)) or not rows:
         rows.append((one.device.name, *["-"] * 7, one.error or "serves nothing"))
     return rows
+
+
+def _form(status: ServingStatus) -> str:
+    """Return whose version answers, where it is not the one that was asked for."""
+    return f"{status.form} " if status.form not in ("", status.spec.name) else ""

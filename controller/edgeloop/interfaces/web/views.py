@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeloop_protocol.types.job import JobEvent
-from edgeloop_protocol.types.lease import AvailabilityState, LeaseState
+from edgeloop_protocol.types.lease import AvailabilityState, LeaseState, holder_text
 
 from edgeloop.domain.plain_text import plain_text
 from edgeloop.orchestrate.fleet_watch import DeviceLook, LookState
@@ -85,6 +85,8 @@ class LeaseRow:
     priority: int
     #: Place in the queue, from 1; 0 for who has it.
     queue_position: int
+    #: Whether it is, or would be, held beside others.
+    shared: bool
     #: Until it ends without a heartbeat, as of the look; 0 while queued.
     expires_in_s: float
     #: When this was seen, seconds since 1970.
@@ -109,11 +111,7 @@ def state_of(look: DeviceLook) -> str:
         return {LookState.AWAY: "away", LookState.ON_USE: "on use"}.get(look.state, "unknown")
     if look.availability is not None and look.availability.state is not AvailabilityState.OPEN:
         return "drained"
-    return "held" if _holder(look) else "free"
-
-
-def _holder(look: DeviceLook) -> str:
-    return next((lease.holder for lease in look.leases if lease.state is LeaseState.GRANTED), "")
+    return "held" if holder_text(look.leases) else "free"
 
 
 def _remark(look: DeviceLook) -> str:
@@ -127,7 +125,7 @@ def _remark(look: DeviceLook) -> str:
         if found is not None and found.drained_by
         else ""
     )
-    holder = _holder(look)
+    holder = holder_text(look.leases)
     return "; ".join(part for part in (drained, f"held by {holder}" if holder else "") if part)
 
 
@@ -181,6 +179,7 @@ def lease_rows(looks: Sequence[DeviceLook]) -> list[LeaseRow]:
             state=lease.state.value,
             priority=lease.priority,
             queue_position=lease.queue_position,
+            shared=lease.shared,
             expires_in_s=lease.expires_in_s,
             asked_s=look.asked_s,
         )
@@ -211,7 +210,7 @@ def matching(looks: Sequence[DeviceLook], query: DeviceQuery) -> list[DeviceLook
 def _words(look: DeviceLook) -> str:
     labels = (f"{key}={value}" for key, value in look.entry.labels)
     board = look.facts.hardware.model if look.facts else ""
-    return " ".join((look.name, board, _holder(look), *look.entry.groups, *labels)).casefold()
+    return " ".join((look.name, board, holder_text(look.leases), *look.entry.groups, *labels)).casefold()
 
 
 def _key(look: DeviceLook, name: str) -> str | float | None:

@@ -88,7 +88,9 @@ async def hold_lease(
         await asyncio.shield(_release(caller, stub, handle))
 
 
-def new_request(holder: str, ttl_s: float, wait_timeout_s: float, priority: int = 0) -> LeaseRequest:
+def new_request(
+    holder: str, ttl_s: float, wait_timeout_s: float, priority: int = 0, *, shared: bool = False
+) -> LeaseRequest:
     """Return a request under an identifier of its own.
 
     Raises:
@@ -104,6 +106,7 @@ def new_request(holder: str, ttl_s: float, wait_timeout_s: float, priority: int 
         ttl_s=ttl_s,
         wait_timeout_s=wait_timeout_s,
         priority=priority,
+        shared=shared,
     )
 
 

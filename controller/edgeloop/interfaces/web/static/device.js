@@ -46,7 +46,7 @@ function show([history, detail]) {
       element("td", {}, plain(reading.reason || "")))));
   }
   const leases = detail.leases.map((lease) => element("p", {}, lease.state === "granted"
-    ? `has it: ${lease.holder}` : `waits, place ${lease.queue_position}, priority ${lease.priority}: ${lease.holder}`));
+    ? `has it${lease.shared ? " with others" : ""}: ${lease.holder}` : `waits, place ${lease.queue_position}, priority ${lease.priority}: ${lease.holder}`));
   document.getElementById("leases").replaceChildren(
     ...(leases.length ? leases : [element("p", { class: "quiet" }, "Nobody has it and nobody waits.")]));
   showAges();
