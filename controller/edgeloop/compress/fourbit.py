@@ -83,9 +83,9 @@ def on_grid(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 def channel_grid(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """Return the values rounded to 15 levels around zero, one scale an output channel.
 
-    The largest magnitude of a channel is on level 7: a quantiser to int8 that takes its scale from it finds no more than
-    15 values in a channel, which is what makes the int8 form four bits at rest. Where cutting a channel's ends makes
-    the squared error of the whole smaller, they are cut.
+    The largest magnitude of a channel is on level 7: a quantiser to int8 that takes its scale from it finds no more
+    than 15 values in a channel, which is what makes the int8 form four bits at rest. Where cutting a channel's ends
+    makes the squared error of the whole smaller, they are cut.
     """
     import numpy as np
 

@@ -89,7 +89,9 @@ def parse_share(text: str) -> float:
 
 
 def parse_grid(text: str, home: Path) -> int:
-    """Read a count of channels, or the name of a probed device or of a board's profile (``sim:`` in front); 0 for no text.
+    """Read a count of channels, or the name of a probed device or of a board's profile (``sim:`` in front).
+
+    No text gives 0.
 
     Raises:
         InvalidInputError: a count below 1, or the device's grid is undecided.

@@ -46,7 +46,9 @@ def package_artifact(
     manifest = app.artifacts.manifest(digest)
     lines = run_program(manifest)
     if preprocessing is not None and not preprocessing.is_file():
-        raise NotFoundError(f"{preprocessing} is not a file.", next_step="Name the Python file that prepares raw data.")
+        raise NotFoundError(
+            f"{preprocessing} is not a file.", next_step="Name the Python file that prepares raw data."
+        )
     if directory.exists():
         raise AlreadyExistsError(f"{directory} exists already.", next_step="Name another with --output.")
     shutil.copytree(app.artifacts.directory(digest), directory)
@@ -88,7 +90,9 @@ def _files(manifest: Artifact, digest: str, preprocessing: Path | None) -> tuple
         ("card.json", "the figures of this page for machines"),
     ]
     if preprocessing is None:
-        listed.append(("(none)", "no preprocessing of raw data was given: inputs are arrays as declared above"))
+        listed.append(
+            ("(none)", "no preprocessing of raw data was given: inputs are arrays as declared above")
+        )
     else:
         found = hashlib.sha256(preprocessing.read_bytes()).hexdigest()
         listed.append((_PREPROCESSING, f"makes the inputs from raw data, as given; SHA-256 {found}"))

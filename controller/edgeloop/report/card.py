@@ -91,7 +91,10 @@ def _facts(card: Card) -> list[tuple[str, str]]:
         ("bytes that the runtime opens", amount(manifest.model_size_bytes, "B")),
         ("bytes that travel", amount(manifest.model_travel_bytes, "B")),
         ("arithmetic", manifest.precision),
-        ("operator sets", ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in manifest.opsets)),
+        (
+            "operator sets",
+            ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in manifest.opsets),
+        ),
         ("inputs", "; ".join(f"{s.name}: {s.dtype} {list(s.shape)}" for s in manifest.inputs)),
         ("outputs", "; ".join(f"{s.name}: {s.dtype} {list(s.shape)}" for s in manifest.outputs)),
         ("state", ", ".join(f"{b.output} becomes {b.input}" for b in manifest.state) or "none"),
@@ -154,7 +157,9 @@ def _conditions(result: ExperimentResult, device: DeviceResult, run: Run | None)
     parts = [hardware_text(device), moment(result.created_wall_s)]
     if run is not None:
         settings = run.trial.settings
-        parts.append(f"{run.runtime_version or settings.runtime}, {settings.intra_op_threads} threads, batch 1")
+        parts.append(
+            f"{run.runtime_version or settings.runtime}, {settings.intra_op_threads} threads, batch 1"
+        )
         parts += [f"{anomaly.kind.value}: {anomaly.reason}" for anomaly in run.anomalies]
         if run.preflight is not None and not run.preflight.fit:
             parts.append("the device was not fit for measuring")

@@ -10,10 +10,10 @@ def error(table, size, seed=0):
 
 
 def test_fewer_numbers_a_byte_are_nearer_and_three_lose_a_thirtieth(rng):
-    table = rng.standard_normal((3000, 12)).astype(np.float32)
+    table = rng.standard_normal((3000, 6)).astype(np.float32)
     errors = [error(table, size) for size in (2, 3, 4)]
     # Of independent normal numbers, the hardest there are; the rate bounds are 2 to the power of -8, -5.3 and -4.
-    assert 0.004 < errors[0] < 0.009 < errors[1] < 0.036 < errors[2] < 0.1
+    assert 0.004 < errors[0] < 0.01 < errors[1] < 0.036 < errors[2] < 0.1
 
 
 def test_what_repeats_is_exact_and_columns_need_not_divide(rng):

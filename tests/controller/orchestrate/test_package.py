@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from edgeloop.app import App
 from edgeloop.domain.experiment import SilentListener
 from edgeloop.domain.recipe import PassSpec, Recipe
+from edgeloop.interfaces.cli.main import cli
 from edgeloop.orchestrate.package import package_artifact
 from edgeloop.orchestrate.single import compress
 from edgeloop_foundation.errors import AlreadyExistsError, NotFoundError, UnsupportedError
@@ -50,28 +54,69 @@ def ran(directory: Path) -> list[str]:
     """Run the package's own program in a process that knows nothing of edgeloop's checkout."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "run.py"], cwd=directory, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "run.py"],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
-async def built(app: App, tmp_path: Path, recipe: str = "quantize_dynamic") -> str:
-    made = await compress(
-        app,
-        classifier(tmp_path / "m.onnx"),
-        items(tmp_path / "d.npz"),
-        Recipe(label="small", passes=(PassSpec.of(recipe),)),
-        SilentListener(),
-    )
-    return made.artifact_digest
+def carried_on(path: Path) -> str:
+    """A model whose state is carried from step to step."""
+    nodes = [
+        helper.make_node("Concat", ["x", "state"], ["both"], axis=1),
+        helper.make_node("MatMul", ["both", "w"], ["h"]),
+        helper.make_node("Tanh", ["h"], ["next"]),
+        helper.make_node("ReduceSum", ["next"], ["y"], keepdims=1),
+    ]
+    weight = np.random.default_rng(0).standard_normal((10, 6)).astype(np.float32)
+    inputs = [VALUE("x", TensorProto.FLOAT, [1, 4]), VALUE("state", TensorProto.FLOAT, [1, 6])]
+    outputs = [VALUE("y", TensorProto.FLOAT, [1, 1]), VALUE("next", TensorProto.FLOAT, [1, 6])]
+    return save(path, nodes, inputs, outputs, [numpy_helper.from_array(weight, "w")])
 
 
-async def test_ten_lines_run_the_model_and_the_card_says_what_nobody_knows(tmp_path: Path) -> None:
-    with App.open(tmp_path / "home") as app:
-        digest = await built(app, tmp_path)
-        package = tmp_path / "package"
-        assert package_artifact(app, digest[:12], package) == digest
+@dataclass(frozen=True)
+class Kept:
+    """A home with two artifacts: a classifier in int8, and a model with state as it was given."""
+
+    home: Path
+    digest: str
+    stateful: str
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    place = tmp_path_factory.mktemp("kept")
+    x = np.random.default_rng(1).standard_normal((12, 5, 1, 4)).astype(np.float32)
+    np.savez(place / "steps.npz", x=x)
+    model, data = classifier(place / "m.onnx"), items(place / "d.npz")
+    recipe = Recipe(label="small", passes=(PassSpec.of("quantize_dynamic"),))
+    state = (StateBinding(input="state", output="next"),)
+
+    async def both(app: App) -> tuple[str, str]:
+        silent = SilentListener()
+        small = await compress(app, model, data, recipe, silent)
+        source, steps = carried_on(place / "s.onnx"), str(place / "steps.npz")
+        original = Recipe(label="original", passes=())
+        return (
+            small.artifact_digest,
+            (await compress(app, source, steps, original, silent, state=state)).artifact_digest,
+        )
+
+    with App.open(place / "home") as app:
+        return Kept(place / "home", *asyncio.run(both(app)))
+
+
+def test_ten_lines_run_the_model_and_the_card_says_what_nobody_knows(kept: Kept, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    with App.open(kept.home) as app:
+        assert package_artifact(app, kept.digest[:12], package) == kept.digest
+        with pytest.raises(AlreadyExistsError, match=r"exists already.*--output"):
+            package_artifact(app, kept.digest, package)
     assert len((package / "run.py").read_text().splitlines()) == 10
     golden = np.load(package / "golden.npz")
     difference, decision = ran(package)
@@ -83,34 +128,47 @@ async def test_ten_lines_run_the_model_and_the_card_says_what_nobody_knows(tmp_p
     assert "No finished experiment on record has run it on a device." in card
     assert "not stated: whoever trained the model decides it" in card
     assert json.loads((package / "card.json").read_text())["experiments"] == []
-    with pytest.raises(AlreadyExistsError, match=r"exists already.*--output"):
-        package_artifact(app, digest, package)
 
 
-async def test_the_card_has_the_figures_on_record_with_their_conditions(tmp_path: Path) -> None:
+def test_the_lines_notice_a_model_that_answers_otherwise(kept: Kept, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    with App.open(kept.home) as app:
+        package_artifact(app, kept.digest, package)
+    weight = np.zeros((64, 10), np.float32)
+    other = save(
+        package / "model.onnx",
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [VALUE("x", TensorProto.FLOAT, ["n", 64])],
+        [VALUE("y", TensorProto.FLOAT, ["n", 10])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    assert other == str(package / "model.onnx")
+    assert float(ran(package)[0].removeprefix("y differs by at most ")) > 1.0
+
+
+def test_the_card_has_the_figures_on_record_with_their_conditions(kept: Kept, tmp_path: Path) -> None:
     (tmp_path / "photos.py").write_text("def load(path): ...\n")
+    shutil.copytree(kept.home, tmp_path / "home")
+    result, chosen = experiment(), digest_of("static int8 U8S8 per channel")
+
+    def mine(one: str) -> str:
+        return kept.digest if one == chosen else one
+
+    candidates = tuple(replace(c, artifact_digest=mine(c.artifact_digest)) for c in result.candidates)
+    devices = tuple(
+        replace(d, evidence=tuple(replace(e, artifact_digest=mine(e.artifact_digest)) for e in d.evidence))
+        for d in result.devices
+    )
     with App.open(tmp_path / "home") as app:
-        digest = await built(app, tmp_path)
-        result = experiment()
-        chosen = digest_of("static int8 U8S8 per channel")
-
-        def mine(one: str) -> str:
-            return digest if one == chosen else one
-
-        candidates = tuple(replace(c, artifact_digest=mine(c.artifact_digest)) for c in result.candidates)
-        devices = tuple(
-            replace(d, evidence=tuple(replace(e, artifact_digest=mine(e.artifact_digest)) for e in d.evidence))
-            for d in result.devices
-        )
         app.records.finish(replace(result, candidates=candidates, devices=devices))
         package_artifact(
-            app, digest, tmp_path / "p", licence="Apache-2.0", preprocessing=tmp_path / "photos.py"
+            app, kept.digest, tmp_path / "p", licence="Apache-2.0", preprocessing=tmp_path / "photos.py"
         )
     card = (tmp_path / "p/README.md").read_text()
-    kept = next(c for c in candidates if c.artifact_digest == digest).quality
-    assert kept is not None
-    assert kept.value.value is not None
-    assert f"accuracy {100 * kept.value.value:.2f} %" in card
+    quality = next(c for c in candidates if c.artifact_digest == kept.digest).quality
+    assert quality is not None
+    assert quality.value.value is not None
+    assert f"accuracy {100 * quality.value.value:.2f} %" in card
     assert "1842 items of 1842 sources" in card
     assert result.data.digest[:12] in card
     assert "| licence | Apache-2.0 |" in card
@@ -120,75 +178,40 @@ async def test_the_card_has_the_figures_on_record_with_their_conditions(tmp_path
     tree = json.loads((tmp_path / "p/card.json").read_text())
     (found,) = tree["experiments"]
     assert found["quality"]["item_count"] == 1842
-    evidence = next(
-        e for e in devices[0].evidence if e.artifact_digest == digest
-    )
+    evidence = next(e for e in devices[0].evidence if e.artifact_digest == kept.digest)
     assert found["devices"][0]["device"] == devices[0].device.name
     assert found["devices"][0]["evidence"]["run_id"] == evidence.run_id
     assert tree["licence"] == "Apache-2.0"
 
 
-async def test_a_model_with_state_begins_at_zero(tmp_path: Path) -> None:
-    nodes = [
-        helper.make_node("Concat", ["x", "state"], ["both"], axis=1),
-        helper.make_node("MatMul", ["both", "w"], ["h"]),
-        helper.make_node("Tanh", ["h"], ["next"]),
-        helper.make_node("ReduceSum", ["next"], ["y"], keepdims=1),
-    ]
-    weight = np.random.default_rng(0).standard_normal((10, 6)).astype(np.float32)
-    inputs = [VALUE("x", TensorProto.FLOAT, [1, 4]), VALUE("state", TensorProto.FLOAT, [1, 6])]
-    outputs = [VALUE("y", TensorProto.FLOAT, [1, 1]), VALUE("next", TensorProto.FLOAT, [1, 6])]
-    model = save(tmp_path / "m.onnx", nodes, inputs, outputs, [numpy_helper.from_array(weight, "w")])
-    x = np.random.default_rng(1).standard_normal((12, 5, 1, 4)).astype(np.float32)
-    np.savez(tmp_path / "d.npz", x=x)
-    state = (StateBinding(input="state", output="next"),)
-    with App.open(tmp_path / "home") as app:
-        original = Recipe(label="original", passes=())
-        made = await compress(
-            app, model, str(tmp_path / "d.npz"), original, SilentListener(), state=state
-        )
-        package_artifact(app, made.artifact_digest, tmp_path / "p")
+def test_a_model_with_state_begins_at_zero(kept: Kept, tmp_path: Path) -> None:
+    with App.open(kept.home) as app:
+        package_artifact(app, kept.stateful, tmp_path / "p")
     lines = ran(tmp_path / "p")
     assert lines[-1] == "decision: None"
     assert all(float(line.rpartition(" ")[2]) < 1e-5 for line in lines[:-1])
-    assert lines[0].startswith("y differs")
+    assert {line.split()[0] for line in lines[:-1]} >= {"y"}
 
 
-async def test_what_cannot_be_packaged_is_said_before_anything_is_written(tmp_path: Path) -> None:
+def test_what_cannot_be_packaged_is_said_before_anything_is_written(kept: Kept, tmp_path: Path) -> None:
+    shutil.copytree(kept.home, tmp_path / "home")
     with App.open(tmp_path / "home") as app:
-        digest = await built(app, tmp_path)
         with pytest.raises(NotFoundError, match=r"nowhere\.py is not a file"):
-            package_artifact(app, digest, tmp_path / "p", preprocessing=tmp_path / "nowhere.py")
-        manifest = app.artifacts.manifest(digest)
-        kept = app.artifacts.directory(digest)
-        files = {entry.name: kept / entry.name for entry in manifest.files}
+            package_artifact(app, kept.digest, tmp_path / "p", preprocessing=tmp_path / "nowhere.py")
+        manifest = app.artifacts.manifest(kept.digest)
+        directory = app.artifacts.directory(kept.digest)
+        files = {entry.name: directory / entry.name for entry in manifest.files}
         other = app.artifacts.put(replace(manifest, format="tflite"), files)
         with pytest.raises(UnsupportedError, match=r"'small' is tflite; a package holds ONNX.*artifact get"):
             package_artifact(app, other, tmp_path / "p")
     assert not (tmp_path / "p").exists()
 
 
-def test_what_does_not_fit_the_declared_inputs_is_refused(tmp_path: Path) -> None:
-    from edgeloop.report.run_lines import processing_module
-    from edgeloop_protocol.types.artifact import Artifact, FileEntry, TensorSpec
-
-    entry = FileEntry(name="model.onnx", digest="0" * 64, size_bytes=1)
-    manifest = Artifact(
-        format="onnx",
-        label="m",
-        files=(entry,),
-        model_file="model.onnx",
-        source_digest="0" * 64,
-        inputs=(TensorSpec(name="x", dtype="float32", shape=(-1, 3)),),
-        outputs=(TensorSpec(name="y", dtype="float32", shape=(-1, 1)),),
-        decision_output="y",
-        decision_rule="threshold",
-        decision_threshold=0.25,
-    )
-    space: dict = {}
-    exec(processing_module(manifest), space)
-    assert space["prepare"]({"x": np.ones((2, 3))})["x"].dtype == np.float32
-    assert space["decide"]({"y": np.array([[0.2], [0.3]])}).tolist() == [False, True]
-    for wrong in ({}, {"x": np.ones((2, 4))}, {"x": np.ones(3)}, {"x": np.ones((2, 3), complex)}):
-        with pytest.raises(ValueError, match="x"):
-            space["prepare"](wrong)
+def test_the_verb_writes_it_and_says_where(kept: Kept, tmp_path: Path) -> None:
+    words = ["--home", str(kept.home), "artifact", "package", kept.digest[:10], "--licence", "MIT"]
+    made = CliRunner().invoke(cli, [*words, "-o", str(tmp_path / "p"), "--json"])
+    assert json.loads(made.stdout) == {"digest": kept.digest, "directory": str(tmp_path / "p")}
+    assert "| licence | MIT |" in (tmp_path / "p/README.md").read_text()
+    again = CliRunner().invoke(cli, [*words, "-o", str(tmp_path / "p")])
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr

@@ -76,5 +76,7 @@ def test_a_grid_is_a_probed_devices_own_or_a_profiles(tmp_path: Path) -> None:
     assert grid_of(tmp_path, "sim:raspberry_pi_4") == profile_block("raspberry_pi_4") != 48
     with pytest.raises(InvalidInputError, match="the grid of noisy is undecided: two counts"):
         grid_of(tmp_path, "noisy")
-    with pytest.raises(NotFoundError, match=r"no device 'shelf' was probed, and there is no profile.*--probe --on shelf"):
+    with pytest.raises(
+        NotFoundError, match=r"no device 'shelf' was probed, and there is no profile.*--probe --on shelf"
+    ):
         grid_of(tmp_path, "shelf")

@@ -1,8 +1,9 @@
 """Tables of embeddings as one byte for a few neighbouring numbers, looked up as they are; needs no data.
 
-Four-bit kernels are there for products only, and a table of embeddings is looked up, not multiplied: in a small language
-model it is half of the file. Here a row is bytes and the numbers behind them are in codebooks (:mod:`codebooks`). The
-graph reads a row's bytes, then the codebooks, with Gather alone, so that nothing is expanded when the model is loaded.
+Four-bit kernels are there for products only, and a table of embeddings is looked up, not multiplied: in a small
+language model it is half of the file. Here a row is bytes and the numbers behind them are in codebooks
+(:mod:`edgeloop.compress.codebooks`). The graph reads a row's bytes, then the codebooks, with Gather alone, so that
+nothing is expanded when the model is loaded.
 """
 
 from __future__ import annotations
@@ -105,32 +106,32 @@ class CodeTables(Pass[Settings]):
         import onnx
 
         held = {t.name: t for t in proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
-        mine = {id(node) for node in proto.graph.node if _by_rows(node)}
         others = {value.name for value in proto.graph.output}
         read: set[str] = set()
-        for graph in graphs_in(proto):
+        for number, graph in enumerate(graphs_in(proto)):
             for node in graph.node:
                 names = list(node.input)
-                if id(node) in mine:
+                if number == 0 and _by_rows(node):
                     read.add(names.pop(0))
                 others.update(names)
-        return {
-            name: tensor
-            for name, tensor in held.items()
-            if name in read - others
-            and len(tensor.dims) == 2
-            and tensor.dims[0] >= CODES
-            and tensor.dims[0] * tensor.dims[1] >= self.settings.elements_min
-        }
+        return {name: tensor for name, tensor in held.items() if name in read - others and self._pays(tensor)}
+
+    def _pays(self, tensor: Any) -> bool:
+        if len(tensor.dims) != 2 or tensor.dims[0] < CODES:
+            return False
+        rows, columns = tensor.dims
+        groups = -(-columns // self.settings.size)
+        coded_bytes = groups * (rows + 4 * CODES * self.settings.size)
+        return rows * columns >= self.settings.elements_min and coded_bytes < 4 * rows * columns
 
 
 def _by_rows(node: Any) -> bool:
-    return bool(node.op_type == "Gather" and node.domain in ("", "ai.onnx") and attribute(node, "axis", 0) == 0)
+    return bool(
+        node.op_type == "Gather" and node.domain in ("", "ai.onnx") and attribute(node, "axis", 0) == 0
+    )
 
 
-def _rewrite(
-    proto: Any, replaced: dict[str, tuple[NDArray[np.uint8], NDArray[np.float32], int]]
-) -> None:
+def _rewrite(proto: Any, replaced: dict[str, tuple[NDArray[np.uint8], NDArray[np.float32], int]]) -> None:
     """Put two look-ups in the place of each Gather of a replaced table.
 
     Codes of all groups index one matrix of codebooks; the shape of what comes out is that of the indices with a last
@@ -169,7 +170,10 @@ def _rewrite(
         whole = node.output[0] if width == columns else f"{stem}_whole"
         nodes.append(onnx.helper.make_node("Reshape", [f"{stem}_groups", f"{stem}_shape"], [whole]))
         if width != columns:
-            bounds = [hold(np.asarray([v], np.int64), f"{stem}_{n}") for v, n in ((0, "from"), (columns, "to"), (-1, "axis"))]
+            bounds = [
+                hold(np.asarray([v], np.int64), f"{stem}_{n}")
+                for v, n in ((0, "from"), (columns, "to"), (-1, "axis"))
+            ]
             nodes.append(onnx.helper.make_node("Slice", [whole, *bounds], [node.output[0]]))
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)

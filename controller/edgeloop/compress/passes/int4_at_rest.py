@@ -51,9 +51,7 @@ class Settings:
                 f"pass 'int4_at_rest': elements_min is {BLOCK} or more, not {self.elements_min}."
             )
         if not 0.0 < self.share <= 1.0:
-            raise InvalidInputError(
-                f"pass 'int4_at_rest': share is above 0 and at most 1, not {self.share}."
-            )
+            raise InvalidInputError(f"pass 'int4_at_rest': share is above 0 and at most 1, not {self.share}.")
 
 
 class Int4AtRest(Pass[Settings]):

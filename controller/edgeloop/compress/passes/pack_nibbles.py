@@ -129,7 +129,9 @@ def _unpacking(
     places = f"{name}_indices"
     if len(flat) != 2 * half:
         bounds = {"from": 0, "to": len(flat)}
-        held += [onnx.numpy_helper.from_array(np.asarray([v], np.int64), f"{name}_{k}") for k, v in bounds.items()]
+        held += [
+            onnx.numpy_helper.from_array(np.asarray([v], np.int64), f"{name}_{k}") for k, v in bounds.items()
+        ]
         places = f"{name}_cut"
         nodes.append(make("Slice", [f"{name}_indices", f"{name}_from", f"{name}_to"], [places]))
     nodes.append(make("Gather", [f"{name}_table", places], [f"{name}_flat"], axis=0))

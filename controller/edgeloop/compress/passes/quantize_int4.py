@@ -133,7 +133,9 @@ class QuantizeInt4(Pass[Settings]):
         data = finite_items(context.calibration, model, self.settings.items)
         split = context.work_directory / "split.onnx"
         save_model(proto, split)
-        wanted = {node.input[0] for node in proto.graph.node if node.name in names and node.op_type == "MatMul"}
+        wanted = {
+            node.input[0] for node in proto.graph.node if node.name in names and node.op_type == "MatMul"
+        }
         return second_moments(split, wanted, data, model)
 
     def _chosen(self, proto: Any) -> list[str]:
@@ -156,9 +158,7 @@ class QuantizeInt4(Pass[Settings]):
             and min(held[node.input[1]].dims) >= self.settings.block_size
         ]
 
-    def _replace(
-        self, proto: Any, names: set[str], moments: Mapping[str, NDArray[np.float64]]
-    ) -> None:
+    def _replace(self, proto: Any, names: set[str], moments: Mapping[str, NDArray[np.float64]]) -> None:
         import onnx
 
         held = {tensor.name: tensor for tensor in proto.graph.initializer}

@@ -20,9 +20,9 @@ _CHUNK = 1024
 class RecallAt1:
     """Share of items whose nearest other item, by cosine, has their identity.
 
-    Labels are identities ``[items]``, or ``[items, 2]``: identity and side (0 or 1), where an item is compared with those
-    of the other side alone, such as texts with pictures; both directions count. All judged items are the pool: its size
-    is part of the figure, and a resample of the items draws answers, not another pool.
+    Labels are identities ``[items]``, or ``[items, 2]``: identity and side (0 or 1), where an item is compared with
+    those of the other side alone, such as texts with pictures; both directions count. All judged items are the
+    pool: its size is part of the figure, and a resample of the items draws answers, not another pool.
     """
 
     name: ClassVar[str] = "recall_at_1"

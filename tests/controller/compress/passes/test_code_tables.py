@@ -38,7 +38,9 @@ def looked_up(zoo, path, *, rows=1500, columns=64, rank=2, constant=False):
 
 
 @pytest.mark.parametrize(("rank", "columns", "constant"), [(1, 64, False), (2, 63, True), (3, 64, False)])
-def test_rows_come_out_nearly_as_they_were_whatever_the_ids_rank(zoo, tmp_path, load, rng, rank, columns, constant):
+def test_rows_come_out_nearly_as_they_were_whatever_the_ids_rank(
+    zoo, tmp_path, load, rng, rank, columns, constant
+):
     path = tmp_path / "m.onnx"
     source = load(looked_up(zoo, path, columns=columns, rank=rank, constant=constant))
     result = run(source, tmp_path, size=2)
@@ -49,14 +51,14 @@ def test_rows_come_out_nearly_as_they_were_whatever_the_ids_rank(zoo, tmp_path, 
 
 
 def test_a_table_in_bytes_is_a_fraction_and_nothing_is_expanded_at_load(zoo, tmp_path, load):
-    source = load(looked_up(zoo, tmp_path / "m.onnx", rows=8000))
-    sizes = [run(source, tmp_path, size=size).description.size_bytes for size in (2, 3, 4)]
+    source = load(looked_up(zoo, tmp_path / "m.onnx", rows=2100, columns=32))
+    sizes = [run(source, tmp_path, size=size).description.size_bytes for size in (2, 4)]
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] < source.description.size_bytes / 5
+    assert sizes[0] < source.description.size_bytes / 3
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
     onnxruntime.InferenceSession(str(tmp_path / "out.onnx"), options, providers=["CPUExecutionProvider"])
-    assert (tmp_path / "loaded.onnx").stat().st_size < 1.1 * sizes[2]
+    assert (tmp_path / "loaded.onnx").stat().st_size < 1.1 * sizes[1]
 
 
 def test_products_can_be_quantised_after_it(zoo, tmp_path, load, runner, rng):

@@ -91,7 +91,9 @@ def test_a_channel_with_one_long_weight_is_cut_where_that_helps(zoo, tmp_path, l
     assert error < 0.9 * ((np.rint(values / scales) * scales - values) ** 2).mean()
     # What int8 takes its scale from is on the grid still: 15 values, the largest of them met.
     assert all(len(np.unique(row)) <= 15 for row in made)
-    assert np.allclose(np.abs(made).max(axis=1) / 7, [np.diff(np.unique(row)).min() for row in made], rtol=1e-5)
+    assert np.allclose(
+        np.abs(made).max(axis=1) / 7, [np.diff(np.unique(row)).min() for row in made], rtol=1e-5
+    )
 
 
 def test_it_is_not_done_twice(zoo, tmp_path, load):

@@ -39,7 +39,9 @@ def made(zoo, tmp_path, load, runner, rng):
     data = Dataset(name="d", inputs={"x": rng.standard_normal((16, 65)).astype(np.float32)})
     source = load(wide(zoo, tmp_path / "m.onnx"))
     before = runner(data).run(source, Recipe(label="before", passes=(FOUR, STATIC)))
-    after = runner(data).run(source, Recipe(label="after", passes=(FOUR, STATIC, PassSpec.of("pack_nibbles"))))
+    after = runner(data).run(
+        source, Recipe(label="after", passes=(FOUR, STATIC, PassSpec.of("pack_nibbles")))
+    )
     return before, after
 
 

@@ -80,10 +80,10 @@ def test_recall_finds_the_nearest_of_those_that_may_be_found() -> None:
     angles = np.radians([0.0, 90.0, 10.0, 60.0])
     scores = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     assert score("recall_at_1", Judged(scores=scores, labels=np.array([5, 7, 5, 7]))) == 1.0
-    # 50 degrees are nearer to 90 still; with 30 the third and fourth find each other instead.
+    # At 30 and 40 degrees the third and the fourth find each other instead.
     crossed = np.radians([0.0, 90.0, 30.0, 40.0])
     scores = np.stack([np.cos(crossed), np.sin(crossed)], axis=1)
-    assert score("recall_at_1", Judged(scores=scores, labels=np.array([5, 7, 5, 7]))) == 0.0
+    assert score("recall_at_1", Judged(scores=scores, labels=np.array([5, 7, 5, 7]))) == 0.5
     # Told apart by side they may not: 0 finds 30, 90 finds 40, 30 finds 0, 40 finds 0 and is wrong.
     sided = Judged(scores=scores, labels=np.array([[5, 0], [7, 0], [5, 1], [7, 1]]))
     assert score("recall_at_1", sided) == 0.75
