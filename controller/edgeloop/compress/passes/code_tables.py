@@ -122,7 +122,7 @@ class CodeTables(Pass[Settings]):
         rows, columns = tensor.dims
         groups = -(-columns // self.settings.size)
         coded_bytes = groups * (rows + 4 * CODES * self.settings.size)
-        return rows * columns >= self.settings.elements_min and coded_bytes < 4 * rows * columns
+        return bool(rows * columns >= self.settings.elements_min and coded_bytes < 4 * rows * columns)
 
 
 def _by_rows(node: Any) -> bool:

@@ -53,7 +53,8 @@ class RecallAt1:
             near[:, ~usable] = -np.inf
             best = near.argmax(axis=1)
             right[rows] = identity[best] == identity[rows]
-        return right & usable
+        found: NDArray[np.bool_] = right & usable
+        return found
 
 
 def _identities(judged: Judged) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
