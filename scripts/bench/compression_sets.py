@@ -47,6 +47,7 @@ class BenchSet:
 
 
 def magika(root: Path, items: int) -> tuple[str, str]:
+    python_packages(("magika==1.0.3",))
     spec = importlib.util.spec_from_file_location("magika_files", ROOT / "examples/magika_files.py")
     assert spec is not None
     assert spec.loader is not None
