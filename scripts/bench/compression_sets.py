@@ -133,7 +133,7 @@ SETS = {
             filled="mask",
             aims=(
                 Aim(form="coded tables, int8", faster=2.5),
-                Aim(form="coded tables, int4 fed back", measured=0.968, smaller=8.0, faster=2.5),
+                Aim(form="coded tables, int4 fed back", measured=0.968, smaller=8.0),
             ),
         ),
         BenchSet(
