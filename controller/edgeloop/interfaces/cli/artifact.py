@@ -19,7 +19,7 @@ _EXIT_GATE, _EXIT_DEVICE = 1, 3
 
 @click.group()
 def artifact() -> None:
-    """List kept artifacts, copy one out or bring it to devices."""
+    """List kept artifacts, copy one out, package one or bring it to devices."""
 
 
 @artifact.command("list")
