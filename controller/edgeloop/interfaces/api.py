@@ -379,6 +379,22 @@ class Edgeloop:
             file.chmod(0o644)
         return whole, directory
 
+    def package_artifact(
+        self, digest: str, directory: Path, *, licence: str = "", preprocessing: Path | None = None
+    ) -> tuple[str, Path]:
+        """Write an artifact with its card, its golden pack and the lines that run it into a new directory.
+
+        Raises:
+            NotFoundError: no such artifact, or no such file.
+            UnsupportedError: the artifact is not ONNX or has no golden pack.
+            AlreadyExistsError: the directory is there already.
+        """
+        from edgeloop.orchestrate.package import package_artifact
+
+        with self._open() as app:
+            whole = package_artifact(app, digest, directory, licence=licence, preprocessing=preprocessing)
+        return whole, directory
+
     def push_artifact(
         self,
         artifact: str,

@@ -88,17 +88,19 @@ def parse_share(text: str) -> float:
     return value
 
 
-def parse_grid(text: str) -> int:
-    """Read a count of channels, or the name of a board's profile (``sim:`` in front is allowed); 0 for no text.
+def parse_grid(text: str, home: Path) -> int:
+    """Read a count of channels, or the name of a probed device or of a board's profile (``sim:`` in front).
+
+    No text gives 0.
 
     Raises:
-        InvalidInputError: a count below 1.
-        NotFoundError: no such profile.
+        InvalidInputError: a count below 1, or the device's grid is undecided.
+        NotFoundError: no such device was probed and there is no such profile.
     """
     if text and not text.lstrip("-").isdigit():
-        from edgeloop.orchestrate.probe import profile_block
+        from edgeloop.orchestrate.probe import grid_of
 
-        return profile_block(text.removeprefix("sim:"))
+        return grid_of(home, text)
     if text and int(text) < 1:
         raise InvalidInputError(f"a grid is at least one channel, found {text!r}.")
     return int(text or 0)

@@ -7,9 +7,10 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import EdgeloopError, UnavailableError
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoundError, UnavailableError
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings, Trial
 
 from edgeloop.domain.device import DeviceSpec
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from edgeloop.app import App
     from edgeloop.calibrate.probe_models import ProbeModel
 
-__all__ = ["PROBE_BENCHMARK", "probe", "profile_block"]
+__all__ = ["PROBE_BENCHMARK", "grid_of", "probe", "profile_block"]
 
 PROBE_BENCHMARK = Benchmark(
     rounds=6,
@@ -135,3 +136,31 @@ def profile_block(name: str) -> int:
     from edgeloop_profiles import load_profile
 
     return max((rate.channel_block for rate in load_profile(name).runtime("onnxruntime").rates), default=1)
+
+
+def grid_of(home: Path, name: str) -> int:
+    """Return the grid of channels that a probed device of that name showed, or else that a board's profile states.
+
+    ``sim:`` in front means the profile.
+
+    Raises:
+        InvalidInputError: the device was probed, and its grid stayed undecided; or the profile is not in order.
+        NotFoundError: no device of that name was probed, and there is no such profile.
+    """
+    from edgeloop.store.probes import ProbeStore
+
+    probed = None if name.startswith("sim:") else ProbeStore(home / "probes").named(name)
+    if probed is None:
+        try:
+            return profile_block(name.removeprefix("sim:"))
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"no device {name!r} was probed, and {error.message}",
+                next_step=f"Probe it first: edgeloop device facts --probe --on {name}",
+            ) from error
+    if probed.channel_block is None:
+        raise InvalidInputError(
+            f"the grid of {name} is undecided: {probed.block_reason}",
+            next_step="Probe it again when it is idle, or give a number.",
+        )
+    return probed.channel_block

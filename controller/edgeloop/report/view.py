@@ -23,7 +23,7 @@ from edgeloop.report.cells import (
 from edgeloop.report.measurement import measurement_tables, remarks
 from edgeloop.report.units import MISSING, amount, interval, quantity_name, quantity_unit, times
 
-__all__ = ["DeviceView", "Metric", "device_view", "evidence_of", "run_of"]
+__all__ = ["DeviceView", "Metric", "device_view", "evidence_of", "hardware_text", "run_of"]
 
 QUANTITY_ORDER = (
     "latency_p50",
@@ -106,7 +106,7 @@ def device_view(result: ExperimentResult, device: DeviceResult) -> DeviceView:
     )
     return DeviceView(
         name=device.device.name,
-        hardware=_hardware(device),
+        hardware=hardware_text(device),
         source=source_text(_source(device), basis),
         headline=headline,
         tone=tone,
@@ -152,7 +152,8 @@ def _basis(device: DeviceResult) -> str:
     return next((run.basis for run in device.runs if run.basis), "")
 
 
-def _hardware(device: DeviceResult) -> str:
+def hardware_text(device: DeviceResult) -> str:
+    """Return the device's hardware in one line; its address where it was never reached."""
     if device.facts is None:
         return device.device.address or device.device.transport
     hardware, system = device.facts.hardware, device.facts.operating_system

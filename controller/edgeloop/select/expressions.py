@@ -12,7 +12,7 @@ from edgeloop.domain.constraint import QUANTITIES, Constraint, Objective
 
 __all__ = ["parse_constraint", "parse_constraints", "parse_preference", "require_metric"]
 
-_SHARES = ("accuracy", "top5", "roc_auc", "auc", "f1_macro", "f1")
+_SHARES = ("accuracy", "top5", "roc_auc", "auc", "f1_macro", "f1", "recall_at_1")
 _METRICS = (*_SHARES, "mean_absolute_error", "mae", "rmse", "cosine")
 _FULL_NAMES = {"auc": "roc_auc", "f1": "f1_macro", "mae": "mean_absolute_error"}
 _ALIASES = {

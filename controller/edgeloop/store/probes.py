@@ -48,6 +48,19 @@ class ProbeStore:
         path = self._path(device_id)
         if not self._fs.exists(path):
             return None
+        return self._read(path)
+
+    def named(self, device_name: str) -> ProbedFacts | None:
+        """Return the latest answers of a device that had this name when it was probed; None when none had.
+
+        Raises:
+            CorruptDataError: a file was changed by somebody else.
+        """
+        found = [self._read(path) for path in sorted(self._directory.glob("*.json"))]
+        mine = [answers for answers in found if answers.device_name == device_name]
+        return max(mine, key=lambda answers: answers.wall_time_s, default=None)
+
+    def _read(self, path: Path) -> ProbedFacts:
         try:
             return from_json(self._fs.read(path), ProbedFacts)
         except InvalidInputError as error:

@@ -45,7 +45,7 @@ def test_the_public_names_are_pinned() -> None:
 def test_every_verb_is_a_method() -> None:
     methods = {name for name, _ in inspect.getmembers(api.Edgeloop, inspect.isfunction) if name[0] != "_"}
     other_names = {
-        "artifact": {"artifacts", "get_artifact", "push_artifact"},
+        "artifact": {"artifacts", "get_artifact", "package_artifact", "push_artifact"},
         "ca": {"keep_identities"},
         "device": {"facts", "doctor", "standings", "drain", "undrain", "set_cool_down", "probe", "calibrate"},
         "energy": {"align_energy"},
@@ -93,6 +93,7 @@ def test_every_verb_is_a_method() -> None:
         "import_published",
         "keep_identities",
         "ladder",
+        "package_artifact",
         "parity",
         "predict",
         "plan",

@@ -249,7 +249,7 @@ def test_compress_hands_on_what_passes_that_train_need(call: Call) -> None:
     prune, distill, static = (dict(step.settings) for step in heard[1].passes)
     assert prune["train"] == distill["train"] == "n.py:data"
     assert distill["loss"] == "n.py:loss"
-    assert prune["block"] == parse_grid("raspberry_pi_4") > 1
+    assert prune["block"] == parse_grid("raspberry_pi_4", Path()) > 1
     assert "train" not in static
     result = call("compress", "n.py:model", api=Recorder())
     assert (result.exit_code, "name recipes with --recipes FILE" in result.stderr) == (2, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,21 @@ def test_the_latest_probe_of_a_device_is_kept(tmp_path: Path) -> None:
     assert {path.parent for path in tmp_path.rglob("*.json")} == {tmp_path / "probes"}
 
 
+def test_a_device_is_found_by_the_name_it_had(tmp_path: Path) -> None:
+    store = ProbeStore(tmp_path / "probes")
+    assert store.named("desk") is None
+    store.put(replace(answers("old", 4), wall_time_s=1.0))
+    store.put(replace(answers("new", 16), wall_time_s=3.0))
+    store.put(replace(answers("third", 8), wall_time_s=2.0))
+    store.put(replace(answers("other", 32), wall_time_s=9.0, device_name="shelf"))
+    assert store.named("desk") == replace(answers("new", 16), wall_time_s=3.0)
+
+
 def test_a_changed_file_is_no_answer(tmp_path: Path) -> None:
     store = ProbeStore(tmp_path)
     store.put(answers("d", 4))
     next(tmp_path.glob("*.json")).write_text('{"device_id": 7}')
     with pytest.raises(CorruptDataError, match="holds no probe"):
         store.get("d")
+    with pytest.raises(CorruptDataError, match="holds no probe"):
+        store.named("desk")

@@ -17,6 +17,7 @@ from edgeloop.domain.recipe import PassSpec
 __all__ = ["BUILTIN", "REGISTRY", "Condition", "Pass", "PassContext", "PassResult", "make_pass"]
 
 BUILTIN = {
+    "code_tables": "edgeloop.compress.passes.code_tables:CodeTables",
     "convert_fp16": "edgeloop.compress.passes.convert_fp16:ConvertFp16",
     "distill": "edgeloop.compress.passes.distill:Distill",
     "drop_features": "edgeloop.compress.passes.drop_features:DropFeatures",
@@ -28,6 +29,7 @@ BUILTIN = {
     "limit_depth": "edgeloop.compress.passes.limit_depth:LimitDepth",
     "narrow_table": "edgeloop.compress.passes.narrow_table:NarrowTable",
     "optimize_graph": "edgeloop.compress.passes.optimize_graph:OptimizeGraph",
+    "pack_nibbles": "edgeloop.compress.passes.pack_nibbles:PackNibbles",
     "prune_channels": "edgeloop.compress.passes.prune_channels:PruneChannels",
     "prune_forest": "edgeloop.compress.passes.prune_forest:PruneForest",
     "prune_weights": "edgeloop.compress.passes.prune_weights:PruneWeights",

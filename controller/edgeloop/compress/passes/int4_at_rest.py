@@ -38,6 +38,9 @@ class Settings:
     scales: str = "block"
     #: Smaller weights stay as they are.
     elements_min: int = 1024
+    #: Share of the elements of all large weights to round, the largest weights first: fewest layers for most bytes.
+    #: The last one goes beyond the share rather than not being rounded.
+    share: float = 1.0
     #: Names of weights to leave alone.
     exclude: tuple[str, ...] = ()
 
@@ -47,6 +50,8 @@ class Settings:
             raise InvalidInputError(
                 f"pass 'int4_at_rest': elements_min is {BLOCK} or more, not {self.elements_min}."
             )
+        if not 0.0 < self.share <= 1.0:
+            raise InvalidInputError(f"pass 'int4_at_rest': share is above 0 and at most 1, not {self.share}.")
 
 
 class Int4AtRest(Pass[Settings]):
@@ -71,7 +76,7 @@ class Int4AtRest(Pass[Settings]):
 
         proto = load_model(source, external=True)
         axes = channel_axes(proto)
-        weights = [p for p in parameters_in(proto) if self._is_meant(p)]
+        weights = self._chosen([p for p in parameters_in(proto) if self._is_meant(p)])
         if not weights:
             raise UnsupportedError(
                 f"{self.title} does not apply to {source_model.name}: no float32 weight has "
@@ -95,6 +100,17 @@ class Int4AtRest(Pass[Settings]):
             f"int4 at rest: {len(weights)} weights on grids of 16 values a {self.settings.scales}, "
             f"{ratio:.1f} dB above the rounding"
         )
+
+    def _chosen(self, weights: list[Any]) -> list[Any]:
+        """Return the largest weights that together have the share of elements asked for."""
+        left = self.settings.share * sum(p.element_count for p in weights)
+        chosen = []
+        for parameter in sorted(weights, key=lambda p: -p.element_count):
+            if left <= 0:
+                break
+            chosen.append(parameter)
+            left -= parameter.element_count
+        return chosen
 
     def _is_meant(self, parameter: Any) -> bool:
         matrix = sum(size > 1 for size in parameter.shape) > 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
 
+from edgeloop.compress.calibration import finite_items
+from edgeloop.compress.error_feedback import fed_back, second_moments
 from edgeloop.compress.fourbit import block_grid
 from edgeloop.compress.graph import load_model, prune_opset_imports, save_model
 from edgeloop.compress.passes.base import Condition, Ensures, Pass, PassContext
@@ -42,6 +44,11 @@ class Settings:
 
     #: Weights along the inputs of a product that share a scale.
     block_size: int = 32
+    #: Let weights that are still to be rounded make good the error of those that were (Frantar et al., GPTQ, ICLR
+    #: 2023); needs calibration data.
+    feedback: bool = False
+    #: Most calibration items used with ``feedback``.
+    items: int = 128
     #: Names of nodes to leave alone.
     exclude: tuple[str, ...] = ()
 
@@ -50,6 +57,13 @@ class Settings:
             raise InvalidInputError(
                 f"pass 'quantize_int4': block_size is 16, 32, 64 or 128, not {self.block_size}."
             )
+        if self.items < 1:
+            raise InvalidInputError(f"pass 'quantize_int4': items is 1 or more, not {self.items}.")
+
+
+def _no_data(model: ModelDescription, settings: Settings, context: PassContext) -> str:
+    missing = settings.feedback and context.calibration is None
+    return "feedback needs calibration data, and there is none" if missing else ""
 
 
 def _has_products(model: ModelDescription, settings: Settings, context: PassContext) -> str:
@@ -70,6 +84,7 @@ class QuantizeInt4(Pass[Settings]):
         NOT_A_TREE,
         FULL_PRECISION,
         Condition(text="there are matrix products", broken_because=_has_products),
+        Condition(text="there is calibration data where errors are fed back", broken_because=_no_data),
     )
     ensures = Ensures(precision="int8", domains=frozenset({"com.microsoft"}))
 
@@ -91,7 +106,8 @@ class QuantizeInt4(Pass[Settings]):
                 f"has a constant float32 matrix of {self.settings.block_size} rows or more."
             )
         split_gemms(proto, names)
-        self._replace(proto, set(names))
+        moments = self._moments(proto, set(names), context, source_model)
+        self._replace(proto, set(names), moments)
         drop_unused(proto)
         _import_microsoft(proto)
         prune_opset_imports(proto)
@@ -105,7 +121,22 @@ class QuantizeInt4(Pass[Settings]):
             )
         note(
             f"int4 weights: {len(names)} products in blocks of {self.settings.block_size}, {before} to {after} bytes"
+            + (f", error fed back in {len(moments)}" if self.settings.feedback else "")
         )
+
+    def _moments(
+        self, proto: Any, names: set[str], context: PassContext, model: ModelDescription
+    ) -> Mapping[str, NDArray[np.float64]]:
+        """Return the second moments of the inputs of each product by the input's name; empty without feedback."""
+        if not self.settings.feedback:
+            return {}
+        data = finite_items(context.calibration, model, self.settings.items)
+        split = context.work_directory / "split.onnx"
+        save_model(proto, split)
+        wanted = {
+            node.input[0] for node in proto.graph.node if node.name in names and node.op_type == "MatMul"
+        }
+        return second_moments(split, wanted, data, model)
 
     def _chosen(self, proto: Any) -> list[str]:
         import onnx
@@ -127,7 +158,7 @@ class QuantizeInt4(Pass[Settings]):
             and min(held[node.input[1]].dims) >= self.settings.block_size
         ]
 
-    def _replace(self, proto: Any, names: set[str]) -> None:
+    def _replace(self, proto: Any, names: set[str], moments: Mapping[str, NDArray[np.float64]]) -> None:
         import onnx
 
         held = {tensor.name: tensor for tensor in proto.graph.initializer}
@@ -137,7 +168,7 @@ class QuantizeInt4(Pass[Settings]):
                 nodes.append(copy_of(node))
                 continue
             weight = onnx.numpy_helper.to_array(held[node.input[1]])
-            packed, scales = _packed(weight, self.settings.block_size)
+            packed, scales = _packed(weight, self.settings.block_size, moments.get(node.input[0]))
             stem = f"{node.output[0]}_int4"
             proto.graph.initializer.append(onnx.numpy_helper.from_array(packed, f"{stem}_weight"))
             proto.graph.initializer.append(onnx.numpy_helper.from_array(scales, f"{stem}_scales"))
@@ -162,13 +193,18 @@ class QuantizeInt4(Pass[Settings]):
         )
 
 
-def _packed(weight: NDArray[np.float32], size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def _packed(
+    weight: NDArray[np.float32], size: int, moment: NDArray[np.float64] | None
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return bytes ``[columns, blocks, size / 2]``, lower half first, levels shifted by 8, and scales, flat."""
     import numpy as np
 
     rows, columns = weight.shape
-    padded = np.pad(np.asarray(weight, np.float32).T, ((0, 0), (0, -rows % size)))
-    levels, scales = block_grid(padded, size)
+    if moment is None:
+        padded = np.pad(np.asarray(weight, np.float32).T, ((0, 0), (0, -rows % size)))
+        levels, scales = block_grid(padded, size)
+    else:
+        levels, scales = fed_back(weight, moment, size)
     shifted = (levels + 8).astype(np.uint8).reshape(columns, -1, size)
     packed = shifted[:, :, 0::2] | shifted[:, :, 1::2] << np.uint8(4)
     return np.ascontiguousarray(packed), np.ascontiguousarray(scales)

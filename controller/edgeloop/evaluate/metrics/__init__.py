@@ -24,6 +24,7 @@ BUILTIN = {
         ("mean_absolute_error", "MeanAbsoluteError"),
         ("rmse", "Rmse"),
         ("cosine", "Cosine"),
+        ("recall_at_1", "RecallAt1"),
     )
 }
 EVALUATORS: Registry[Metric] = Registry("evaluators", BUILTIN)

@@ -1,4 +1,4 @@
-"""``edgeloop artifact list|get|push``."""
+"""``edgeloop artifact list|get|package|push``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EXIT_GATE, _EXIT_DEVICE = 1, 3
 
 @click.group()
 def artifact() -> None:
-    """List kept artifacts, copy one out or bring it to devices."""
+    """List kept artifacts, copy one out, package one or bring it to devices."""
 
 
 @artifact.command("list")
@@ -52,6 +52,46 @@ def get(ctx: click.Context, digest: str, output: Path | None, as_json: bool) -> 
     session: Session = ctx.obj
     with session.verbs() as verbs:
         whole, directory = verbs.get_artifact(digest, output or Path(digest[:12]))
+    if as_json:
+        present.print_json({"digest": whole, "directory": str(directory)})
+    else:
+        present.print_text(str(directory))
+
+
+@artifact.command("package")
+@click.argument("digest")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="New directory; default: the digest's beginning."
+)
+@click.option("--licence", default="", metavar="TEXT", help="Licence of the model, as its makers state it.")
+@click.option(
+    "--preprocessing",
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    help="Your code that makes the model's inputs from raw data, to go along.",
+)
+@json_option
+@click.pass_context
+def package(
+    ctx: click.Context,
+    digest: str,
+    output: Path | None,
+    licence: str,
+    preprocessing: Path | None,
+    as_json: bool,
+) -> None:
+    """Write the artifact DIGEST (its beginning is enough) as a package that stands alone.
+
+    That is the model, its manifest, a model card with every figure on record and its conditions, the golden pack, and
+    run.py: ten lines that run it with onnxruntime and numpy alone.
+    """
+    from edgeloop.interfaces import present
+
+    session: Session = ctx.obj
+    with session.verbs() as verbs:
+        whole, directory = verbs.package_artifact(
+            digest, output or Path(digest[:12]), licence=licence, preprocessing=preprocessing
+        )
     if as_json:
         present.print_json({"digest": whole, "directory": str(directory)})
     else:

@@ -88,8 +88,9 @@ def _finish(
 @click.option(
     "--grid",
     default="",
-    metavar="N|PROFILE",
-    help="Channels that are pruned together: a number (device facts --probe tells it) or a board's profile.",
+    metavar="N|DEVICE|PROFILE",
+    help="Channels that are pruned together: a number, a device by name (device facts --probe measured it), or a "
+    "board's profile.",
 )
 @state_option
 @seed_option
@@ -121,7 +122,8 @@ def compress(
     from edgeloop.interfaces.options import parse_grid, parse_state
 
     session: Session = ctx.obj
-    given: dict[str, Any] = {"train": train, "validate": validate, "loss": loss, "block": parse_grid(grid)}
+    block = parse_grid(grid, session.state_directory())
+    given: dict[str, Any] = {"train": train, "validate": validate, "loss": loss, "block": block}
     given = {name: value for name, value in given.items() if value}
     chosen = [given_settings(recipe, given) for recipe in _chosen_recipes(recipes, labels)]
     bindings = parse_state(state)

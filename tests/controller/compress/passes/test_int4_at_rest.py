@@ -70,6 +70,32 @@ def test_scales_a_channel_survive_a_static_int8_pass(zoo, tmp_path, load, runner
     assert (tmp_path / "both.packed").stat().st_size < 0.6 * plain.path.stat().st_size
 
 
+def test_a_share_takes_the_largest_weights_alone(zoo, tmp_path, load):
+    source = load(wide(zoo, tmp_path / "m.onnx"))
+    # "a" has 86 % of the elements.
+    result = run(source, tmp_path, share=0.5)
+    before, after = zoo.initializers(source.path), zoo.initializers(result.path)
+    assert not np.array_equal(before["a"], after["a"])
+    assert np.array_equal(before["b"], after["b"])
+    both = zoo.initializers(run(source, tmp_path, share=0.9).path)
+    assert not np.array_equal(before["b"], both["b"])
+
+
+def test_a_channel_with_one_long_weight_is_cut_where_that_helps(zoo, tmp_path, load, rng):
+    from edgeloop.compress.fourbit import channel_grid
+
+    values = rng.standard_normal((4, 4096)).astype(np.float32)
+    made = channel_grid(values, 0)
+    error = ((made - values) ** 2).mean()
+    scales = np.abs(values).max(axis=1, keepdims=True) / 7
+    assert error < 0.9 * ((np.rint(values / scales) * scales - values) ** 2).mean()
+    # What int8 takes its scale from is on the grid still: 15 values, the largest of them met.
+    assert all(len(np.unique(row)) <= 15 for row in made)
+    assert np.allclose(
+        np.abs(made).max(axis=1) / 7, [np.diff(np.unique(row)).min() for row in made], rtol=1e-5
+    )
+
+
 def test_it_is_not_done_twice(zoo, tmp_path, load):
     first = run(load(wide(zoo, tmp_path / "m.onnx")), tmp_path)
     again = tmp_path / "again.onnx"
@@ -83,6 +109,8 @@ def test_bad_input(zoo, tmp_path, load):
         run(load(wide(zoo, tmp_path / "m.onnx")), tmp_path, elements_min=100000)
     with pytest.raises(InvalidInputError, match="elements_min is 32 or more, not 4"):
         run(load(wide(zoo, tmp_path / "m.onnx")), tmp_path, elements_min=4)
+    with pytest.raises(InvalidInputError, match="share is above 0 and at most 1, not 0"):
+        run(load(wide(zoo, tmp_path / "m.onnx")), tmp_path, share=0.0)
     with pytest.raises(UnsupportedError, match=r"ai\.onnx\.ml"):
         run(load(zoo.tree(tmp_path / "t.onnx")), tmp_path)
     model = onnx.load(wide(zoo, tmp_path / "n.onnx"))

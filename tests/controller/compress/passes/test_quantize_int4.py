@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 from edgeloop.compress.passes import make_pass
 from edgeloop.compress.passes.base import PassContext
+from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.recipe import PassSpec
 from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
 
@@ -52,6 +53,30 @@ def test_smaller_blocks_are_nearer(zoo, tmp_path, load, rng):
         for size in (16, 128)
     ]
     assert errors[0] < errors[1]
+
+
+def test_errors_fed_back_keep_the_answers_nearer_on_inputs_that_hang_together(zoo, tmp_path, load, rng):
+    source = load(products(zoo, tmp_path / "m.onnx", gemm=False))
+    # Real activations are correlated: 256 inputs that follow 24 causes.
+    causes = rng.standard_normal((24, 256))
+    x = (rng.standard_normal((400, 24)) @ causes + 0.1 * rng.standard_normal((400, 256))).astype(np.float32)
+    known, held_back = x[:300], x[300:]
+    was = answer(source.path, held_back)
+    plain = answer(run(source, tmp_path).path, held_back)
+    step = make_pass(PassSpec.of("quantize_int4", feedback=True, items=300))
+    context = PassContext(work_directory=tmp_path, calibration=Dataset(name="d", inputs={"x": known}))
+    made = step.run(source.path, tmp_path / "back.onnx", context, source.description)
+    assert made.notes[0].endswith("error fed back in 1")
+    errors = [np.linalg.norm(now - was) for now in (answer(made.path, held_back), plain)]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_errors_are_fed_back_from_data_alone(zoo, tmp_path, load):
+    source = load(products(zoo, tmp_path / "m.onnx", gemm=False))
+    with pytest.raises(UnsupportedError, match="feedback needs calibration data, and there is none"):
+        run(source, tmp_path, feedback=True)
+    with pytest.raises(InvalidInputError, match="items is 1 or more, not 0"):
+        run(source, tmp_path, items=0)
 
 
 def test_bad_input(zoo, tmp_path, load):

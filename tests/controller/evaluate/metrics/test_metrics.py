@@ -75,7 +75,29 @@ def test_errors_and_cosine() -> None:
     assert score("cosine", vectors) == pytest.approx((1 + 1 / np.sqrt(2) + 0) / 3)
 
 
-@pytest.mark.parametrize("metric", sorted(BUILTIN))
+def test_recall_finds_the_nearest_of_those_that_may_be_found() -> None:
+    # By angle: 0 and 10 degrees are a pair, 90 and 60 another; 60 is nearer to 90 than to 10.
+    angles = np.radians([0.0, 90.0, 10.0, 60.0])
+    scores = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    assert score("recall_at_1", Judged(scores=scores, labels=np.array([5, 7, 5, 7]))) == 1.0
+    # At 30 and 40 degrees the third and the fourth find each other instead.
+    crossed = np.radians([0.0, 90.0, 30.0, 40.0])
+    scores = np.stack([np.cos(crossed), np.sin(crossed)], axis=1)
+    assert score("recall_at_1", Judged(scores=scores, labels=np.array([5, 7, 5, 7]))) == 0.5
+    # Told apart by side they may not: 0 finds 30, 90 finds 40, 30 finds 0, 40 finds 0 and is wrong.
+    sided = Judged(scores=scores, labels=np.array([[5, 0], [7, 0], [5, 1], [7, 1]]))
+    assert score("recall_at_1", sided) == 0.75
+    assert score("recall_at_1", sided, [0, 1, 0, 1]) == 0.5
+
+
+def test_an_answer_that_is_not_finite_is_not_found_and_finds_nothing() -> None:
+    scores = np.array([[1.0, 0.0], [np.nan, 0.0], [1.0, 0.1], [0.0, 0.0], [0.5, 0.5], [0.5, 0.6]])
+    judged = Judged(scores=scores, labels=np.array([0, 1, 0, 1, 2, 2]))
+    assert EVALUATORS.load("recall_at_1")().correct(judged).tolist() == [True, False, True, False, True, True]
+
+
+# A resample draws answers of recall_at_1, not another pool of what may be found.
+@pytest.mark.parametrize("metric", sorted(set(BUILTIN) - {"recall_at_1"}))
 def test_a_weight_is_a_repeated_item(metric: str) -> None:
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 2, 30).astype(float)
@@ -104,6 +126,10 @@ def test_a_weight_is_a_repeated_item(metric: str) -> None:
         ("rmse", valued([[1, 2]], [1.0]), "compares 2 values"),
         ("mean_absolute_error", valued([np.inf], [1.0]), "not finite"),
         ("cosine", valued([[1, 2]], [[0, 0]]), "zeros"),
+        ("recall_at_1", valued([[1, 2], [2, 1]], [1, 2]), "2 identities, 1 first, have nobody else"),
+        ("recall_at_1", valued([[1, 2], [2, 1]], [[1, 0], [1, 0]]), "side 0 and of side 1"),
+        ("recall_at_1", valued([[1, 2], [2, 1]], [[1, 0], [2, 1]]), "nobody else to find"),
+        ("recall_at_1", valued([[1, 2]], [[1, 2, 3]]), r"not labels \(1, 3\)"),
     ],
 )
 def test_what_a_metric_refuses(metric: str, judged: Judged, says: str) -> None:

