@@ -2,8 +2,8 @@
 
 A block says behind its language what is done with it; readers of the raw file see the same words::
 
-    ```console run                            commands, each behind "$ ", run in order in the page's world; lines between
-                                              them are output that must appear ("..." stands for anything)
+    ```console run                            commands, each behind "$ ", run in order in the page's world; lines
+                                              between are output that must appear ("..." stands for anything)
     ```console run exit=1                     the last command ends with that status
     ```console run on=simulated               run on a simulated board that has the name of the real one
     ```console run background="Serving"       started, and left running once it has said that
@@ -24,7 +24,19 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-__all__ = ["DOCS", "ROOT", "Block", "Command", "blocks", "commands", "inline_code", "page_meta", "pages", "problems", "tokens"]
+__all__ = [
+    "DOCS",
+    "ROOT",
+    "Block",
+    "Command",
+    "blocks",
+    "commands",
+    "inline_code",
+    "page_meta",
+    "pages",
+    "problems",
+    "tokens",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -111,7 +123,9 @@ def problems(block: Block) -> list[str]:
         return []
     wrong = [f"unknown mark {mark!r}" for mark in block.marks if mark not in MARKS]
     if block.language not in RUNNABLE | FILES:
-        wrong.append(f"the language {block.language!r} is none of {', '.join(sorted(RUNNABLE | FILES | PLAIN))}")
+        wrong.append(
+            f"the language {block.language!r} is none of {', '.join(sorted(RUNNABLE | FILES | PLAIN))}"
+        )
     if sum(mark in block.marks for mark in ("run", "file", "not-run")) != 1:
         wrong.append("it is marked neither or doubly: run, file=NAME or not-run=REASON")
     if "run" in block.marks and block.language not in RUNNABLE:

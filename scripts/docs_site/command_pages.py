@@ -27,8 +27,8 @@ def edgeloop_page() -> str:
         "Made from the parsers when this site was built: what stands here is what the program takes. Options of the "
         "program itself stand before the verb. `-h` and `--help` are taken everywhere.",
         "",
-        "Exit status: 0 fine, 1 a gate failed, 2 wrong use, 3 device or network, 70 a fault of edgeloop, 130 interrupted, "
-        "141 nobody reads the output any more.",
+        "Exit status: 0 fine, 1 a gate failed, 2 wrong use, 3 device or network, 70 a fault of edgeloop, "
+        "130 interrupted, 141 nobody reads the output any more.",
         "",
     ]
     for verb in verbs.values():
@@ -40,11 +40,22 @@ def _verb(verb: Verb) -> list[str]:
     name = " ".join(("edgeloop", *verb.path))
     context = _context(verb)
     usage = " ".join(verb.command.collect_usage_pieces(context))
-    lines = [f"## {name}", "", "```text", f"{name} {usage}", "```", "", _paragraphs(verb.command.help or ""), ""]
+    lines = [
+        f"## {name}",
+        "",
+        "```text",
+        f"{name} {usage}",
+        "```",
+        "",
+        _paragraphs(verb.command.help or ""),
+        "",
+    ]
     if isinstance(verb.command, click.Group):
         children = verb.command.list_commands(context)
         lines += [", ".join(f"[{child}](#{_anchor((*verb.path, child))})" for child in children), ""]
-    options = [p for p in verb.command.get_params(context) if isinstance(p, click.Option) and p.name != "help"]
+    options = [
+        p for p in verb.command.get_params(context) if isinstance(p, click.Option) and p.name != "help"
+    ]
     if options:
         lines += ["| option | what |", "|---|---|", *(_option(option, context) for option in options), ""]
     return lines
@@ -71,7 +82,8 @@ def _option(option: click.Option, context: click.Context) -> str:
     if record is None:
         return f"| `{'`, `'.join(option.opts)}` | |"
     names, text = record
-    return f"| `{cell(names).replace('&lt;', '<')}` | {cell(text)} |"
+    # Python-Markdown takes a pipe in a code span as it is.
+    return f"| `{' '.join(names.split())}` | {cell(text)} |"
 
 
 def agent_page() -> str:
@@ -79,8 +91,8 @@ def agent_page() -> str:
     lines = [
         "# The agent's command line",
         "",
-        "What runs on a device. `edgeloop device add` starts it as a service; by hand it is needed for agents without SSH. "
-        "Exit status: 0 stopped as asked, 1 the agent failed, 2 wrong use.",
+        "What runs on a device. `edgeloop device add` starts it as a service; by hand it is needed for agents "
+        "without SSH. Exit status: 0 stopped as asked, 1 the agent failed, 2 wrong use.",
         "",
     ]
     for name, parser in agent_parsers().items():
@@ -91,15 +103,23 @@ def agent_page() -> str:
     lines += [
         "## edgeloop-agent enrol",
         "",
-        "Enrols this device in a fleet with a join token; `edgeloop device enrol NAME --listen HOST:PORT` prints the whole "
-        "command to be typed on the device.",
+        "Enrols this device in a fleet with a join token; `edgeloop device enrol NAME --listen HOST:PORT` prints the "
+        "whole command to be typed on the device.",
         "",
     ]
     return "\n".join(lines)
 
 
 def _argument(action: argparse.Action) -> str:
-    value = "" if action.nargs == 0 else f" {action.metavar or '|'.join(map(str, action.choices or ())) or action.dest.upper()}"
-    default = "" if action.default in (None, "", False, argparse.SUPPRESS) or action.default == [] else f" Default: {action.default}."
+    value = (
+        ""
+        if action.nargs == 0
+        else f" {action.metavar or '|'.join(map(str, action.choices or ())) or action.dest.upper()}"
+    )
+    default = (
+        ""
+        if action.default in (None, "", False, argparse.SUPPRESS) or action.default == []
+        else f" Default: {action.default}."
+    )
     needed = " Required." if action.required else ""
-    return f"| `{', '.join(action.option_strings)}{cell(value)}` | {cell((action.help or '') + '.' + needed + default)} |"
+    return f"| `{', '.join(action.option_strings)}{value}` | {cell((action.help or '') + '.' + needed + default)} |"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from scripts.docs_site.blocks import ROOT
@@ -28,6 +29,7 @@ class Said:
     next_step: str
 
 
+@cache
 def sentences() -> list[Said]:
     """Return every error that is made with a sentence that stands in the source, in order and each once."""
     found = {
@@ -75,8 +77,8 @@ def error_page() -> str:
     lines = [
         "# Every error and its next step",
         "",
-        f"{len(found)} sentences, read from the sources when this site was built; … stands for a name, a figure or a path. "
-        "Where the next step is empty the sentence itself says what is allowed. "
+        f"{len(found)} sentences, read from the sources when this site was built; … stands for a name, a figure or "
+        "a path. Where the next step is empty the sentence itself says what is allowed. "
         "[Troubleshooting](../troubleshooting.md) has more on those that are met most.",
         "",
     ]

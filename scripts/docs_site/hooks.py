@@ -8,11 +8,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mkdocs.structure.files import File, Files  # noqa: E402
+from mkdocs.structure.files import File, Files
 
-from scripts.docs_site.blocks import DOCS  # noqa: E402
-from scripts.docs_site.generated import generated_pages  # noqa: E402
-from scripts.docs_site.hooks_text import shown  # noqa: E402
+from scripts.docs_site.blocks import DOCS
+from scripts.docs_site.generated import generated_pages
+from scripts.docs_site.hooks_text import shown
 
 __all__ = ["on_files", "on_page_markdown"]
 

@@ -24,7 +24,9 @@ def anchors(text: str) -> set[str]:
     listed = tokens(text)
     for index, token in enumerate(listed):
         if token.type == "heading_open":
-            words = "".join(c.content for c in listed[index + 1].children or [] if c.type in ("text", "code_inline"))
+            words = "".join(
+                c.content for c in listed[index + 1].children or [] if c.type in ("text", "code_inline")
+            )
             found.add(slug(words))
     return found
 
@@ -38,7 +40,7 @@ def links(text: str) -> Iterator[str]:
 
 
 def broken(pages: Mapping[str, str]) -> list[str]:
-    """Return the links of pages, by their path below ``docs/``, that lead nowhere; those to other sites are left out."""
+    """Return the links of pages, by their path below ``docs/``, that lead nowhere; others left out."""
     known = {page: anchors(text) for page, text in pages.items()}
     wrong = []
     for page, text in pages.items():

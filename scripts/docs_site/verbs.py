@@ -7,10 +7,10 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import click
-
-from scripts.docs_site.blocks import ROOT
 
 __all__ = ["Verb", "agent_parsers", "all_options", "complaints", "edgeloop_verbs"]
 
@@ -31,6 +31,7 @@ class Verb:
         return isinstance(self.command, click.Group)
 
 
+@cache
 def edgeloop_verbs() -> dict[tuple[str, ...], Verb]:
     """Return the program and every verb below it, by path; the program's own path is empty."""
     from edgeloop.interfaces.cli.main import cli
@@ -53,6 +54,7 @@ def _walk(path: tuple[str, ...], command: click.Command, context: click.Context)
                 yield from _walk((*path, name), child, click.Context(child, info_name=name, parent=context))
 
 
+@cache
 def agent_parsers() -> dict[str, argparse.ArgumentParser]:
     """Return the parsers of ``edgeloop-agent``, by name."""
     from edgeloop_agent.__main__ import _parser
@@ -63,10 +65,12 @@ def agent_parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 def plugin_options() -> set[str]:
-    """Return the options that the pytest plugin adds, from its sources."""
-    room = ROOT / "controller" / "edgeloop" / "interfaces"
-    sources = [room / "pytest_plugin.py", *sorted((room / "gate").glob("*.py"))]
-    return {word for path in sources for word in re.findall(r'"(--edgeloop-[a-z-]+)"', path.read_text(encoding="utf-8"))}
+    """Return the options that the pytest plugin adds."""
+    from edgeloop.interfaces import pytest_plugin
+
+    source = Path(pytest_plugin.__file__).read_text(encoding="utf-8")
+    listed = {f"--edgeloop-{name}" for name, *_ in pytest_plugin._OPTIONS}
+    return listed | set(re.findall(r'"(--edgeloop-[a-z-]+)"', source))
 
 
 def all_options() -> set[str]:
@@ -84,7 +88,12 @@ def complaints(text: str) -> list[str]:
     lexer.commenters = "#"
     words, wrong = list(lexer), []
     for index, word in enumerate(words):
-        first = index == 0 or words[index - 1] in _ENDS or words[index - 1] in ("--", "sudo") or "=" in words[index - 1]
+        first = (
+            index == 0
+            or words[index - 1] in _ENDS
+            or words[index - 1] in ("--", "sudo")
+            or "=" in words[index - 1]
+        )
         if first and word in ("edgeloop", "edgeloop-agent"):
             end = next((i for i in range(index, len(words)) if words[i] in _ENDS), len(words))
             check = _edgeloop if word == "edgeloop" else _agent
@@ -104,7 +113,11 @@ def _edgeloop(words: list[str]) -> list[str]:
             if name not in verb.options and name not in ("-h", "--help"):
                 wrong.append(f"edgeloop {' '.join(path)} has no {name}")
             # The value of some options may be left out.
-            elif verb.options.get(name) and not given and not "".join(words[index + 1 : index + 2]).startswith("--"):
+            elif (
+                verb.options.get(name)
+                and not given
+                and not "".join(words[index + 1 : index + 2]).startswith("--")
+            ):
                 index += 1
         elif verb.group:
             if (*path, word) not in verbs:

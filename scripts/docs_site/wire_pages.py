@@ -74,8 +74,8 @@ def wire_page() -> str:
     lines = [
         "# The wire",
         "",
-        "Made from the comments of `protos/proto` when this site was built. gRPC; fields are only added, with new numbers. "
-        "Behind a field's type stands its number.",
+        "Made from the comments of `protos/proto` when this site was built. gRPC; fields are only added, with new "
+        "numbers. Behind a field's type stands its number.",
         "",
     ]
     for path in sorted(_PROTOS.rglob("*.proto")):

@@ -1,8 +1,8 @@
 """Runs the blocks of one page, in order, in a directory of their own.
 
 The directory holds a copy of ``examples/`` and nothing else; HOME is inside it, so that nothing of the user is read or
-changed. What a command exports and where it went with ``cd`` holds for the commands after it. For each board that a page
-names under ``boards:`` at its top an agent runs that stands on a simulated board, under that name in the inventory.
+changed. What a command exports and where it went with ``cd`` holds for the commands after it. For each board that a
+page names under ``boards:`` at its top an agent runs that stands on a simulated board, named so in the inventory.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = ["Failure", "Outcome", "World", "run_page"]
 
 COMMAND_S = 600.0
 BACKGROUND_S = 180.0
+END_S = 60.0
 
 
 class Failure(Exception):
@@ -53,7 +54,9 @@ class World:
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         shutil.copytree(
-            ROOT / "examples", self.directory / "examples", ignore=shutil.ignore_patterns("__pycache__", "*.onnx", "*.npz")
+            ROOT / "examples",
+            self.directory / "examples",
+            ignore=shutil.ignore_patterns("__pycache__", "*.onnx", "*.npz"),
         )
         (self.directory / ".shell").mkdir()
         (self.directory / ".shell" / "cwd").write_text(str(self.directory))
@@ -108,15 +111,17 @@ class World:
         )
         try:
             done = subprocess.run(
-                ["bash", "-o", "pipefail", "-c", script], cwd=self.directory, env=self._environment(), timeout=COMMAND_S,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                ["bash", "-o", "pipefail", "-c", script], cwd=self.directory, env=self._environment(),
+                timeout=COMMAND_S, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
         except subprocess.TimeoutExpired as late:
             said = (late.stdout or b"").decode(errors="replace")
             raise Failure(f"{block.where}: {command.text}\nnot done after {COMMAND_S:g} s\n{said}") from late
         said = done.stdout.decode(errors="replace")
         if done.returncode != status:
-            raise Failure(f"{block.where}: {command.text}\nexit status {done.returncode}, the page says {status}\n{said}")
+            raise Failure(
+                f"{block.where}: {command.text}\nexit status {done.returncode}, the page says {status}\n{said}"
+            )
         if not shows(command.output, said):
             wanted = "\n".join(command.output)
             raise Failure(f"{block.where}: {command.text}\nthe page shows\n{wanted}\nit wrote\n{said}")
@@ -138,7 +143,11 @@ class World:
             time.sleep(0.05)
 
     def _environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("EDGELOOP_", "PYTEST_", "COV_"))}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("EDGELOOP_", "PYTEST_", "COV_"))
+        }
         return {
             **kept,
             "HOME": str(self.directory),
@@ -155,12 +164,16 @@ class World:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
         for process in self._background:
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _wait(process)
         shutil.rmtree(self._sockets, ignore_errors=True)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def shows(wanted: Sequence[str], said: str) -> bool:

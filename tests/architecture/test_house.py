@@ -41,7 +41,9 @@ def test_every_requirement_has_a_tested_pin() -> None:
     assert pins()["torch"] == "2.13.0", "a loose range would take another build"
 
 
-@pytest.mark.parametrize("script", ["scripts/check", "scripts/docs", "scripts/test", "scripts/environment", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["scripts/check", "scripts/docs", "scripts/test", "scripts/environment", ".ci/run"]
+)
 def test_scripts_are_valid_shell(script: str) -> None:
     done = subprocess.run(["bash", "-n", ROOT / script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -83,14 +83,19 @@ def test_a_console_block_begins_with_a_command() -> None:
     assert problems(block) == ["page.md:1: its first line is no command"]
 
 
-@pytest.mark.parametrize("fence", ["console run", "python run", "toml file=a.toml", "text", "json", 'console not-run="x y"'])
+@pytest.mark.parametrize(
+    "fence", ["console run", "python run", "toml file=a.toml", "text", "json", 'console not-run="x y"']
+)
 def test_marks_that_are_right_raise_nothing(fence: str) -> None:
     (block,) = blocks("page.md", f"```{fence}\n$ a\n```")
     assert problems(block) == []
 
 
 def test_code_spans_are_read_and_blocks_are_not() -> None:
-    assert list(inline_code("Say `edgeloop\nrun` or `--on`.\n\n```text\n`no`\n```")) == ["edgeloop run", "--on"]
+    assert list(inline_code("Say `edgeloop\nrun` or `--on`.\n\n```text\n`no`\n```")) == [
+        "edgeloop run",
+        "--on",
+    ]
 
 
 def test_an_indented_block_is_a_block_too() -> None:

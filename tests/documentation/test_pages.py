@@ -8,8 +8,18 @@ from functools import cache
 import edgeloop.interfaces.api as api
 import pytest
 from edgeloop_protocol.v1 import (
-    conditions_pb2, deployment_pb2, device_pb2, identity_pb2, job_pb2, lease_pb2, load_pb2, measurement_pb2, run_pb2,
-    serving_pb2, telemetry_pb2, trial_pb2,
+    conditions_pb2,
+    deployment_pb2,
+    device_pb2,
+    identity_pb2,
+    job_pb2,
+    lease_pb2,
+    load_pb2,
+    measurement_pb2,
+    run_pb2,
+    serving_pb2,
+    telemetry_pb2,
+    trial_pb2,
 )  # fmt: skip
 
 from scripts.docs_site import blocks as b
@@ -65,7 +75,11 @@ def test_verbs_and_options_in_the_text_exist(page: str) -> None:
         if re.match(r"edgeloop(-agent)? [a-z]", span):
             wrong += verbs.complaints(span)
         elif span.startswith("--") and page in PAGES:
-            wrong += [f"there is no {word}" for word in re.findall(r"(?<!\S)--[a-z][a-z.-]*", span) if word not in known]
+            wrong += [
+                f"there is no {word}"
+                for word in re.findall(r"(?<!\S)--[a-z][a-z.-]*", span)
+                if word not in known
+            ]
     assert wrong == []
 
 
@@ -112,12 +126,18 @@ def test_links_and_anchors_lead_somewhere() -> None:
 
 
 def test_a_broken_link_and_a_broken_anchor_are_found() -> None:
-    pages = {"a/x.md": "[1](../y.md#here) [2](../z.md) [3](../y.md#gone) [4](#top)\n\n# Top", "y.md": "## Here"}
-    assert links.broken(pages) == ["a/x.md: ../z.md leads to no page", "a/x.md: ../y.md#gone leads to no heading"]
+    pages = {
+        "a/x.md": "[1](../y.md#here) [2](../z.md) [3](../y.md#gone) [4](#top)\n\n# Top",
+        "y.md": "## Here",
+    }
+    assert links.broken(pages) == [
+        "a/x.md: ../z.md leads to no page",
+        "a/x.md: ../y.md#gone leads to no heading",
+    ]
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    listed = set(re.findall(r": ([a-z_/-]+\.md)$", (b.ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    listed = set(re.findall(r": ([a-z0-9_/-]+\.md)$", (b.ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
     assert listed == {*PAGES, *generated()}
 
 
@@ -131,7 +151,12 @@ def test_the_reference_has_every_verb_and_option() -> None:
         assert [name for name in verb.options if name not in part and name not in ("-h", "--help")] == []
     for name, parser in verbs.agent_parsers().items():
         assert f"## {name}\n" in agent_page()
-        assert all(word in agent_page() for action in parser._actions for word in action.option_strings if action.dest != "help")
+        assert all(
+            word in agent_page()
+            for action in parser._actions
+            for word in action.option_strings
+            if action.dest != "help"
+        )
 
 
 def test_the_reference_has_every_message_and_field_of_the_wire_with_its_comment() -> None:
@@ -168,7 +193,9 @@ def test_the_errors_that_troubleshooting_quotes_are_said_somewhere() -> None:
 
 
 def test_the_page_of_the_python_interface_has_all_of_it() -> None:
-    shown = {line.split(".")[-1] for line in PAGES["reference/python.md"].splitlines() if line.startswith(":::")}
+    shown = {
+        line.split(".")[-1] for line in PAGES["reference/python.md"].splitlines() if line.startswith(":::")
+    }
     assert set(api.__all__) - shown == set()
 
 

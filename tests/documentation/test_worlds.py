@@ -35,7 +35,10 @@ def test_blocks_leave_files_directory_and_exports_to_those_after_them(tmp_path: 
     [
         ("```console run\n$ echo before\n$ false\n```", "exit status 1, the page says 0"),
         ("```console run exit=1\n$ true\n```", "exit status 0, the page says 1"),
-        ("```console run exit=1\n$ false\n$ echo after; exit 1\nelsewhere\n```", "exit status 1, the page says 0"),
+        (
+            "```console run exit=1\n$ false\n$ echo after; exit 1\nelsewhere\n```",
+            "exit status 1, the page says 0",
+        ),
         ("```console run\n$ echo this\nthat\n```", "the page shows\nthat\nit wrote\nthis"),
         ("```python run\nraise SystemExit(2)\n```", "exit status 2"),
         ('```console run background="ready"\n$ echo gone\n```', "did not say 'ready'"),
@@ -51,7 +54,7 @@ def test_what_goes_another_way_than_the_page_says_fails(tmp_path: Path, block: s
 def test_what_runs_in_the_background_is_there_for_later_blocks_and_ended(tmp_path: Path) -> None:
     text = (
         '```console run background="serving"\n$ python -c "import time; print(\'serving\', flush=True); '
-        "time.sleep(600)\"\n```\n```console run\n$ cat .shell/background0\nserving\n```\n"
+        'time.sleep(600)"\n```\n```console run\n$ cat .shell/background0\nserving\n```\n'
     )
     world = World(tmp_path / "world")
     for block in blocks("page.md", text):

@@ -11,7 +11,7 @@ import pytest
 from edgeloop.interfaces.api import Edgeloop
 from edgeloop.interfaces.beside_loop import works_beside_a_loop
 from edgeloop.interfaces.shipping import Shipping
-from edgeloop_foundation.errors import NotFoundError
+from edgeloop_foundation.errors import InvalidInputError, NotFoundError
 
 
 @works_beside_a_loop
@@ -45,14 +45,21 @@ async def test_beside_a_running_loop_another_thread_does_it() -> None:
 
 async def test_the_real_interface_is_called_from_a_coroutine(tmp_path: Path) -> None:
     loop = Edgeloop(tmp_path)
-    assert loop.facts(()) == ()
-    assert loop.shipping.deployments(()) == ()
     assert loop.artifacts() == ()
+    # Refused within the coroutine that each method waits for.
+    with pytest.raises(InvalidInputError, match="no device is named"):
+        loop.facts(())
+    with pytest.raises(InvalidInputError, match="no device is named"):
+        loop.shipping.deployments(())
 
 
 def test_names_docstrings_and_signatures_stay() -> None:
     for kind in (Edgeloop, Shipping):
-        public = [method for name, method in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")]
+        public = [
+            method
+            for name, method in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_")
+        ]
         assert len(public) > 5
         assert all(method.__doc__ and method.__name__ != "called" for method in public)
     assert list(inspect.signature(Edgeloop.run).parameters) == ["self", "request"]
