@@ -33,7 +33,7 @@ def pins() -> dict[str, str]:
 def test_every_requirement_has_a_tested_pin() -> None:
     extras = project()["optional-dependencies"]
     wanted = [*project()["dependencies"]]
-    for name in ("agent", "controller", "demo", "test", "check"):
+    for name in ("agent", "controller", "docs", "demo", "test", "check"):
         wanted += [r for r in extras[name] if not r.startswith("edgeloop[")]
     # A requirement for other versions of Python only is not in the tested environment.
     names = [re.split(r"[<>=~!;\s\[]", r)[0] for r in wanted if "python_version" not in r]
@@ -41,7 +41,9 @@ def test_every_requirement_has_a_tested_pin() -> None:
     assert pins()["torch"] == "2.13.0", "a loose range would take another build"
 
 
-@pytest.mark.parametrize("script", ["scripts/check", "scripts/test", "scripts/environment", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["scripts/check", "scripts/docs", "scripts/test", "scripts/environment", ".ci/run"]
+)
 def test_scripts_are_valid_shell(script: str) -> None:
     done = subprocess.run(["bash", "-n", ROOT / script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -34,6 +34,7 @@ from edgeloop.domain.latency import LatencyAssessment
 from edgeloop.domain.recipe import PassSpec, Recipe
 from edgeloop.domain.sweep import NO_SWEEP, SweepPlan
 from edgeloop.domain.turn import ORDINARY_TURN, Turn
+from edgeloop.interfaces.beside_loop import works_beside_a_loop
 
 if TYPE_CHECKING:
     from edgeloop_protocol.types.facts import Facts
@@ -84,6 +85,7 @@ _NO_BENCHMARK = Benchmark(series="nominal")
 _NO_SETTINGS = RuntimeSettings()
 
 
+@works_beside_a_loop
 class Edgeloop:
     """The verbs. Each call opens the stores, does its work and closes them again.
 

@@ -15,6 +15,7 @@ from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.experiment import Listener
 from edgeloop.domain.rollout import Rollout
 from edgeloop.domain.rollout_plan import RolloutPlan
+from edgeloop.interfaces.beside_loop import works_beside_a_loop
 
 if TYPE_CHECKING:
     from edgeloop_foundation.ports.clock import Clock
@@ -27,6 +28,7 @@ __all__ = ["Shipping"]
 _LIFE_S = 30 * 86_400.0
 
 
+@works_beside_a_loop
 class Shipping:
     """What ``edgeloop release|deploy|deployment|rollout|certificate`` do, as methods.
 
