@@ -41,12 +41,12 @@ class World:
     waiting: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, home: Path) -> World:
+    def make(cls, home: Path, version_count: int = 3) -> World:
         """Build the models and sign them."""
         world = cls(home=home, app=App.open(home / "controller"))
         releases = Repository(home / "release", home / "release" / "keys", "", time.time)
         releases.create()
-        for version in (1, 2, 3):
+        for version in range(1, version_count + 1):
             manifest, files = _model(home / f"model-{version}", version)
             digest = world.app.artifacts.put(manifest, files)
             golden = next(entry.digest for entry in manifest.files if entry.name == manifest.golden_file)
