@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.ports.clock import Clock
-from edgeloop_protocol.types.lease import holder_text
+from edgeloop_protocol.types.lease import holder_text, is_shared
 from edgeloop_protocol.types.vitals import DeviceVitals
 
 from edgeloop_agent.fitness.vitals import frequency_of, temperature_of, throttled_now
@@ -59,12 +59,13 @@ class Looks:
             if last is None or (now_ns - self._last_ns) * _NS >= pause_s:
                 last = self._last = await self._fresh()
                 now_ns = self._last_ns = self._clock.monotonic_ns()
-        holder = holder_text(self._leases.listing())
+        leases = self._leases.listing()
         return dataclasses.replace(
             last,
             wall_s=self._clock.wall_s(),
             age_s=max(0.0, (now_ns - self._last_ns) * _NS),
-            lease_holder=holder,
+            lease_holder=holder_text(leases),
+            lease_shared=is_shared(leases),
             job=self._jobs.running,
             spool_waiting_count=self._spool.waiting_count,
         )

@@ -152,9 +152,8 @@ PLANTS = (
     Plant(
         name="a lease is told before its token is kept",
         file=f"{_AGENT}/leases.py",
-        old="        await asyncio.to_thread(self._journal.store, entry.lease_id, entry.request, token)\n"
-        "        await asyncio.to_thread(self._journal.heartbeat, entry.lease_id, until_ns)\n",
-        new="        await asyncio.to_thread(self._journal.heartbeat, entry.lease_id, until_ns)\n",
+        old="        await asyncio.to_thread(self._store, [*self._held, entry])\n",
+        new="",
         tests=("tests/device_agent/test_leases.py",),
     ),
     Plant(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgeloop.domain.inventory import InventoryEntry, KnownFacts, age_words
 from edgeloop.domain.plain_text import plain_text
 from edgeloop.interfaces.present import figures_of, print_table
-from edgeloop.interfaces.present_watch import availability_words
+from edgeloop.interfaces.present_watch import availability_words, held_words
 
 if TYPE_CHECKING:
     from edgeloop.orchestrate.devices import Standing
@@ -52,7 +52,7 @@ def _now(standing: Standing | None) -> str:
         return ""
     if standing.reason:
         return plain_text(f"does not answer: {standing.reason}")
-    held = f"held by {standing.holder}" if standing.holder else ""
+    held = held_words(standing.holder, shared=standing.shared)
     drained = availability_words(standing.availability)
     return plain_text("; ".join(part for part in (drained, held) if part) or "free")
 

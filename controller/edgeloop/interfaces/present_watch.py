@@ -59,10 +59,15 @@ def availability_words(found: Availability | None) -> str:
     return f"{found.state.value} by {found.drained_by}: {found.reason}"
 
 
+def held_words(holder: str, *, shared: bool) -> str:
+    """Return who has a device and how; empty for nobody."""
+    return f"{'shared' if shared else 'held'} by {holder}" if holder else ""
+
+
 def _doing(vitals: DeviceVitals, *, drained: bool) -> list[str]:
     free = "" if drained else "free"
     return [
-        f"held by {vitals.lease_holder}" if vitals.lease_holder else free,
+        held_words(vitals.lease_holder, shared=vitals.lease_shared) or free,
         _job(vitals.job) if vitals.job is not None else "",
         f"{vitals.spool_waiting_count} results wait" if vitals.spool_waiting_count else "",
     ]

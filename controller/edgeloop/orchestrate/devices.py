@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import EdgeloopError, UnsupportedError
 from edgeloop_protocol.types.facts import Facts
-from edgeloop_protocol.types.lease import Availability, CoolDown, LeaseState, holder_text
+from edgeloop_protocol.types.lease import Availability, CoolDown, LeaseState, holder_text, is_shared
 from edgeloop_protocol.types.quarantine import QuarantinedArtifact
 
 from edgeloop.domain.device import DeviceSpec
@@ -90,8 +90,10 @@ class Standing:
 
     #: Whether it gives out leases, and who drained it when it does not; absent when it does not answer.
     availability: Availability | None = None
-    #: Who has it; empty for nobody.
+    #: Who has it; of several, their names; empty for nobody.
     holder: str = ""
+    #: Whether those who have it share it; False when one has it alone, and when nobody has it.
+    shared: bool = False
     #: Why it cannot be asked; empty when it was.
     reason: str = ""
 
@@ -104,7 +106,7 @@ async def standings(app: App, specs: Sequence[DeviceSpec]) -> tuple[Standing, ..
             if isinstance(device, EdgeloopError):
                 raise device
             leases, found = await device.client.leases()
-            return Standing(availability=found, holder=holder_text(leases))
+            return Standing(availability=found, holder=holder_text(leases), shared=is_shared(leases))
         except EdgeloopError as error:
             return Standing(reason=error.message)
 

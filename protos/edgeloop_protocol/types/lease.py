@@ -16,6 +16,7 @@ __all__ = [
     "LeaseRequest",
     "LeaseState",
     "holder_text",
+    "is_shared",
 ]
 
 PRIORITY_MAX = 100
@@ -88,12 +89,22 @@ class Lease:
     #: Whether it is a shared one.
     shared: bool = False
 
+    @property
+    def kind(self) -> str:
+        """Return "shared" or "exclusive"."""
+        return "shared" if self.shared else "exclusive"
+
 
 def holder_text(leases: Iterable[Lease]) -> str:
     """Return who holds a device, for people; empty for nobody. Of many shared holders the first three are named."""
     names = [lease.holder for lease in leases if lease.state is LeaseState.GRANTED]
     more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
     return ", ".join(names[:_NAMED_MAX]) + more
+
+
+def is_shared(leases: Iterable[Lease]) -> bool:
+    """Return whether those who hold a device share it; False for one who has it alone, and for nobody."""
+    return any(lease.shared for lease in leases if lease.state is LeaseState.GRANTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

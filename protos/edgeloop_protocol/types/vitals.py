@@ -38,7 +38,7 @@ class DeviceVitals:
     disk_free_bytes: int | None = None
     #: Whether the wall clock is disciplined.
     clock_synchronised: bool | None = None
-    #: Who holds the device; empty when nobody does.
+    #: Who holds the device; of several, their names; empty when nobody does.
     lease_holder: str = ""
     #: Latest event of the job that runs; absent when none does.
     job: JobEvent | None = None
@@ -46,3 +46,5 @@ class DeviceVitals:
     spool_waiting_count: int = 0
     #: Every sensor, read in the same look.
     readings: tuple[Reading, ...] = ()
+    #: Whether those who hold it share it; False when one has it alone, and when nobody has it.
+    lease_shared: bool = False

@@ -144,6 +144,7 @@ class DeviceVitals(google.protobuf.message.Message):
     JOB_FIELD_NUMBER: builtins.int
     SPOOL_WAITING_COUNT_FIELD_NUMBER: builtins.int
     READINGS_FIELD_NUMBER: builtins.int
+    LEASE_SHARED_FIELD_NUMBER: builtins.int
     wall_s: builtins.float
     """Wall clock of the device at the answer, seconds since 1970."""
     age_s: builtins.float
@@ -167,9 +168,11 @@ class DeviceVitals(google.protobuf.message.Message):
     clock_synchronised: builtins.bool
     """Whether the wall clock is disciplined."""
     lease_holder: builtins.str
-    """Who holds the device; empty when nobody does."""
+    """Who holds the device; of several, their names; empty when nobody does."""
     spool_waiting_count: builtins.int
     """Results that nobody has acknowledged yet."""
+    lease_shared: builtins.bool
+    """Whether those who hold the device share it; false when one has it alone, and when nobody has it."""
     @property
     def throttled(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Throttle states that hold now, for example "throttled"."""
@@ -201,9 +204,10 @@ class DeviceVitals(google.protobuf.message.Message):
         job: job_pb2.JobEvent | None = ...,
         spool_waiting_count: builtins.int = ...,
         readings: collections.abc.Iterable[measurement_pb2.Reading] | None = ...,
+        lease_shared: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_available_memory_bytes", b"_available_memory_bytes", "_clock_synchronised", b"_clock_synchronised", "_disk_free_bytes", b"_disk_free_bytes", "_frequency_hz", b"_frequency_hz", "_job", b"_job", "_load_average_1min", b"_load_average_1min", "_temperature_celsius", b"_temperature_celsius", "available_memory_bytes", b"available_memory_bytes", "clock_synchronised", b"clock_synchronised", "disk_free_bytes", b"disk_free_bytes", "frequency_hz", b"frequency_hz", "job", b"job", "load_average_1min", b"load_average_1min", "temperature_celsius", b"temperature_celsius"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_available_memory_bytes", b"_available_memory_bytes", "_clock_synchronised", b"_clock_synchronised", "_disk_free_bytes", b"_disk_free_bytes", "_frequency_hz", b"_frequency_hz", "_job", b"_job", "_load_average_1min", b"_load_average_1min", "_temperature_celsius", b"_temperature_celsius", "age_s", b"age_s", "available_memory_bytes", b"available_memory_bytes", "clock_synchronised", b"clock_synchronised", "disk_free_bytes", b"disk_free_bytes", "frequency_hz", b"frequency_hz", "governor", b"governor", "job", b"job", "lease_holder", b"lease_holder", "load_average_1min", b"load_average_1min", "look_cpu_s", b"look_cpu_s", "look_s", b"look_s", "readings", b"readings", "spool_waiting_count", b"spool_waiting_count", "temperature_celsius", b"temperature_celsius", "throttled", b"throttled", "wall_s", b"wall_s"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_available_memory_bytes", b"_available_memory_bytes", "_clock_synchronised", b"_clock_synchronised", "_disk_free_bytes", b"_disk_free_bytes", "_frequency_hz", b"_frequency_hz", "_job", b"_job", "_load_average_1min", b"_load_average_1min", "_temperature_celsius", b"_temperature_celsius", "age_s", b"age_s", "available_memory_bytes", b"available_memory_bytes", "clock_synchronised", b"clock_synchronised", "disk_free_bytes", b"disk_free_bytes", "frequency_hz", b"frequency_hz", "governor", b"governor", "job", b"job", "lease_holder", b"lease_holder", "lease_shared", b"lease_shared", "load_average_1min", b"load_average_1min", "look_cpu_s", b"look_cpu_s", "look_s", b"look_s", "readings", b"readings", "spool_waiting_count", b"spool_waiting_count", "temperature_celsius", b"temperature_celsius", "throttled", b"throttled", "wall_s", b"wall_s"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_available_memory_bytes", b"_available_memory_bytes"]) -> typing.Literal["available_memory_bytes"] | None: ...
     @typing.overload

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from edgeloop.interfaces.present_watch import held_words
 
 from .conftest import Call
 from .recorder import Recorder
@@ -68,3 +69,8 @@ def test_the_file_of_the_option_wins(call: Call, lab: Path, tmp_path: Path) -> N
     (tmp_path / "other.toml").write_text('[devices.x]\naddress = "local"\n')
     result = call("--inventory", "other.toml", "device", "list", "--json")
     assert [row["name"] for row in json.loads(result.output)["devices"]] == ["this-machine", "x", "own"]
+
+
+def test_who_shares_a_device_is_not_said_to_have_it_alone() -> None:
+    held = [held_words("a, b", shared=True), held_words("a", shared=False), held_words("", shared=False)]
+    assert held == ["shared by a, b", "held by a", ""]

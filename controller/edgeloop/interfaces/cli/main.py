@@ -51,7 +51,10 @@ _VERBS: dict[str, tuple[str, str]] = {
     "energy": ("energy:energy", "Lay the trace of a meter on another machine beside recorded runs."),
     "export": ("records:export", "Write records as Parquet, CSV or to MLflow."),
     "import": ("records:import_rows", "Append published figures, marked third-party for ever."),
-    "artifact": ("artifact:artifact", "List kept artifacts, copy one out, package one, bring one to devices."),
+    "artifact": (
+        "artifact:artifact",
+        "List kept artifacts, copy one out, package one, bring one to devices.",
+    ),
     "sim": ("sim:sim", "Run fleets of simulated boards."),
     "ca": ("ca:ca", "The fleet's own authority: make it, issue, renew, revoke, roll over."),
     "release": ("release:release", "Sign what may be deployed: make the keys, sign artifacts, replace keys."),

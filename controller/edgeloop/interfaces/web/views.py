@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeloop_protocol.types.job import JobEvent
-from edgeloop_protocol.types.lease import AvailabilityState, LeaseState, holder_text
+from edgeloop_protocol.types.lease import AvailabilityState, LeaseState, holder_text, is_shared
 
 from edgeloop.domain.plain_text import plain_text
 from edgeloop.orchestrate.fleet_watch import DeviceLook, LookState
@@ -126,7 +126,8 @@ def _remark(look: DeviceLook) -> str:
         else ""
     )
     holder = holder_text(look.leases)
-    return "; ".join(part for part in (drained, f"held by {holder}" if holder else "") if part)
+    held = f"{'shared' if is_shared(look.leases) else 'held'} by {holder}" if holder else ""
+    return "; ".join(part for part in (drained, held) if part)
 
 
 def _job(event: JobEvent | None) -> str:
