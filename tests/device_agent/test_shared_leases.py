@@ -233,8 +233,8 @@ async def test_whatever_clients_do_nobody_shares_a_device_with_an_exclusive_hold
 async def settled(desk: Desk) -> None:
     """Wait until what was begun is done: the queue's head stays out for a reason, and nothing changes any more."""
     before: object = None
-    for _ in range(200):
-        await asyncio.sleep(0.001)
+    for _ in range(20_000):
+        await asyncio.sleep(0.0005)
         now = desk.leases.listing()
         inside = [lease for lease in now if lease.state is LeaseState.GRANTED]
         head = next((lease for lease in now if lease.queue_position == 1), None)
