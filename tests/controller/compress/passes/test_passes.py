@@ -22,7 +22,7 @@ def test_files_table_and_names_agree():
 
 
 def test_settings_are_checked():
-    with pytest.raises(NotFoundError, match="unknown passes 'shrink'; known are convert_fp16, "):
+    with pytest.raises(NotFoundError, match="unknown passes 'shrink'; known are code_tables, convert_fp16, "):
         make_pass(PassSpec.of("shrink"))
     with pytest.raises(InvalidInputError, match="no setting 'bits'; it has encoding"):
         make_pass(PassSpec.of("quantize_static", bits=8))

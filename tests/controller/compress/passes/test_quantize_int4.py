@@ -66,7 +66,7 @@ def test_errors_fed_back_keep_the_answers_nearer_on_inputs_that_hang_together(zo
     step = make_pass(PassSpec.of("quantize_int4", feedback=True, items=300))
     context = PassContext(work_directory=tmp_path, calibration=Dataset(name="d", inputs={"x": known}))
     made = step.run(source.path, tmp_path / "back.onnx", context, source.description)
-    assert made.notes[0].endswith("error fed back in 1")
+    assert any(note.endswith("error fed back in 1") for note in made.notes)
     errors = [np.linalg.norm(now - was) for now in (answer(made.path, held_back), plain)]
     assert errors[0] < 0.7 * errors[1]
 
