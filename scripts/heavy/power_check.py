@@ -40,6 +40,7 @@ from scripts.heavy.power_guest import (
 )
 
 _DEVICE = "/dev/vda"
+_LEASE_WAIT_S = 120.0
 
 
 class Check:
@@ -130,7 +131,8 @@ class Check:
             await self._serves(app, device)
             for job in self._told["job"]:
                 await device.client.get_job(job)
-            async with device.client.lease("power") as lease:
+            # A lease from before the cut holds for one whole time to live after another boot.
+            async with device.client.lease("power", wait_timeout_s=_LEASE_WAIT_S) as lease:
                 if lease.fencing_token <= self._told["token"]:
                     self._complain(f"lost: token {lease.fencing_token} again, told was {self._told['token']}")
 
