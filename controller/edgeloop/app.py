@@ -27,6 +27,21 @@ def default_state_directory() -> Path:
     return Path(os.environ.get("EDGELOOP_HOME") or ".edgeloop").absolute()
 
 
+def _end_with_parent() -> None:
+    """Let a worker end when its controller is killed: it would wait for work for ever, for it holds the pipe itself."""
+    import multiprocessing
+    import threading
+
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
 @dataclass(slots=True)
 class App:
     """The opened stores and the worker pool of one controller process."""
@@ -102,7 +117,9 @@ class App:
             import multiprocessing
 
             workers = min(4, len(os.sched_getaffinity(0)))
-            self._pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+            self._pool = ProcessPoolExecutor(
+                workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent
+            )
         return self._pool
 
     def drop_pool(self) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +55,38 @@ def test_a_deadline_ends_the_work_wherever_it_hangs() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], timeout=20, check=False)
     assert ended.returncode == -signal.SIGALRM
+
+
+_KILLED = """
+import os, sys, time
+from pathlib import Path
+from edgeloop.app import App
+
+if __name__ == "__main__":
+    with App.open(Path(sys.argv[1])) as app:
+        print(app.pool().submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+"""
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_workers_end_when_their_controller_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(_KILLED)
+    command = [sys.executable, str(program), str(tmp_path / "home")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        assert Path(f"/proc/{worker}").exists()
+        process.kill()
+    # The program is not its parent any more, so nobody collects it but the system.
+    give_up_s = time.monotonic() + 30
+    while _runs(worker):
+        assert time.monotonic() < give_up_s
+        time.sleep(0.05)
