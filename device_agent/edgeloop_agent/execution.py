@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edgeloop_foundation.ports.clock import Clock
-
-# X
 from edgeloop_protocol.types.conditions import Rest
 from edgeloop_protocol.types.run import Outcome, Run
 from edgeloop_protocol.types.trial import JobSpec

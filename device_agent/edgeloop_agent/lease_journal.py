@@ -69,7 +69,8 @@ class LeaseJournal:
             token = max(int(tree["token"]), token_floor)
             # An agent from before shared leases wrote one, or none.
             stored = tree["leases"] if "leases" in tree else [tree["lease"]] if tree["lease"] else []
-            return token, tuple(self._revive(one) for one in stored)
+            heartbeats = self._heartbeats() if stored else {}
+            return token, tuple(self._revive(one, heartbeats) for one in stored)
         except (CorruptDataError, ValueError, KeyError, TypeError) as error:
             _log.error("%s is set aside: %s", self._path, error)
             token = token_floor + _TOKEN_SKIP
@@ -77,11 +78,11 @@ class LeaseJournal:
             self.store((), token)
             return token, ()
 
-    def _revive(self, tree: dict[str, Any]) -> StoredLease:
+    def _revive(self, tree: dict[str, Any], heartbeats: Mapping[str, int]) -> StoredLease:
         request = from_json(tree["request"], LeaseRequest)
         now = self._clock.monotonic_ns()
         left_ns = int(request.ttl_s * 1e9)
-        if (until_ns := self._heartbeats().get(tree["lease_id"])) is not None:
+        if (until_ns := heartbeats.get(tree["lease_id"])) is not None:
             left_ns = min(left_ns, until_ns - now)
         return StoredLease(
             lease_id=tree["lease_id"], request=request, token=int(tree["token"]), until_ns=now + left_ns

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +110,11 @@ class Quarantine:
         if failure is None:
             await self._note({}, {digest})
         elif is_strike(failure.outcome, failure.failure_kind):
-            await self._note({digest: failure.reason}, ())
+            await self._note({digest: failure.reason}, frozenset())
 
-    async def _note(self, bad: dict[str, str], good: Iterable[str]) -> None:
+    async def _note(self, bad: dict[str, str], good: Set[str]) -> None:
         async with self._changing:
-            known = {digest: one for digest, one in self._known.items() if digest not in set(good)}
+            known = {digest: one for digest, one in self._known.items() if digest not in good}
             for digest, reason in bad.items():
                 before = known.pop(digest, None)
                 known[digest] = QuarantinedArtifact(

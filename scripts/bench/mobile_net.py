@@ -5,18 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from edgeloop.calibrate.zoo.mobile import MOBILENET_V2_STAGES
 from numpy.typing import NDArray
-
-STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
-"""Expansion, channels, blocks and stride of each stage."""
 
 
 def model() -> tuple[Any, tuple[Any, ...]]:
@@ -41,7 +31,7 @@ def model() -> tuple[Any, tuple[Any, ...]]:
 
     torch.manual_seed(0)
     layers, width = unit(3, 32, 3, 2), 32
-    for expansion, channels, blocks, stride in STAGES:
+    for expansion, channels, blocks, stride in MOBILENET_V2_STAGES:
         for place in range(blocks):
             layers.append(Block(width, channels, expansion, 1 if place else stride))
             width = channels

@@ -20,11 +20,10 @@ from edgeloop.transport.collect import drain_spool, run_job
 from edgeloop_agent.slots import SlotFiles
 from edgeloop_foundation.errors import AccessDeniedError, EdgeloopError, StateError
 from edgeloop_foundation.ports.fs import OsFileSystem
-from edgeloop_protocol.types.deployment import OVER
 from edgeloop_protocol.types.run import SpooledRun
 
 from scripts.heavy.faulty_disk import Plan
-from scripts.heavy.kill_world import NAME, World, job_spec, opened
+from scripts.heavy.kill_world import NAME, World, at_rest, job_spec, opened
 
 #: How many versions the device has before, and what serves afterwards.
 SCENARIOS: dict[str, tuple[int, int]] = {
@@ -43,6 +42,7 @@ _AGENT = Path(__file__).with_name("faulty_agent.py")
 _ATTEMPTS = 5
 _STARTS_MAX = 6
 _HEALTH_S = 5.0
+_REST_S = 60.0
 
 
 @dataclass(kw_only=True)
@@ -201,7 +201,7 @@ class Point:
                 if len(await run_job(device.client, spec, self._ingest)) != len(spec.trials):
                     raise StateError("the job did not bring a record of every trial.")
             return
-        status = await self._at_rest(device)
+        status = await at_rest(device, _REST_S)
         if status == self.world.digests[self.goal]:
             return
         if self.scenario == "rollback":
@@ -209,21 +209,8 @@ class Point:
         else:
             await self.world.deploy(device, self.goal)
 
-    async def _at_rest(self, device: OpenDevice) -> str:
-        """Wait for the end of what a recovered agent goes on with; return the digest that serves."""
-        ends = time.monotonic() + 60.0
-        while True:
-            found = [one for one in await device.client.deployments.listing() if one.name == NAME]
-            if not found:
-                return ""
-            if found[0].state in OVER:
-                return found[0].current_digest
-            if time.monotonic() > ends:
-                raise StateError(f"it rests in {found[0].state.value}.")
-            await asyncio.sleep(0.1)
-
     async def _settled(self, device: OpenDevice) -> None:
-        current = await self._at_rest(device)
+        current = await at_rest(device, _REST_S)
         if current != self.world.digests[self.goal]:
             raise StateError(f"{current[:12]} serves, not version {self.goal}.")
 
@@ -236,7 +223,7 @@ class Point:
                 older = self.world.bundles[self.before]
                 await device.client.deployments.deploy(NAME, older, lease, 0.0)
         except AccessDeniedError:
-            await self._at_rest(device)
+            await at_rest(device, _REST_S)
         else:
             self._complain("half-installed: an older release was taken again")
 

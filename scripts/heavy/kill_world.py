@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import time
@@ -19,8 +20,9 @@ from edgeloop.orchestrate.deploy import bring
 from edgeloop.orchestrate.measure import OpenDevice
 from edgeloop.release.repository import Repository
 from edgeloop.transport.base import connect
+from edgeloop_foundation.errors import StateError
 from edgeloop_protocol.types.artifact import Artifact, FileEntry, TensorSpec, Tolerance
-from edgeloop_protocol.types.deployment import ReleaseBundle, ReleaseTerms
+from edgeloop_protocol.types.deployment import OVER, ReleaseBundle, ReleaseTerms
 from edgeloop_protocol.types.job import TERMINAL
 from edgeloop_protocol.types.trial import Benchmark, JobSpec, Trial
 from onnx import TensorProto, helper, numpy_helper
@@ -157,3 +159,21 @@ def _model(directory: Path, seed: int) -> tuple[Artifact, dict[str, Path]]:
         tolerances=(("host", tolerance), ("original", tolerance)),
     )
     return manifest, {name: directory / name for name in contents}
+
+
+async def at_rest(device: OpenDevice, rest_s: float) -> str:
+    """Wait for the end of what a recovered agent goes on with; return the digest that serves, empty for none.
+
+    Raises:
+        StateError: it does not come to rest.
+    """
+    ends = time.monotonic() + rest_s
+    while True:
+        found = [one for one in await device.client.deployments.listing() if one.name == NAME]
+        if not found:
+            return ""
+        if found[0].state in OVER:
+            return found[0].current_digest
+        if time.monotonic() > ends:
+            raise StateError(f"it rests in {found[0].state.value}.")
+        await asyncio.sleep(0.2)

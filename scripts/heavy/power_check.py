@@ -26,16 +26,16 @@ from edgeloop_foundation.errors import EdgeloopError, StateError
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.types.run import SpooledRun
 
-from scripts.heavy.kill_world import NAME, opened
+from scripts.heavy.kill_world import NAME, at_rest, opened
 from scripts.heavy.power_guest import (
     CONTROLLER,
     DISK,
+    REST_S,
     SOCKET,
     STATE,
     Daemon,
     Line,
     Release,
-    at_rest,
     read_world,
 )
 
@@ -152,7 +152,7 @@ class Check:
 
     async def _serves(self, app: App, device: OpenDevice) -> None:
         """See that an allowed version serves once the agent is at rest, and that what was begun can be ended."""
-        digest = await at_rest(device)
+        digest = await at_rest(device, REST_S)
         allowed = {slot.partition("-")[2] for slot in self._told["allowed"]}
         if digest not in allowed:
             self._complain(f"half-installed: {digest[:12]!r} serves at rest")
@@ -164,7 +164,7 @@ class Check:
             await device.client.deployments.rollback(NAME)
         else:
             await bring(app, device, NAME, release.digest, release.bundle, 0.0)
-        if await at_rest(device) != release.digest:
+        if await at_rest(device, REST_S) != release.digest:
             raise StateError(f"{act} of version {goal} did not end well after the cut.")
 
     def _file_system(self) -> None:

@@ -13,24 +13,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgeloop.orchestrate.measure import OpenDevice
 from edgeloop_foundation.errors import StateError
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.artifact import Artifact
-from edgeloop_protocol.types.deployment import OVER, ReleaseBundle
+from edgeloop_protocol.types.deployment import ReleaseBundle
 from edgeloop_protocol.types.trial import JobSpec
 
-from scripts.heavy.kill_world import NAME, World, job_spec
+from scripts.heavy.kill_world import World, job_spec
 
 __all__ = [
     "CONTROLLER",
     "DISK",
+    "REST_S",
     "SOCKET",
     "STATE",
     "Daemon",
     "Line",
     "Release",
-    "at_rest",
     "read_world",
     "slow_job",
     "write_world",
@@ -40,7 +39,10 @@ DISK = Path("/mnt")
 STATE, CONTROLLER = DISK / "agent", DISK / "controller"
 SOCKET = Path("/run/agent.s")
 _GIVEN = Path("/srv")
-_READY_S, _REST_S = 180.0, 300.0
+REST_S = 300.0
+"""How long a recovered agent may take here to come to rest."""
+
+_READY_S = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,21 +164,3 @@ class Daemon:
 def slow_job(lease_id: str, token: int, digest: str) -> JobSpec:
     """Return a job of two short trials, with the patience that emulation needs."""
     return replace(job_spec(lease_id, token, digest), deadline_s=600.0, runner_deadline_s=180.0)
-
-
-async def at_rest(device: OpenDevice) -> str:
-    """Wait for the end of what the agent goes on with; return the digest that serves, empty for none.
-
-    Raises:
-        StateError: it does not come to rest.
-    """
-    ends = time.monotonic() + _REST_S
-    while True:
-        found = [one for one in await device.client.deployments.listing() if one.name == NAME]
-        if not found:
-            return ""
-        if found[0].state in OVER:
-            return found[0].current_digest
-        if time.monotonic() > ends:
-            raise StateError(f"it rests in {found[0].state.value}.")
-        await asyncio.sleep(0.2)

@@ -20,15 +20,15 @@ from edgeloop_foundation.errors import StateError
 from edgeloop_protocol.types.job import TERMINAL
 from edgeloop_protocol.types.run import SpooledRun
 
-from scripts.heavy.kill_world import NAME, opened
+from scripts.heavy.kill_world import NAME, at_rest, opened
 from scripts.heavy.power_guest import (
     CONTROLLER,
     DISK,
+    REST_S,
     SOCKET,
     Daemon,
     Line,
     Release,
-    at_rest,
     read_world,
     slow_job,
 )
@@ -73,7 +73,7 @@ class Work:
         """Go back to the version before."""
         self._begin("rollback", version)
         await self._device.client.deployments.rollback(NAME)
-        if await at_rest(self._device) != self._releases[version].digest:
+        if await at_rest(self._device, REST_S) != self._releases[version].digest:
             raise StateError(f"version {version} does not serve after the rollback.")
         self._ended(version)
         self._note("rollback")

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from edgeloop_foundation.errors import InvalidInputError
 
-__all__ = ["QUANTITIES", "Constraint", "Objective", "Quantity"]
+__all__ = ["QUANTITIES", "SHARE_METRICS", "Constraint", "Objective", "Quantity"]
+
+
+SHARE_METRICS = ("accuracy", "top5", "roc_auc", "auc", "f1_macro", "f1", "recall_at_1")
+"""Metrics of quality that are shares, by their names and the short ones that are taken for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

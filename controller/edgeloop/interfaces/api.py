@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeloop_foundation.errors import AlreadyExistsError, NotFoundError
+from edgeloop_foundation.errors import NotFoundError
 from edgeloop_protocol.types.artifact import Artifact, StateBinding
 from edgeloop_protocol.types.trial import Benchmark, RuntimeSettings
 
@@ -371,14 +370,7 @@ class Edgeloop:
         """
         with self._open() as app:
             whole = app.artifacts.find(digest)
-            if directory.exists():
-                raise AlreadyExistsError(
-                    f"{directory} exists already.", next_step="Name another with --output."
-                )
-            shutil.copytree(app.artifacts.directory(whole), directory)
-        for file in directory.iterdir():
-            # The store's files are read-only because they never change; a copy belongs to the user.
-            file.chmod(0o644)
+            app.artifacts.copy_to(whole, directory)
         return whole, directory
 
     def package_artifact(

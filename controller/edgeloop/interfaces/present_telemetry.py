@@ -60,7 +60,8 @@ def print_shown(seen: Shown) -> None:
             ("model", "release", "requests", "errors", "p50", "p99", "drift"),
             [_served(one) for one in seen.served],
         )
-    tried = [one for one in (seen.device.sample.served if seen.device.sample else ()) if one.shadow]
+    served = seen.device.sample.served if seen.device.sample else ()
+    tried = [_tried(one.name, one.shadow) for one in served if one.shadow]
     if tried:
         present.print_text("")
         present.print_table(
@@ -75,7 +76,7 @@ def print_shown(seen: Shown) -> None:
                 "mean run",
                 "remark",
             ),
-            [_tried(one.name, one.shadow) for one in tried if one.shadow],
+            tried,
         )
     if seen.traffic:
         present.print_text("")

@@ -14,7 +14,7 @@ from edgeloop.domain.plain_text import plain_text
 from edgeloop.orchestrate.watch import Sight
 from edgeloop.report.units import amount
 
-__all__ = ["availability_words", "sight_json", "sight_line"]
+__all__ = ["availability_words", "held_words", "sight_json", "sight_line"]
 
 _POWER_UNITS = ("watt", "W")
 _OLD_S = 1.0

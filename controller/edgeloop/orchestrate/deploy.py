@@ -30,7 +30,7 @@ from edgeloop_protocol.types.deployment import (
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.orchestrate.fleet import open_each
-from edgeloop.orchestrate.leasing import LEASE_WAIT_S, leased
+from edgeloop.orchestrate.leasing import lease_wait_s, leased
 from edgeloop.orchestrate.measure import OpenDevice
 
 if TYPE_CHECKING:
@@ -232,8 +232,7 @@ async def bring(
     pinned = await client.deployments.pin_root(bundle.roots[0])
     async with leased(app, client, shared=True) as lease:
         await client.push_artifact(digest, app.artifacts)
-        wait_s = LEASE_WAIT_S if app.turn.wait_s is None else app.turn.wait_s
-        status = await _begin(client, name, bundle, lease, trial_s, wait_s)
+        status = await _begin(client, name, bundle, lease, trial_s, lease_wait_s(app))
         ends = time.monotonic() + trial_s + _BESIDE_TRIAL_S
         while status.state not in OVER:
             if lease.lost.is_set():

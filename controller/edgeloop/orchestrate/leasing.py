@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from edgeloop.transport.client import AgentClient
     from edgeloop.transport.rpc.lease import LeaseHandle
 
-__all__ = ["LEASE_WAIT_S", "holder_name", "leased"]
+__all__ = ["holder_name", "lease_wait_s", "leased"]
 
-LEASE_WAIT_S = 30.0
-"""How long a verb waits for a device unless it or its user says otherwise."""
+_WAIT_S = 30.0
 
 
 def holder_name() -> str:
@@ -34,12 +33,17 @@ def holder_name() -> str:
     return f"{user}@{platform.node()} pid {os.getpid()}{suffix}"
 
 
+def lease_wait_s(app: App, wait_s: float = _WAIT_S) -> float:
+    """Return how long a verb waits for a device in seconds: what the user said, else what the verb says."""
+    return wait_s if app.turn.wait_s is None else app.turn.wait_s
+
+
 def leased(
     app: App,
     client: AgentClient,
     *,
     shared: bool = False,
-    wait_s: float = LEASE_WAIT_S,
+    wait_s: float = _WAIT_S,
     listener: Listener | None = None,
 ) -> contextlib.AbstractAsyncContextManager[LeaseHandle]:
     """Hold a device for the length of an ``async with`` block, at the place in the queue that the user chose.
@@ -64,7 +68,7 @@ def leased(
 
     return client.lease(
         holder_name(),
-        wait_timeout_s=wait_s if app.turn.wait_s is None else app.turn.wait_s,
+        wait_timeout_s=lease_wait_s(app, wait_s),
         priority=app.turn.priority,
         shared=shared,
         on_wait=waiting,

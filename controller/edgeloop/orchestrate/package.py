@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeloop_foundation.errors import AlreadyExistsError, NotFoundError
+from edgeloop_foundation.errors import NotFoundError
 
 from edgeloop.domain.experiment import ExperimentResult
 
@@ -49,12 +49,7 @@ def package_artifact(
         raise NotFoundError(
             f"{preprocessing} is not a file.", next_step="Name the Python file that prepares raw data."
         )
-    if directory.exists():
-        raise AlreadyExistsError(f"{directory} exists already.", next_step="Name another with --output.")
-    shutil.copytree(app.artifacts.directory(digest), directory)
-    for file in directory.iterdir():
-        # The store's files are read-only because they never change; a copy belongs to the user.
-        file.chmod(0o644)
+    app.artifacts.copy_to(digest, directory)
     card = Card(
         digest=digest,
         manifest=manifest,

@@ -13,6 +13,7 @@ from edgeloop_protocol.types.measurement import Estimate
 from edgeloop_protocol.types.run import Run
 
 from edgeloop.domain.candidate import Candidate
+from edgeloop.domain.constraint import SHARE_METRICS
 from edgeloop.domain.experiment import DeviceResult, ExperimentResult
 from edgeloop.domain.strategy import Evidence
 from edgeloop.report.cells import estimate_cell, origin, verdict_cell
@@ -110,7 +111,7 @@ def _quality(card: Card) -> str:
         if quality is None:
             rows.append((*where, "not judged: the data has no labels", MISSING, MISSING, MISSING))
             continue
-        unit = "ratio" if quality.metric in ("accuracy", "roc_auc", "f1_macro", "top5", "recall_at_1") else ""
+        unit = "ratio" if quality.metric in SHARE_METRICS else ""
         rows.append(
             (
                 *where,

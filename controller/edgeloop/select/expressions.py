@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 from edgeloop_foundation.errors import InvalidInputError
 
-from edgeloop.domain.constraint import QUANTITIES, Constraint, Objective
+from edgeloop.domain.constraint import QUANTITIES, SHARE_METRICS, Constraint, Objective
 
 __all__ = ["parse_constraint", "parse_constraints", "parse_preference", "require_metric"]
 
-_SHARES = ("accuracy", "top5", "roc_auc", "auc", "f1_macro", "f1", "recall_at_1")
-_METRICS = (*_SHARES, "mean_absolute_error", "mae", "rmse", "cosine")
+_METRICS = (*SHARE_METRICS, "mean_absolute_error", "mae", "rmse", "cosine")
 _FULL_NAMES = {"auc": "roc_auc", "f1": "f1_macro", "mae": "mean_absolute_error"}
 _ALIASES = {
     "latency": "latency_p50",
@@ -69,7 +68,7 @@ def parse_constraint(text: str) -> Constraint:
     if not math.isfinite(bound):
         raise InvalidInputError(f"the bound in {text!r} is not a finite number.")
     constraint = Constraint(quantity=quantity, operator=match["operator"], bound=bound, text=text.strip())
-    _refuse_impossible(constraint, share=name.removesuffix("_drop") in _SHARES)
+    _refuse_impossible(constraint, share=name.removesuffix("_drop") in SHARE_METRICS)
     return constraint
 
 

@@ -16,10 +16,17 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInputError, NotFoundError
+from edgeloop_foundation.errors import (
+    AlreadyExistsError,
+    BusyError,
+    CorruptDataError,
+    InvalidInputError,
+    NotFoundError,
+)
 from edgeloop_foundation.packed import expand
 from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, make_durable_directory, write_durably
@@ -104,6 +111,20 @@ class ArtifactDirectory:
         """
         self._require(digest)
         return from_json(self._fs.read(self.blob(digest)), Artifact)
+
+    def copy_to(self, digest: str, directory: Path) -> None:
+        """Copy an artifact's files and manifest into a new directory, which belongs to the user.
+
+        Raises:
+            AlreadyExistsError: the directory is there already.
+            NotFoundError: no such artifact.
+        """
+        if directory.exists():
+            raise AlreadyExistsError(f"{directory} exists already.", next_step="Name another with --output.")
+        shutil.copytree(self.directory(digest), directory)
+        for file in directory.iterdir():
+            # The store's files are read-only because they never change.
+            file.chmod(0o644)
 
     def directory(self, digest: str) -> Path:
         """Return the directory that holds the artifact's files under their names, and "manifest.json".

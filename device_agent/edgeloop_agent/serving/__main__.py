@@ -110,7 +110,8 @@ def _serve(state: Path, spec: ServingSpec, source: BinaryIO, tell: Tell) -> None
     versions: Versions[ServedModel] = Versions(files, spec.name, load, lambda: tell(_status(engine)))
     log = RequestLog(state / LOG_DIRECTORY, spec.name, spec.request_log_bytes)
     engine = Engine(spec, versions, log)
-    shadow = _shadow(files, spec, engine) if spec.shadow else None
+    if spec.shadow:
+        engine.shadow = _shadow(files, spec, engine)
     if spec.second:
         engine.forms = _forms(files, spec, engine, lambda: tell(_status(engine)))
     over_grpc, over_http = _listen(engine, admission)
@@ -121,6 +122,8 @@ def _serve(state: Path, spec: ServingSpec, source: BinaryIO, tell: Tell) -> None
     versions.start()
     if engine.forms is not None:
         engine.forms.start()
+    if engine.shadow is not None:
+        engine.shadow.start()
     ends = threading.Event()
     threading.Thread(target=_keep_trust, args=(admission, ends), daemon=True).start()
     while (asked := _read(source)) is not None:
@@ -130,15 +133,13 @@ def _serve(state: Path, spec: ServingSpec, source: BinaryIO, tell: Tell) -> None
     versions.stop()
     if engine.forms is not None:
         engine.forms.stop()
-    if shadow is not None:
-        shadow.stop()
     # New requests are refused while the old ones end, on both listeners.
     closed = engine.close(_GRACE_S)
     over_http.stop()
     over_grpc.stop(_GRACE_S if closed else 0.0)
 
 
-def _shadow(files: SlotFiles, spec: ServingSpec, engine: Engine) -> Versions[ShadowModel]:
+def _shadow(files: SlotFiles, spec: ServingSpec, engine: Engine) -> Shadow:
     """Try the committed version of another deployment on copies of what is asked."""
 
     def load(slot: str) -> ShadowModel:
@@ -146,10 +147,7 @@ def _shadow(files: SlotFiles, spec: ServingSpec, engine: Engine) -> Versions[Sha
         return ShadowModel(model=warm(version, replace(spec, batch_max=1)), artifact=version.artifact)
 
     candidates: Versions[ShadowModel] = Versions(files, spec.shadow, load, lambda: None)
-    engine.shadow = Shadow(spec.shadow, candidates, engine.judged)
-    engine.shadow.start()
-    candidates.start()
-    return candidates
+    return Shadow(spec.shadow, candidates, engine.judged)
 
 
 def _forms(files: SlotFiles, spec: ServingSpec, engine: Engine, changed: Callable[[], None]) -> Forms:

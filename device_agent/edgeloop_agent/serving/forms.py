@@ -39,15 +39,13 @@ class Gate:
         #: Whether the second form is wanted.
         self.wanted = False
 
-    def look(self, signal: float | None, now_s: float) -> bool:
-        """Take in a reading, None for one that could not be had, and return whether it changed what is wanted."""
+    def look(self, signal: float | None, now_s: float) -> None:
+        """Take in a reading, None for one that could not be had."""
         if signal is None or now_s - self._changed_s < self._dwell_s:
-            return False
+            return
         wanted = signal >= self._rule.high if not self.wanted else signal > self._rule.low
-        if wanted == self.wanted:
-            return False
-        self.wanted, self._changed_s = wanted, now_s
-        return True
+        if wanted != self.wanted:
+            self.wanted, self._changed_s = wanted, now_s
 
 
 def signal_of(

@@ -76,12 +76,14 @@ class Shadow:
         self._judged("dropped")
 
     def start(self) -> None:
-        """Try what is offered from now on."""
+        """Follow the candidate's versions and try what is offered from now on."""
+        self._versions.start()
         self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Try nothing more; a run under way is waited for, for some seconds."""
+        self._versions.stop()
         with self._turn:
             self._ends = True
             self._waiting.clear()

@@ -9,7 +9,8 @@ import grpc
 import numpy as np
 import pytest
 from edgeloop_agent.served_models import ServedModels
-from edgeloop_agent.serving.shadow import WAITING_MAX, Shadow
+from edgeloop_agent.serving.shadow import WAITING_MAX, Shadow, ShadowModel
+from edgeloop_agent.serving.versions import Versions
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.artifact import Tolerance
 from edgeloop_protocol.types.serving import ServingSpec
@@ -84,16 +85,15 @@ async def test_without_a_candidate_it_says_why_and_serves_all_the_same(board: Sl
         assert (missing.counter, missing.compared_count) == (0, 0)
 
 
-class Held:
-    """Versions of a candidate that is never ready."""
-
-    current = None
-    refused = ""
+def _never(slot: str) -> ShadowModel:
+    raise AssertionError(slot)
 
 
-def test_what_comes_faster_than_it_is_tried_is_dropped_and_counted() -> None:
+def test_what_comes_faster_than_it_is_tried_is_dropped_and_counted(board: SlotBoard) -> None:
     told: list[str] = []
-    shadow = Shadow("next", Held(), told.append)  # type: ignore[arg-type]
+    # Nobody follows the versions, so that none is ever ready.
+    versions: Versions[ShadowModel] = Versions(board.slots, "next", _never, lambda: None)
+    shadow = Shadow("next", versions, told.append)
     for _ in range(WAITING_MAX + 3):
         shadow.offer({"x": X}, {"y": X})
     assert told == ["dropped"] * 3

@@ -6,12 +6,20 @@ import math
 
 from edgeloop.calibrate.nets import Net
 
-__all__ = ["efficientnet", "efficientnet_lite", "mnasnet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3"]
+__all__ = [
+    "MOBILENET_V2_STAGES",
+    "efficientnet",
+    "efficientnet_lite",
+    "mnasnet",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3",
+]
 
 _V1 = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 """Howard et al. 2017, table 1: channels and stride."""
 
-_V2 = (
+MOBILENET_V2_STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),
@@ -92,7 +100,7 @@ def mobilenet_v1(side: int = 224, width: float = 1.0, classes: int = 1000) -> Ne
 def mobilenet_v2(side: int = 224, width: float = 1.0, classes: int = 1000) -> Net:
     """Return MobileNetV2."""
     net = Net((1, 3, side, side)).conv(_whole(32 * width), stride=2, act="Relu6")
-    for expansion, channels, repeats, stride in _V2:
+    for expansion, channels, repeats, stride in MOBILENET_V2_STAGES:
         for index in range(repeats):
             expanded = net.shape[1] * expansion
             _bottleneck(net, expanded, _whole(channels * width), 3, 1 if index else stride, "Relu6")

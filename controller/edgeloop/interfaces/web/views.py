@@ -10,6 +10,7 @@ from edgeloop_protocol.types.job import JobEvent
 from edgeloop_protocol.types.lease import AvailabilityState, LeaseState, holder_text, is_shared
 
 from edgeloop.domain.plain_text import plain_text
+from edgeloop.interfaces.present_watch import availability_words, held_words
 from edgeloop.orchestrate.fleet_watch import DeviceLook, LookState
 
 __all__ = [
@@ -119,14 +120,8 @@ def _remark(look: DeviceLook) -> str:
         return look.reason
     if look.state is not LookState.ANSWERS:
         return ""
-    found = look.availability
-    drained = (
-        f"{found.state.value} by {found.drained_by}: {found.reason}"
-        if found is not None and found.drained_by
-        else ""
-    )
-    holder = holder_text(look.leases)
-    held = f"{'shared' if is_shared(look.leases) else 'held'} by {holder}" if holder else ""
+    drained = availability_words(look.availability)
+    held = held_words(holder_text(look.leases), shared=is_shared(look.leases))
     return "; ".join(part for part in (drained, held) if part)
 
 
