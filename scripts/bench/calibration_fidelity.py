@@ -56,18 +56,51 @@ RUNTIME = "onnxruntime"
 class Work:
     """What was measured so far, in one file that is replaced whole."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, turn_count: int) -> None:
+        self.directory, self._turn_count = directory, turn_count
         self.path = directory / "observations.json"
         directory.mkdir(parents=True, exist_ok=True)
         self.kept: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
 
-    def rows(self, condition: str, role: str) -> dict[str, Any]:
-        rows: dict[str, Any] = self.kept.setdefault(f"{condition}/{role}", {})
+    def turn_count(self, condition: str, role: str) -> int:
+        """Return how often a role is measured: what a profile is transferred by is ten measurements and no more."""
+        return 1 if role == "suite" and condition != "one" else self._turn_count
+
+    def rows(self, condition: str, role: str, turn: int = 0) -> dict[str, Any]:
+        """Return what was measured of a role in one turn, by name of the model."""
+        key = f"{condition}/{role}" + (f"/{turn + 1}" if turn else "")
+        rows: dict[str, Any] = self.kept.setdefault(key, {})
         return rows
 
+    def turns(self, condition: str, role: str) -> dict[str, list[dict[str, Any]]]:
+        """Return by name of the model what each turn measured, fastest first."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for turn in range(self.turn_count(condition, role)):
+            for name, row in self.rows(condition, role, turn).items():
+                if "latency_s" in row:
+                    found.setdefault(name, []).append(row)
+        return {name: sorted(rows, key=lambda row: row["latency_s"]) for name, rows in found.items()}
+
     def observations(self, condition: str, role: str) -> list[Observation]:
-        return [as_observation(row) for row in self.rows(condition, role).values() if "latency_s" in row]
+        """Return the turn with the median latency of each model; of two the faster."""
+        found = self.turns(condition, role).values()
+        return [as_observation(rows[(len(rows) - 1) // 2]) for rows in found]
+
+    def repeated(self, condition: str) -> str:
+        """Return how far single turns were from the median of them, in words."""
+        errors = [
+            abs(row["latency_s"] / statistics.median(one["latency_s"] for one in rows) - 1)
+            for role in ("suite", "others")
+            for rows in self.turns(condition, role).values()
+            if len(rows) > 2
+            for row in rows
+        ]
+        if not errors:
+            return "measured once: how far this machine is from itself is not known"
+        return (
+            f"measured {self._turn_count} times: one turn is {statistics.mean(errors):.1%} from the median turn on "
+            f"average, {max(errors):.0%} at most"
+        )
 
     def save(self) -> None:
         new = self.path.with_suffix(".new")
@@ -155,13 +188,14 @@ async def measure(
     *,
     condition: str,
     role: str,
+    turn: int,
     models: tuple[HeldOut, ...],
     threads: int,
     until: float,
 ) -> bool:
-    """Measure what is missing of a role under a condition; return whether nothing is missing any more."""
+    """Measure what is missing of a turn of a role under a condition; return whether nothing is missing any more."""
     digests = await build_all(app, models, work)
-    rows = work.rows(condition, role)
+    rows = work.rows(condition, role, turn)
     missing = [model for model in models if digests[model.name] and model.name not in rows]
     while missing:
         if time.monotonic() > until:
@@ -184,7 +218,7 @@ async def measure(
             manifest = app.artifacts.manifest(digests[model.name])
             rows[model.name] = as_row(observation_of(model.name, threads, manifest, run), model.family, run)
         work.save()
-        print(f"  {condition} {role}: {len(rows)} of {len(models)}", file=sys.stderr)
+        print(f"  {condition} {role}, turn {turn + 1}: {len(rows)} of {len(models)}", file=sys.stderr)
     return True
 
 
@@ -228,7 +262,7 @@ def forecast(
 def judged(work: Work, condition: str, what: str) -> Figures:
     said = json.loads((work.directory / f"{condition}-predicted.json").read_text())
     rows = [entry for entry in work.observations(condition, "others") if entry.model in said]
-    print(f"\n{what}")
+    print(f"\n{what}; {work.repeated(condition)}")
     for entry in rows:
         found = said[entry.model]
         print(
@@ -260,11 +294,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/calibration"))
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--other-onnxruntime", default="1.22.1")
     parser.add_argument("--build", action="store_true", help="only build what is to be measured")
     parser.add_argument("--refit", action="store_true", help="fit and predict anew from what was measured")
     options = parser.parse_args()
-    work = Work(options.work)
+    if options.turns < 1:
+        parser.error("--turns is 1 or more")
+    work = Work(options.work, options.turns)
     models = roles(work)
     with App.open(options.work / "home") as app:
         for some in models.values():
@@ -320,22 +357,37 @@ def complete(
     until: float,
     options: argparse.Namespace,
 ) -> bool:
-    """Measure what is missing of a role, with the agent of the condition; return whether nothing is missing."""
+    """Measure what is missing of a role with the agent of the condition; return whether nothing is missing."""
     wanted = [m for m in models[role] if work.kept["digests"].get(m.name)]
-    if all(model.name in work.rows(condition, role) for model in wanted):
+    missing = [
+        turn
+        for turn in range(work.turn_count(condition, role))
+        if any(model.name not in work.rows(condition, role, turn) for model in wanted)
+    ]
+
+    async def go(spec: DeviceSpec) -> bool:
+        for turn in missing:
+            if not await measure(
+                app,
+                work,
+                spec,
+                condition=condition,
+                role=role,
+                turn=turn,
+                models=models[role],
+                threads=threads,
+                until=until,
+            ):
+                return False
         return True
 
-    def go(spec: DeviceSpec) -> bool:
-        coroutine = measure(
-            app, work, spec, condition=condition, role=role, models=models[role], threads=threads, until=until
-        )
-        return asyncio.run(coroutine)
-
+    if not missing:
+        return True
     if condition != "other":
-        return go(DeviceSpec.parse("local"))
+        return asyncio.run(go(DeviceSpec.parse("local")))
     python = other_environment(options.work / "other", options.other_onnxruntime)
     with agent_of(python, options.work / "agent") as spec:
-        return go(spec)
+        return asyncio.run(go(spec))
 
 
 if __name__ == "__main__":
