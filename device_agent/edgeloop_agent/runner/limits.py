@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
 import resource
@@ -34,6 +35,8 @@ class Limits:
     cpu_s: int = 0
     #: The agent's process: the runner dies with it.
     parent_pid: int = 0
+    #: Threads and processes; it holds in a user namespace of its own, for another user than root.
+    task_count: int = 0
 
 
 def enter(limits: Limits, bounds: Bounds | None = None) -> Isolation:
@@ -53,6 +56,9 @@ def enter(limits: Limits, bounds: Bounds | None = None) -> Isolation:
     }
     tier, confined, reason = confine(bounds or Bounds(tier="process"))
     layers |= confined
+    layers["rlimit_nproc"] = bool(limits.task_count and layers["own_users"]) and _limit_tasks(
+        limits.task_count
+    )
     # Entering namespaces undoes the one, and needs files that the other takes away.
     layers["not_dumpable"] = _flag(_PR_SET_DUMPABLE, 0, lambda: _get(_PR_GET_DUMPABLE) == 0)
     layers["dies_with_parent"] = _die_with(limits.parent_pid)
@@ -68,6 +74,33 @@ def _limit(kind: int, value: int, grace: int = 0) -> bool:
     except (OSError, ValueError):
         return False
     return resource.getrlimit(kind) == (soft, ceiling)
+
+
+def _limit_tasks(count: int) -> bool:
+    """Bound the tasks of this process's user namespace, which a bound of one has to show first.
+
+    Elsewhere the bound would count every process of the user, those of strangers included, and be no bound of ours.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    bound = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, bound))
+        held = not _starts_a_thread()
+        resource.setrlimit(resource.RLIMIT_NPROC, (bound, bound))
+    except (OSError, ValueError):
+        return False
+    return held
+
+
+def _starts_a_thread() -> bool:
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    try:
+        _thread.start_new_thread(lock.release, ())
+    except RuntimeError:
+        return False
+    lock.acquire()
+    return True
 
 
 def _libc() -> ctypes.CDLL:

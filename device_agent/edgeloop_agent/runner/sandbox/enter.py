@@ -24,7 +24,7 @@ _MACHINE = (
     "/proc/sys/kernel", "/proc/filesystems", "/proc/devices", "/proc/modules", "/proc/driver", "/proc/device-tree",
     "/etc/localtime", "/etc/nv_tegra_release",
 )  # fmt: skip
-_NETWORK = Path("/proc/self/ns/net")
+_NETWORK, _USERS = Path("/proc/self/ns/net"), Path("/proc/self/ns/user")
 _PLAIN_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 _ACCELERATORS = ("nvidia*", "nvhost*", "nvmap", "dri", "accel", "hailo*", "apex_*")
 
@@ -52,7 +52,7 @@ def confine(bounds: Bounds) -> tuple[str, dict[str, bool], str]:
     """
     architecture = this_architecture()
     problems: list[str] = []
-    network = _NETWORK.readlink()
+    network, users = _NETWORK.readlink(), _USERS.readlink()
     wanted = TIERS.index(bounds.tier)
     if architecture is None:
         problems.append("no table of system calls for this processor")
@@ -67,6 +67,7 @@ def confine(bounds: Bounds) -> tuple[str, dict[str, bool], str]:
             _try("seccomp", lambda: install(architecture, program), problems)
     layers = probe(architecture, bounds.outside, bounds.parent_pid)
     layers["own_network"] = _NETWORK.readlink() != network
+    layers["own_users"] = _USERS.readlink() != users
     if bounds.tier != STRONGEST:
         problems.append(f"the agent was told to use {bounds.tier}")
     tier = _tier(layers)
