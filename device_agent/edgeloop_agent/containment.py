@@ -72,12 +72,16 @@ class Containment:
             raise RunnerFailure(
                 Outcome.UNSUPPORTED,
                 FailureKind.UNFIT_DEVICE,
-                f"at most {self._limits.process_count_max} threads and processes are signed, and nothing bounds "
-                f"them on this board: {self._group.reason or 'its control group does not hold'}; RLIMIT_NPROC holds in a user "
+                f"at most {self._limits.process_count_max} threads and processes are signed, and nothing bounds them "
+                f"here: {self._group.reason or 'the control group does not hold'}; RLIMIT_NPROC holds in a user "
                 "namespace of a user other than root. Run the agent as its own user, or give it a control group "
                 "(Delegate=pids in its unit).",
             )
         return replace(isolation, layers=tuple(sorted(layers.items())))
+
+    def bound_tasks(self, count: int) -> None:
+        """Change how many threads and processes it may have, where a control group bounds them; blocks."""
+        self._group.bound(count)
 
     def watch(self, pid: int, kill: Callable[[], None]) -> None:
         """Kill it from now on as soon as its resident memory passes what was signed."""

@@ -182,6 +182,13 @@ class SlotFiles:
         path = self._root / check_deployment_name(name) / "pointer.json"
         return self._unsealed(path, Pointer) if self._fs.exists(path) else Pointer()
 
+    def limits(self, name: str, slot: str) -> ModelLimits:
+        """Return what was signed for a slot that serves or served before; nothing for another one."""
+        pointer = self.pointer(name)
+        if slot == pointer.current:
+            return pointer.current_limits
+        return pointer.previous_limits if slot == pointer.previous else NO_LIMITS
+
     def _unsealed(self, path: Path, kind: type[SlotRecord] | type[Pointer]) -> Any:
         try:
             return from_json(unseal(self._fs.read(path)), kind)

@@ -27,6 +27,9 @@ class NoTaskGroup:
         """Hold nothing."""
         return False
 
+    def bound(self, task_count: int) -> None:
+        """Bound nothing."""
+
     def remove(self) -> None:
         """Do nothing."""
 
@@ -71,6 +74,14 @@ class TaskGroup:
             self.reason = f"the pids control group does not take it: {error.strerror}"
             return False
         return inside and bound == str(self._task_count)
+
+    def bound(self, task_count: int) -> None:
+        """Change the bound."""
+        self._task_count = task_count
+        try:
+            (self._directory / "pids.max").write_text(f"{task_count}\n")
+        except OSError as error:
+            _log.error("the bound of %s stays: %s", self._directory, error)
 
     def remove(self) -> None:
         """Remove it; a group that still has a process stays for the next sweep."""
