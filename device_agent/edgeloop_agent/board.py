@@ -18,12 +18,14 @@ from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_protocol.convert import to_json
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.conditions import Conditions
+from edgeloop_protocol.types.deployment import NO_LIMITS, ModelLimits
 from edgeloop_protocol.types.facts import Facts, RuntimeFacts, SensorFacts
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome, Simulation
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent import __version__, inventory
 from edgeloop_agent.conditions import read_conditions
+from edgeloop_agent.containment import Containment, task_count
 from edgeloop_agent.directories import SCRATCH
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.idle_temperature import IdleTemperature
@@ -36,6 +38,7 @@ from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
 from edgeloop_agent.sensors import SensorSet
 from edgeloop_agent.sensors.base import Sensor
 from edgeloop_agent.sensors.clock_probe import ClockProbe
+from edgeloop_agent.task_group import NoTaskGroup, TaskGroup
 from edgeloop_agent.telemetry.activity import Activity, read_activity
 
 if TYPE_CHECKING:
@@ -81,6 +84,8 @@ class RunnerStart:
     purpose: str
     #: Whether the model's pages are pushed out of the page cache before it is opened.
     drop_page_cache: bool = False
+    #: What was signed for a release; a job has no limits of that kind.
+    limits: ModelLimits = NO_LIMITS
 
 
 class RunnerSession(Protocol):
@@ -240,11 +245,19 @@ class RealBoard:
         )
 
     async def _ask_runtimes(self) -> tuple[RuntimeFacts, ...]:
+        scratch = self._state_directory / SCRATCH / secrets.token_hex(8)
+        confined = self._isolation.arguments(None, self._state_directory)
         try:
-            return await asyncio.wait_for(inventory.runtime_facts(self._processes), _DESCRIBE_TIMEOUT_S)
+            self._fs.make_directory(scratch)
+            asking = inventory.runtime_facts(
+                self._processes, ("--parent-pid", str(os.getpid()), *confined), scratch
+            )
+            return await asyncio.wait_for(asking, _DESCRIBE_TIMEOUT_S)
         except asyncio.TimeoutError:
             reason = f"the runner did not describe its runtimes within {_DESCRIBE_TIMEOUT_S:.0f} s"
             return (RuntimeFacts(name="onnxruntime", reason=reason),)
+        finally:
+            await asyncio.to_thread(self._fs.remove_tree, scratch)
 
     async def conditions(self) -> Conditions:
         """Read clocks, load, memory, disk and every sensor, in a thread."""
@@ -292,7 +305,7 @@ class RealBoard:
         argv: tuple[str, ...] = (
             *(sys.executable, "-I", "-m", "edgeloop_agent.runner"),
             *("--memory-bytes", str(start.memory_bytes), "--cpu-s", str(start.cpu_s)),
-            *("--parent-pid", str(os.getpid())),
+            *("--parent-pid", str(os.getpid()), "--task-count", str(task_count(start.limits))),
             *self._isolation.arguments(start.artifact_directory, self._state_directory),
         )
         oom_kills = oom_kill_count(self._root)
@@ -316,12 +329,21 @@ class RealBoard:
             while len(self._groups) > _GROUPS_KEPT:
                 del self._groups[next(iter(self._groups))]
         group = self._memory_group(child.pid, share) if start.purpose == "memory" else None
-        process = RunnerProcess(
-            child, self._fs, scratch, self._root, oom_kills, group, self._isolation.minimum
+        containment = Containment(
+            self._root, self._isolation, start.limits, self._task_group(start, group, share)
         )
+        process = RunnerProcess(child, self._fs, scratch, self._root, oom_kills, group, containment)
         if emulator is not None and share is not None:
             process.hold(share, lambda seen: emulator.disagreement(seen, start.settings.intra_op_threads))
         return process
+
+    def _task_group(
+        self, start: RunnerStart, memory: MemoryGroup | NoGroup | None, share: RunnerGroup | None
+    ) -> TaskGroup | NoTaskGroup:
+        """Return what bounds its tasks; in version 2 a process is in one group alone, and another one came first."""
+        if (share is not None and share.version_2) or (isinstance(memory, MemoryGroup) and memory.version_2):
+            return NoTaskGroup("another control group holds the runner")
+        return TaskGroup.make(self._root, task_count(start.limits))
 
     def _memory_group(self, pid: int, share: RunnerGroup | None) -> MemoryGroup | NoGroup:
         """Return what keeps the peak; a runner is never moved out of the groups that limit it."""

@@ -79,7 +79,12 @@ def _agent(options: argparse.Namespace, state: Path, identity: DeviceIdentity) -
         limits=limits,
         identity=identity,
         telemetry=telemetry,
+        isolation=_policy(options),
     )
+
+
+def _policy(options: argparse.Namespace) -> IsolationPolicy:
+    return IsolationPolicy(tier=options.isolation, minimum=options.require_isolation)
 
 
 def _real_board(options: argparse.Namespace, state: Path) -> RealBoard:
@@ -92,8 +97,9 @@ def _real_board(options: argparse.Namespace, state: Path) -> RealBoard:
 
         emulator = Emulator(emulation)
     name = options.name or socket.gethostname()
-    policy = IsolationPolicy(tier=options.isolation, minimum=options.require_isolation)
-    board = RealBoard(state, name, SystemProcesses(), Path("/"), emulator=emulator, isolation=policy)
+    board = RealBoard(
+        state, name, SystemProcesses(), Path("/"), emulator=emulator, isolation=_policy(options)
+    )
     if options.meter:
         from edgeloop_agent.meters import open_meters
 

@@ -13,6 +13,7 @@ from edgeloop_protocol.types.run import Isolation, Parity, Verdict
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.board import Board, RunnerSession, RunnerStart, open_arguments
+from edgeloop_agent.containment import STEP_S_MAX
 from edgeloop_agent.runner_use import memory_limit
 from edgeloop_agent.samples import from_bytes
 from edgeloop_agent.slots import SlotRecord
@@ -22,7 +23,6 @@ __all__ = ["ProbedSlot", "probe_slot"]
 # A median of so few is no measurement for a record; as a guard against "ten times too slow" it is enough.
 _INFERENCES = 20
 _WARM_UP = 3
-_STEP_S = 120.0
 _NS = 1e-9
 
 
@@ -79,6 +79,11 @@ async def probe_slot(board: Board, record: SlotRecord, directory: Path, artifact
     )
 
 
+def _step_s(record: SlotRecord) -> float:
+    """Return how long one command may take; several inferences in one command share what is signed for one."""
+    return float(record.step_s_max or STEP_S_MAX)
+
+
 async def _open(
     board: Board, record: SlotRecord, directory: Path, artifact: Artifact, purpose: str
 ) -> RunnerSession:
@@ -89,13 +94,14 @@ async def _open(
         settings=settings,
         batch_size=1,
         memory_bytes=memory_limit(artifact, settings.intra_op_threads + settings.inter_op_threads, 1),
-        cpu_s=int(2 * _STEP_S),
+        cpu_s=int(2 * STEP_S_MAX),
         seed=0,
         purpose=purpose,
+        limits=record.limits,
     )
     session = await board.start_runner(start)
     try:
-        await session.request("open", open_arguments(start), _STEP_S)
+        await session.request("open", open_arguments(start), _step_s(record))
     except BaseException:
         await session.close()
         raise
@@ -107,7 +113,7 @@ async def _parity(
 ) -> tuple[Parity, Isolation]:
     session = await _open(board, record, directory, artifact, "parity")
     try:
-        reply = await session.request("parity", {}, _STEP_S)
+        reply = await session.request("parity", {}, _step_s(record))
     finally:
         await session.close()
     parity = from_json(reply.header.get("parity"), Parity)
@@ -126,9 +132,11 @@ async def _cost(
     """Return the median latency in seconds and the peak of resident memory in bytes."""
     session = await _open(board, record, directory, artifact, "latency")
     try:
-        await session.request("infer", {"count": _WARM_UP}, _STEP_S)
-        samples = from_bytes((await session.request("infer", {"count": _INFERENCES}, _STEP_S)).payload)
-        memory = (await session.request("memory", {"reset_peak": False}, _STEP_S)).header
+        await session.request("infer", {"count": _WARM_UP}, _step_s(record))
+        samples = from_bytes(
+            (await session.request("infer", {"count": _INFERENCES}, _step_s(record))).payload
+        )
+        memory = (await session.request("memory", {"reset_peak": False}, _step_s(record))).header
     finally:
         await session.close()
     if not samples:

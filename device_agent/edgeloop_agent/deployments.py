@@ -260,15 +260,15 @@ class Deployments:
             raise
         if slot == pointer.current:
             again = replace(record, slot=slot, state=S.COMMITTED, before=pointer)
+            again = again.within(accepted.terms.limits)
             await asyncio.to_thread(self._slots.save, again)
             return
         record = replace(
             record,
             slot=slot,
-            memory_bytes_max=accepted.terms.memory_bytes_max,
             latency_us_max=accepted.terms.latency_us_max,
             runtime=accepted.terms.runtime,
-        )
+        ).within(accepted.terms.limits)
         record = await asyncio.to_thread(self._move, record, DeploymentEvent.ADVANCE)
         self._begin(name, self._install(record, accepted))
 
@@ -318,7 +318,14 @@ class Deployments:
 
     def _activate(self, record: SlotRecord) -> SlotRecord:
         started = time.monotonic()
-        self._slots.point(record.name, Pointer(current=record.slot, previous=record.before.current))
+        before = record.before
+        pointer = Pointer(
+            current=record.slot,
+            current_limits=record.limits,
+            previous=before.current,
+            previous_limits=before.current_limits,
+        )
+        self._slots.point(record.name, pointer)
         return self._move(replace(record, switch_s=time.monotonic() - started), DeploymentEvent.ADVANCE)
 
     async def _watch_trial(self, record: SlotRecord) -> None:
@@ -428,9 +435,7 @@ class Deployments:
         record, pointer = self._slots.record(name), self._slots.pointer(name)
         if record.state not in OVER or not pointer.previous:
             raise StateError(f"deployment {name} has no version to go back to.")
-        record = replace(
-            record, state=S.COMMITTED, slot=pointer.current, before=Pointer(current=pointer.previous)
-        )
+        record = replace(record, state=S.COMMITTED, slot=pointer.current, before=pointer.back)
         record = self._move(record, DeploymentEvent.ROLL_BACK, "somebody asked for it.")
         self._go_back(record)
         self._slots.sweep(name)
@@ -454,8 +459,8 @@ class Deployments:
         if not pointer.current:
             raise NotFoundError(f"deployment {name} serves nothing.", next_step="Deploy it first.")
         if record.slot != pointer.current:
-            # The limits are those of a version that does not serve.
-            record = replace(record, slot=pointer.current, memory_bytes_max=0, latency_us_max=0)
+            # What the record limits is a version that does not serve.
+            record = replace(record, slot=pointer.current, latency_us_max=0).within(pointer.current_limits)
         return record, self._slots.verify(name, pointer.current)
 
     async def cancel(self, name: str) -> DeploymentStatus:

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
@@ -232,14 +232,23 @@ def runner_environment() -> dict[str, str]:
     return {**kept, "ORT_DISABLE_TELEMETRY": "1", "ORT_TELEMETRY_DISABLED": "1"}
 
 
-async def runtime_facts(processes: ProcessPort) -> tuple[RuntimeFacts, ...]:
+async def runtime_facts(
+    processes: ProcessPort, confined: Sequence[str] = (), scratch: Path | None = None
+) -> tuple[RuntimeFacts, ...]:
     """Ask the runner which runtimes it has; takes as long as importing them.
 
     The runner prints one line of JSON: a list of RuntimeFacts. A runner that cannot start is a runtime that
     is absent with the reason.
+
+    Args:
+        processes: starts it.
+        confined: options that confine it.
+        scratch: a directory of its own; None leaves it where the agent is.
     """
-    argv = (sys.executable, "-I", "-m", "edgeloop_agent.runner", "--describe")
-    child = await processes.spawn(argv, runner_environment())
+    argv = (sys.executable, "-I", "-m", "edgeloop_agent.runner", "--describe", *confined)
+    own = {} if scratch is None else {"HOME": str(scratch), "TMPDIR": str(scratch)}
+    environment = {**runner_environment(), **own, "OPENBLAS_NUM_THREADS": "1"}
+    child = await processes.spawn(argv, environment, None if scratch is None else str(scratch))
     line = bytearray()
     try:
         with contextlib.suppress(EOFError):

@@ -33,24 +33,40 @@ class IsolationPolicy:
                 f"at most the isolation {self.tier} is taken and at least {self.minimum} required: no job could run."
             )
 
-    def arguments(self, artifact: Path, state: Path) -> tuple[str, ...]:
+    def arguments(self, artifact: Path | None, state: Path) -> tuple[str, ...]:
         """Return the options of a runner that reads ``artifact`` and nothing else below ``state``."""
         return (
             *("--isolation", self.tier, "--require-isolation", self.minimum),
-            *("--readable", str(artifact), "--outside", str(state)),
+            *(() if artifact is None else ("--readable", str(artifact))),
+            *("--outside", str(state)),
         )
 
 
-def check_isolation(isolation: Isolation, minimum: str) -> None:
+def check_isolation(
+    isolation: Isolation, minimum: str, *, signed: bool = False, most: str = STRONGEST
+) -> None:
     """Refuse what is isolated too little.
+
+    Args:
+        isolation: what was found to hold.
+        minimum: the weakest tier that will do; empty admits every one.
+        signed: whether the minimum is that of a release, and not of the agent.
+        most: the strongest tier that the agent takes.
 
     Raises:
         RunnerFailure: the tier lies below the minimum.
     """
-    if not reaches(isolation.tier, minimum):
-        why = f": {isolation.reason}" if isolation.reason else ""
-        reason = (
-            f"a model is opened in the isolation {minimum} at least, and this board gives {isolation.tier}{why}. "
-            "Use another board, or start its agent with a lower --require-isolation."
-        )
-        raise RunnerFailure(Outcome.UNSUPPORTED, FailureKind.UNFIT_DEVICE, reason)
+    if not minimum or reaches(isolation.tier, minimum):
+        return
+    why = f": {isolation.reason}" if isolation.reason else ""
+    what = "the release is signed to be opened" if signed else "a model is opened"
+    advice = "start its agent with a lower --require-isolation"
+    if signed:
+        advice = "sign the release for a weaker tier"
+        if not reaches(most, minimum):
+            advice = f"start its agent with --isolation {minimum}"
+    reason = (
+        f"{what} in the isolation {minimum} at least, and this board gives {isolation.tier}{why}. "
+        f"Use another board, or {advice}."
+    )
+    raise RunnerFailure(Outcome.UNSUPPORTED, FailureKind.UNFIT_DEVICE, reason)

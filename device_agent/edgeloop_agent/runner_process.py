@@ -17,13 +17,12 @@ from edgeloop_foundation.ports.fs import FileSystem
 from edgeloop_foundation.ports.process import ChildProcess
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.emulation import EmulationReading
-from edgeloop_protocol.types.isolation_tier import TIERS
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
 
+from edgeloop_agent.containment import Containment
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
-from edgeloop_agent.isolation_policy import check_isolation
 
 if TYPE_CHECKING:
     from edgeloop_agent.emulate.group import RunnerGroup
@@ -58,10 +57,10 @@ class RunnerProcess:
         root: Path,
         oom_kills: int | None,
         group: MemoryGroup | NoGroup | None = None,
-        minimum: str = TIERS[0],
+        containment: Containment | None = None,
     ) -> None:
         self._group = group
-        self._minimum = minimum
+        self._containment = containment
         self._introduced = False
         self.isolation = Isolation(tier="process", reason="the runner did not say what keeps it in")
         self._child = child
@@ -112,15 +111,18 @@ class RunnerProcess:
                 return reply
             self._introduced = True
             self._note_isolation(reply.header)
-            self._require_isolation()
+            self._contain()
         return await self._exchange(frame)
 
-    def _require_isolation(self) -> None:
+    def _contain(self) -> None:
+        if self._containment is None:
+            return
         try:
-            check_isolation(self.isolation, self._minimum)
+            self.isolation = self._containment.admit(self.isolation, self._child.pid)
         except RunnerFailure:
             self._child.kill()
             raise
+        self._containment.watch(self._child.pid, self._child.kill)
 
     async def _exchange(self, frame: bytes) -> Reply:
         await self._child.write(frame)
@@ -148,6 +150,8 @@ class RunnerProcess:
 
     async def _bury(self, command: str) -> RunnerFailure:
         status = await self._end()
+        if self._containment is not None and self._containment.passed:
+            return _out_of_memory(f"{command}: {self._containment.passed}")
         now = oom_kill_count(self._root)
         known = now is not None and self._oom_kills is not None
         oom = now != self._oom_kills if known else None
@@ -173,6 +177,8 @@ class RunnerProcess:
         self._child.kill()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._child.wait(), _BURIAL_S)
+        if self._containment is not None:
+            await self._containment.remove()
         group, self._group = self._group, None
         if group is not None:
             group.remove()

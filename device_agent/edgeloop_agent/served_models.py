@@ -9,23 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from edgeloop_foundation.errors import CorruptDataError, EdgeloopError, StateError
+from edgeloop_foundation.errors import EdgeloopError, StateError
 from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
-from edgeloop_foundation.ports.process import ChildProcess, ProcessPort
-from edgeloop_protocol.convert import from_json, to_canonical_json, to_json
+from edgeloop_foundation.ports.process import ProcessPort
+from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.types.deployment import check_deployment_name
 from edgeloop_protocol.types.serving import ServingSpec, ServingState, ServingStatus
 from edgeloop_protocol.types.telemetry import ServedTelemetry
 
-from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
+from edgeloop_agent.frames import encode_frame
+from edgeloop_agent.isolation_policy import IsolationPolicy
+from edgeloop_agent.quarantine import Quarantine
 from edgeloop_agent.sealed import seal, unseal
-from edgeloop_agent.slots import SlotFiles
+from edgeloop_agent.served_process import ENDS_S, Ended, Served, ServedProcess, ServingHost
+from edgeloop_agent.slots import Slot, SlotFiles
 
 __all__ = ["ServedModels"]
 
@@ -34,32 +33,13 @@ _PAUSES_S = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 # A process that has answered for so long did not fail at its start.
 _STEADY_S = 60.0
 _LISTENS_S = 60.0
-# Longer than the process itself gives to requests under way.
-_ENDS_S = 15.0
 # An agent that is asked to end is killed after a few seconds.
 _ENDS_WITH_AGENT_S = 3.0
-_LOG_CHARACTERS = 300
 _COUNTS_S = 2.0
 # Beyond it a sample would not fit its place in the ring.
 _COUNTED_MAX = 32
 
 _log = logging.getLogger(__name__)
-
-
-class _Served:
-    """One deployment that is served, and the task that watches over its process."""
-
-    def __init__(self, spec: ServingSpec) -> None:
-        self.status = ServingStatus(spec=spec, state=ServingState.STARTING)
-        self.listens = asyncio.Event()
-        self.ends = asyncio.Event()
-        self.ends_within_s = _ENDS_S
-        self.task: asyncio.Task[None] | None = None
-        self.child: ChildProcess | None = None
-        self.counts: asyncio.Queue[ServedTelemetry] = asyncio.Queue(maxsize=1)
-
-    def now(self, **changes: Any) -> None:
-        self.status = replace(self.status, **changes)
 
 
 class ServedModels:
@@ -70,12 +50,29 @@ class ServedModels:
         state: the agent's state directory.
         slots: the deployments.
         processes: starts children.
+        policy: how far they are confined.
+        quarantine: counts processes that end badly, and says what is opened no more.
     """
 
-    def __init__(self, fs: FileSystem, state: Path, slots: SlotFiles, processes: ProcessPort) -> None:
-        self._fs, self._state, self._root = fs, state, state / "serving"
-        self._slots, self._processes = slots, processes
-        self._served: dict[str, _Served] = {}
+    def __init__(
+        self,
+        fs: FileSystem,
+        state: Path,
+        slots: SlotFiles,
+        processes: ProcessPort,
+        policy: IsolationPolicy | None = None,
+        quarantine: Quarantine | None = None,
+    ) -> None:
+        self._fs, self._root, self._slots = fs, state / "serving", slots
+        self._host = ServingHost(
+            fs=fs,
+            state=state,
+            slots=slots,
+            processes=processes,
+            policy=policy or IsolationPolicy(),
+            quarantine=quarantine,
+        )
+        self._served: dict[str, Served] = {}
         self._changing = asyncio.Lock()
 
     async def start(self) -> None:
@@ -155,7 +152,7 @@ class ServedModels:
         chosen = [self._served[name] for name in sorted(self._served)[:_COUNTED_MAX]]
         return tuple(await asyncio.gather(*(self._counted(one) for one in chosen)))
 
-    async def _counted(self, served: _Served) -> ServedTelemetry:
+    async def _counted(self, served: Served) -> ServedTelemetry:
         name, child = served.status.spec.name, served.child
         if child is None or not served.listens.is_set():
             return ServedTelemetry(name=name, process="", reason=f"it is {served.status.state.value}")
@@ -173,109 +170,58 @@ class ServedModels:
             served, self._served = list(self._served.values()), {}
             await asyncio.gather(*(self._end(one, _ENDS_WITH_AGENT_S) for one in served))
 
-    def _begin(self, spec: ServingSpec) -> _Served:
-        served = self._served[spec.name] = _Served(spec)
+    def _begin(self, spec: ServingSpec) -> Served:
+        served = self._served[spec.name] = Served(spec)
         served.task = asyncio.create_task(self._watch(served), name=f"serving {spec.name}")
         return served
 
-    async def _end(self, served: _Served, within_s: float = _ENDS_S) -> None:
+    async def _end(self, served: Served, within_s: float = ENDS_S) -> None:
         served.ends_within_s = within_s
         served.ends.set()
         if served.task is not None:
             await asyncio.wait({served.task})
 
-    async def _watch(self, served: _Served) -> None:
+    async def _watch(self, served: Served) -> None:
         """Keep a process running until it is to end; the pause before the next try grows with every failure."""
         loop, tries = asyncio.get_running_loop(), 0
         while not served.ends.is_set():
             started_s = loop.time()
-            reason = await self._run(served)
-            if served.ends.is_set():
-                return
+            reason, started = await self._quarantined(served), False
+            if not reason:
+                started = True
+                ended = await ServedProcess(self._host, served).run()
+                if ended is None or served.ends.is_set():
+                    return
+                reason = ended.reason
+                await self._strike(ended)
             tries = 0 if loop.time() - started_s > _STEADY_S else tries + 1
-            _log.error("serving %s ended: %s", served.status.spec.name, reason)
+            if reason != served.status.reason:
+                _log.error("serving %s ended: %s", served.status.spec.name, reason)
             served.now(
                 state=ServingState.FAILED,
                 reason=reason,
                 counter=0,
                 digest="",
                 form="",
-                restarts=served.status.restarts + 1,
+                restarts=served.status.restarts + started,
             )
             served.listens.set()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(served.ends.wait(), _PAUSES_S[min(tries, len(_PAUSES_S)) - 1])
 
-    async def _run(self, served: _Served) -> str:
-        """Run one process to its end and return why it ended."""
-        served.now(state=ServingState.STARTING)
-        arguments = ("-I", "-m", "edgeloop_agent.serving", "--state", str(self._state))
-        try:
-            child = await self._processes.spawn(
-                (sys.executable, *arguments), {"PATH": os.environ.get("PATH", os.defpath)}
-            )
-        except OSError as error:
-            return f"its process cannot be started: {error}."
-        served.child = child
-        events = asyncio.create_task(self._follow(served, child))
-        ends = asyncio.create_task(served.ends.wait())
-        try:
-            await asyncio.wait({events, ends}, return_when=asyncio.FIRST_COMPLETED)
-            if events.done():
-                return await self._why(child, events.result())
-            # The end of its input tells it to finish what it began.
-            child.close_input()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(child.wait(), served.ends_within_s)
+    async def _quarantined(self, served: Served) -> str:
+        """Return why what is to be served is opened no more; empty when it is opened."""
+        if self._host.quarantine is None:
             return ""
-        finally:
-            served.child = None
-            child.kill()
-            await child.wait()
-            for task in (events, ends):
-                task.cancel()
-            await asyncio.wait({events, ends})
-
-    async def _why(self, child: ChildProcess, refusal: str) -> str:
-        if refusal:
-            return refusal
-        child.kill()
-        status = await child.wait()
-        lines = [line for line in child.log_tail().splitlines() if line.strip()]
-        said = f": {lines[-1].strip()[:_LOG_CHARACTERS].rstrip('.')}" if lines else ""
-        return f"its process ended with status {status}{said}."
-
-    async def _follow(self, served: _Served, child: ChildProcess) -> str:
-        """Hand over what to serve and take in what the process tells, until it ends; return why it refused."""
         try:
-            await child.write(encode_frame({"spec": to_json(served.status.spec)}))
-            while True:
-                header_bytes, _ = decode_prefix(await child.read_exactly(PREFIX.size))
-                event = decode_header(await child.read_exactly(header_bytes))
-                if event.get("event") == "refused":
-                    return str(event.get("reason", ""))
-                self._note(served, event)
-        except (EOFError, ConnectionError):
+            pointer = await asyncio.to_thread(self._slots.pointer, served.status.spec.name)
+        except (EdgeloopError, OSError):
             return ""
-        except (CorruptDataError, ValueError, TypeError) as error:
-            return f"its process told nonsense: {error}"
+        if not pointer.current:
+            return ""
+        failure = self._host.quarantine.refusal(Slot.parse(pointer.current).digest)
+        return "" if failure is None else failure.reason
 
-    def _note(self, served: _Served, event: dict[str, Any]) -> None:
-        if event.get("event") == "listening":
-            spec = replace(
-                served.status.spec, grpc_address=str(event["grpc"]), http_address=str(event["http"])
-            )
-            served.now(spec=spec)
-            served.listens.set()
-        elif event.get("event") == "model":
-            counter = int(event["counter"])
-            served.now(
-                state=ServingState.READY if counter else ServingState.STARTING,
-                counter=counter,
-                digest=str(event["digest"]),
-                batch_limit=int(event["batch_limit"]),
-                reason=str(event["reason"]),
-                form=str(event.get("form", "")),
-            )
-        elif event.get("event") == "counts" and served.counts.empty():
-            served.counts.put_nowait(from_json(event.get("counts"), ServedTelemetry))
+    async def _strike(self, ended: Ended) -> None:
+        if self._host.quarantine is not None and ended.failure is not None and ended.digest:
+            await self._host.quarantine.note_probe(ended.digest, ended.failure)

@@ -49,6 +49,7 @@ from edgeloop_agent.execution import Execute
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.gate import ORDINARY_CALLS_MAX, RESERVED_CALLS_MAX, WAITING_CALLS_MAX, Gate
 from edgeloop_agent.identity_files import Credentials
+from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_agent.job_journal import JobJournal
 from edgeloop_agent.jobs import Jobs
 from edgeloop_agent.leases import Leases
@@ -177,6 +178,7 @@ class Agent:
         identity: DeviceIdentity | None = None,
         telemetry: TelemetryOptions | None = None,
         processes: ProcessPort | None = None,
+        isolation: IsolationPolicy | None = None,
         make_server: Callable[..., Any] = grpc.aio.server,
     ) -> None:
         processes = processes or SystemProcesses()
@@ -210,7 +212,7 @@ class Agent:
         self.store.add_pin_source(self.spool.referenced_blobs)
         self._release_trust = ReleaseTrust(state_directory, processes)
         slots = Slots(fs, state_directory / "deployments", self.store)
-        self.served = ServedModels(fs, state_directory, slots, processes)
+        self.served = ServedModels(fs, state_directory, slots, processes, isolation, self.quarantine)
         #: Samples of how the device is; None when they are off.
         self.telemetry = None if telemetry is None else self._sampler(telemetry)
         self.deployments = Deployments(

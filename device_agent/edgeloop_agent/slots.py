@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from edgeloop_foundation.errors import CorruptDataError, InvalidInputError, NotF
 from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact
-from edgeloop_protocol.types.deployment import DeploymentState, check_deployment_name
+from edgeloop_protocol.types.deployment import NO_LIMITS, DeploymentState, ModelLimits, check_deployment_name
 
 from edgeloop_agent.sealed import seal, unseal
 from edgeloop_agent.store import ContentStore
@@ -68,6 +68,15 @@ class Pointer:
     current: str = ""
     #: The slot that served before it.
     previous: str = ""
+    #: What was signed for the one that serves.
+    current_limits: ModelLimits = NO_LIMITS
+    #: What was signed for the one before it.
+    previous_limits: ModelLimits = NO_LIMITS
+
+    @property
+    def back(self) -> Pointer:
+        """The pointer after going back to the slot before."""
+        return Pointer(current=self.previous, current_limits=self.previous_limits)
 
     def __post_init__(self) -> None:
         for text in (self.current, self.previous):
@@ -99,10 +108,36 @@ class SlotRecord:
     memory_bytes_max: int = 0
     #: See above.
     latency_us_max: int = 0
+    #: Weakest tier of isolation of its terms; empty for none.
+    isolation: str = ""
+    #: Most threads and processes of its terms, 0 for none.
+    process_count_max: int = 0
+    #: Longest load or run of its terms in seconds, 0 for none.
+    step_s_max: int = 0
     #: Runtime that opens it.
     runtime: str = "onnxruntime"
     #: Time of the last change of the pointer; absent before one.
     switch_s: float | None = None
+
+    @property
+    def limits(self) -> ModelLimits:
+        """What whoever opens the slot is held in."""
+        return ModelLimits(
+            isolation=self.isolation,
+            memory_bytes_max=self.memory_bytes_max,
+            process_count_max=self.process_count_max,
+            step_s_max=self.step_s_max,
+        )
+
+    def within(self, limits: ModelLimits) -> SlotRecord:
+        """Return the record with these limits."""
+        return replace(
+            self,
+            isolation=limits.isolation,
+            memory_bytes_max=limits.memory_bytes_max,
+            process_count_max=limits.process_count_max,
+            step_s_max=limits.step_s_max,
+        )
 
 
 class SlotFiles:
@@ -146,6 +181,13 @@ class SlotFiles:
         """
         path = self._root / check_deployment_name(name) / "pointer.json"
         return self._unsealed(path, Pointer) if self._fs.exists(path) else Pointer()
+
+    def limits(self, name: str, slot: str) -> ModelLimits:
+        """Return what was signed for a slot that serves or served before; nothing for another one."""
+        pointer = self.pointer(name)
+        if slot == pointer.current:
+            return pointer.current_limits
+        return pointer.previous_limits if slot == pointer.previous else NO_LIMITS
 
     def _unsealed(self, path: Path, kind: type[SlotRecord] | type[Pointer]) -> Any:
         try:

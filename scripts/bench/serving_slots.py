@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 from pathlib import Path
@@ -16,7 +15,7 @@ from edgeloop_agent.store import ContentStore
 from edgeloop_foundation.ports.fs import OsFileSystem, write_durably
 from edgeloop_protocol.convert import to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact, FileEntry, TensorSpec, Tolerance
-from edgeloop_protocol.types.deployment import DeploymentState
+from edgeloop_protocol.types.deployment import NO_LIMITS, DeploymentState, ModelLimits
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -136,6 +135,7 @@ class SlotBoard:
         *,
         items: int = 2,
         tolerance: Tolerance | None = None,
+        limits: ModelLimits = NO_LIMITS,
     ) -> str:
         """Stage a model as a release and let it serve; return the name of its slot."""
         feeds = random_feeds(model, items)
@@ -166,15 +166,27 @@ class SlotBoard:
         slot = Slot(counter=counter, digest=self._store.put(to_canonical_json(artifact))).text
         self.slots.stage(name, slot, artifact)
         before = self.slots.pointer(name)
-        self.slots.point(name, dataclasses.replace(before, current=slot, previous=before.current))
         record = SlotRecord(name=name, state=DeploymentState.COMMITTED, slot=slot, before=before)
-        self.slots.save(record)
+        self.slots.save(record.within(limits))
+        pointer = Pointer(
+            current=slot,
+            current_limits=limits,
+            previous=before.current,
+            previous_limits=before.current_limits,
+        )
+        self.slots.point(name, pointer)
         return slot
 
     def back(self, name: str) -> None:
         """Let the version before serve again."""
         before = self.slots.pointer(name)
-        self.slots.point(name, Pointer(current=before.previous, previous=before.current))
+        pointer = Pointer(
+            current=before.previous,
+            current_limits=before.previous_limits,
+            previous=before.current,
+            previous_limits=before.current_limits,
+        )
+        self.slots.point(name, pointer)
 
     def point_blindly(self, name: str, slot: str) -> None:
         """Let a slot serve that nobody verified: what a spoilt disk amounts to."""

@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from edgeloop_agent.slots import SlotRecord
 from edgeloop_foundation.errors import AccessDeniedError, NotFoundError, StateError
 from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
-from edgeloop_protocol.types.deployment import OVER, DeploymentState
+from edgeloop_protocol.types.artifact import Artifact
+from edgeloop_protocol.types.deployment import OVER, DeploymentState, ModelLimits
 
 from scripts.heavy.install_scenario import BUNDLE, Device, install_crashes, trust_crashes
 
@@ -169,3 +171,25 @@ async def test_a_release_for_another_device_is_refused_and_what_serves_goes_on()
         await device.deploy()
     assert device.slots.pointer("demo").current == old
     assert device.deployments.status("demo").state is DeploymentState.FAILED
+
+
+async def test_what_was_signed_goes_with_the_slot_there_and_back() -> None:
+    device = Device(SimulatedFileSystem())
+    device.release(1, b"old")
+    first = ModelLimits(isolation="seccomp", process_count_max=5, step_s_max=7)
+    accepted = device.releases["demo"]
+    terms = replace(accepted.terms, schema_version=2, isolation="seccomp", process_count_max=5, step_s_max=7)
+    device.releases["demo"] = replace(accepted, terms=terms)
+    await device.deploy()
+    assert device.slots.record("demo").limits == device.slots.pointer("demo").current_limits == first
+    device.release(2, b"new")
+    await device.deploy()
+    pointer = device.slots.pointer("demo")
+    assert (pointer.current_limits, pointer.previous_limits) == (ModelLimits(), first)
+    await device.deployments.rollback("demo")
+    assert device.slots.pointer("demo").current_limits == first
+
+    async def look(record: SlotRecord, _path: Path, _artifact: Artifact) -> ModelLimits:
+        return record.limits
+
+    assert await device.deployments.inspect("demo", look) == first

@@ -79,6 +79,17 @@ class Selectors:
     memory_bytes_max: int = 0
     #: Longest median latency in microseconds; 0 sets no limit.
     latency_us_max: int = 0
+    #: Weakest tier of isolation; empty leaves it to the device.
+    isolation: str = ""
+    #: Most threads and processes; 0 leaves it to the device.
+    process_count_max: int = 0
+    #: Longest load or run in seconds; 0 leaves it to the device.
+    step_s_max: int = 0
+
+    @property
+    def schema_version(self) -> int:
+        """The oldest layout of terms that can say all of it."""
+        return 2 if self.isolation or self.process_count_max or self.step_s_max else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +191,7 @@ def sign(app: App, artifact: str, name: str, selectors: Selectors, keys: Path | 
         )
     releases = repository(app.state_directory, keys)
     terms = ReleaseTerms(
+        schema_version=selectors.schema_version,
         counter=releases.next_counter(name),
         devices=selectors.devices,
         architectures=selectors.architectures,
@@ -193,6 +205,9 @@ def sign(app: App, artifact: str, name: str, selectors: Selectors, keys: Path | 
         golden_digest=golden,
         memory_bytes_max=selectors.memory_bytes_max,
         latency_us_max=selectors.latency_us_max,
+        isolation=selectors.isolation,
+        process_count_max=selectors.process_count_max,
+        step_s_max=selectors.step_s_max,
     )
     releases.sign(name, digest, app.artifacts.blob(digest).stat().st_size, terms)
     log.append("sign", name, "signed", artifact=digest, counter=terms.counter)

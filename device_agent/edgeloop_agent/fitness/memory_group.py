@@ -79,6 +79,11 @@ class MemoryGroup:
             return NoGroup(f"the peak of its control group cannot be read: {error.strerror}")
         return cls(directory, version, peak, reset, borrowed=True)
 
+    @property
+    def version_2(self) -> bool:
+        """Whether it is of version 2, where a process is in one group alone."""
+        return self._version == 2
+
     def as_header(self) -> dict[str, object]:
         """Return the peak so far and the version of the control group."""
         try:

@@ -15,6 +15,7 @@ from edgeloop_protocol.types.run import FailureKind, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
+from edgeloop_agent.isolation_policy import check_isolation
 from edgeloop_agent.runner.limits import Limits, enter
 from edgeloop_agent.runner.memory import ProcessMemory
 from edgeloop_agent.runner.own_limits import read_own_limits
@@ -30,6 +31,7 @@ def main() -> int:
     )
     parser.add_argument("--memory-bytes", type=int, default=0, help="limit of the address space")
     parser.add_argument("--cpu-s", type=int, default=0, help="limit of processor time")
+    parser.add_argument("--task-count", type=int, default=0, help="limit of threads and processes")
     parser.add_argument("--parent-pid", type=int, default=0, help="process to die with")
     parser.add_argument(
         "--emulated", action="store_true", help="read its own limits back when a model is opened"
@@ -42,13 +44,11 @@ def main() -> int:
     parser.add_argument("--outside", type=Path, help="a directory that has to be out of reach")
     arguments = parser.parse_args()
     os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
-    if arguments.describe:
-        sys.stdout.write(json.dumps(describe_runtimes()) + "\n")
-        return 0
-    source, sink = _take_streams()
-    memory = ProcessMemory()
     limits = Limits(
-        memory_bytes=arguments.memory_bytes, cpu_s=arguments.cpu_s, parent_pid=arguments.parent_pid
+        memory_bytes=arguments.memory_bytes,
+        cpu_s=arguments.cpu_s,
+        parent_pid=arguments.parent_pid,
+        task_count=arguments.task_count,
     )
     bounds = Bounds(
         tier=arguments.isolation,
@@ -56,6 +56,12 @@ def main() -> int:
         outside=arguments.outside,
         parent_pid=arguments.parent_pid,
     )
+    if arguments.describe:
+        check_isolation(enter(limits, bounds), arguments.require_isolation)
+        sys.stdout.write(json.dumps(describe_runtimes()) + "\n")
+        return 0
+    source, sink = _take_streams()
+    memory = ProcessMemory()
     isolation = enter(limits, bounds)
     worker = Worker(isolation, memory, read_own_limits() if arguments.emulated else None)
     worker.require(arguments.require_isolation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
 import resource
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 
 from edgeloop_protocol.types.run import Isolation
 
-from edgeloop_agent.runner.sandbox.enter import Bounds, confine
+from edgeloop_agent.runner.sandbox.enter import Bounds, Confinement
 
-__all__ = ["Limits", "enter"]
+__all__ = ["FILE_BYTES", "Entry", "Limits", "enter"]
 
-_FILE_BYTES = 64 << 20
+FILE_BYTES = 64 << 20
+"""Largest file that a runner may write."""
+
 _OPEN_FILES = 64
 # Between SIGXCPU, which says why, and SIGKILL, which nothing survives.
 _CPU_GRACE_S = 5
@@ -34,29 +37,59 @@ class Limits:
     cpu_s: int = 0
     #: The agent's process: the runner dies with it.
     parent_pid: int = 0
+    #: Threads and processes; it holds in a user namespace of its own, for another user than root.
+    task_count: int = 0
+    #: Largest file.
+    file_bytes: int = FILE_BYTES
+    #: Open files, connections among them.
+    open_files: int = _OPEN_FILES
+
+
+class Entry:
+    """The way under the limits and into the sandbox, in two steps: a server opens its listeners between them.
+
+    Files that only a dumpable process may open, such as ``/proc/self/clear_refs``, have to be open before.
+    """
+
+    def __init__(self, limits: Limits, bounds: Bounds | None = None) -> None:
+        self._limits = limits
+        self._confinement = Confinement(bounds or Bounds(tier="process"))
+        self._layers: dict[str, bool] = {}
+
+    def begin(self) -> None:
+        """Take what has to be taken before the first thread starts."""
+        limits = self._limits
+        self._layers = {
+            "rlimit_core": _limit(resource.RLIMIT_CORE, 0),
+            "rlimit_fsize": _limit(resource.RLIMIT_FSIZE, limits.file_bytes),
+            "rlimit_nofile": _limit(resource.RLIMIT_NOFILE, limits.open_files),
+            "rlimit_as": bool(limits.memory_bytes) and _limit(resource.RLIMIT_AS, limits.memory_bytes),
+            "rlimit_cpu": bool(limits.cpu_s) and _limit(resource.RLIMIT_CPU, limits.cpu_s, _CPU_GRACE_S),
+            "no_new_privs": _flag(_PR_SET_NO_NEW_PRIVS, 1, lambda: _get(_PR_GET_NO_NEW_PRIVS) == 1),
+        }
+        self._confinement.begin()
+        # Nobody else starts a thread yet, which the bound of one would keep from it.
+        count = limits.task_count
+        self._layers["rlimit_nproc"] = bool(count and self._confinement.has_own_users) and _limit_tasks(count)
+
+    def close(self) -> Isolation:
+        """Take the rest, and say which layers hold."""
+        tier, confined, reason = self._confinement.close()
+        layers = self._layers | confined
+        # Entering namespaces undoes the one, and needs files that the other takes away.
+        layers["not_dumpable"] = _flag(_PR_SET_DUMPABLE, 0, lambda: _get(_PR_GET_DUMPABLE) == 0)
+        layers["dies_with_parent"] = _die_with(self._limits.parent_pid)
+        return Isolation(tier=tier, layers=tuple(sorted(layers.items())), reason=reason)
 
 
 def enter(limits: Limits, bounds: Bounds | None = None) -> Isolation:
     """Put this process under ``limits``, confine it within ``bounds``, and say which layers hold.
 
     Without bounds it is not confined at all.
-
-    Files that only a dumpable process may open, such as ``/proc/self/clear_refs``, have to be open before.
     """
-    layers = {
-        "rlimit_core": _limit(resource.RLIMIT_CORE, 0),
-        "rlimit_fsize": _limit(resource.RLIMIT_FSIZE, _FILE_BYTES),
-        "rlimit_nofile": _limit(resource.RLIMIT_NOFILE, _OPEN_FILES),
-        "rlimit_as": bool(limits.memory_bytes) and _limit(resource.RLIMIT_AS, limits.memory_bytes),
-        "rlimit_cpu": bool(limits.cpu_s) and _limit(resource.RLIMIT_CPU, limits.cpu_s, _CPU_GRACE_S),
-        "no_new_privs": _flag(_PR_SET_NO_NEW_PRIVS, 1, lambda: _get(_PR_GET_NO_NEW_PRIVS) == 1),
-    }
-    tier, confined, reason = confine(bounds or Bounds(tier="process"))
-    layers |= confined
-    # Entering namespaces undoes the one, and needs files that the other takes away.
-    layers["not_dumpable"] = _flag(_PR_SET_DUMPABLE, 0, lambda: _get(_PR_GET_DUMPABLE) == 0)
-    layers["dies_with_parent"] = _die_with(limits.parent_pid)
-    return Isolation(tier=tier, layers=tuple(sorted(layers.items())), reason=reason)
+    entry = Entry(limits, bounds)
+    entry.begin()
+    return entry.close()
 
 
 def _limit(kind: int, value: int, grace: int = 0) -> bool:
@@ -68,6 +101,33 @@ def _limit(kind: int, value: int, grace: int = 0) -> bool:
     except (OSError, ValueError):
         return False
     return resource.getrlimit(kind) == (soft, ceiling)
+
+
+def _limit_tasks(count: int) -> bool:
+    """Bound the tasks of this process's user namespace, which a bound of one has to show first.
+
+    Elsewhere the bound would count every process of the user, those of strangers included, and be no bound of ours.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    bound = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, bound))
+        held = not _starts_a_thread()
+        resource.setrlimit(resource.RLIMIT_NPROC, (bound, bound))
+    except (OSError, ValueError):
+        return False
+    return held
+
+
+def _starts_a_thread() -> bool:
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    try:
+        _thread.start_new_thread(lock.release, ())
+    except RuntimeError:
+        return False
+    lock.acquire()
+    return True
 
 
 def _libc() -> ctypes.CDLL:

@@ -15,14 +15,17 @@ from edgeloop_foundation.errors import (
     UnsupportedError,
 )
 from edgeloop_protocol.types.artifact import Artifact, TensorSpec
+from edgeloop_protocol.types.deployment import NO_LIMITS, ModelLimits
 from edgeloop_protocol.types.serving import ServingSpec
 from edgeloop_protocol.types.trial import RuntimeSettings
 
+from edgeloop_agent.containment import STEP_S_MAX
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.golden import GoldenPack, zero_states
 from edgeloop_agent.runner.runtimes import RUNTIMES
 from edgeloop_agent.runner.runtimes.base import LoadedModel
 from edgeloop_agent.serving.drift import DriftWatch, watch_of
+from edgeloop_agent.serving.steps import Steps
 from edgeloop_agent.serving.tensors import Array, datatype_of
 from edgeloop_agent.slots import Slot, SlotFiles
 
@@ -48,6 +51,10 @@ class LoadedSlot:
     loaded: LoadedModel
     #: Its golden inputs.
     golden: GoldenPack
+    #: What was signed for it.
+    limits: ModelLimits = NO_LIMITS
+    #: Where its runs are noted; None where nobody watches over them.
+    steps: Steps | None = None
 
     def golden_feed(self, item: int, batch_size: int = 1) -> dict[str, Array]:
         """Return golden inputs, carried states at zero."""
@@ -57,7 +64,7 @@ class LoadedSlot:
         }
 
 
-def load_slot(files: SlotFiles, name: str, text: str, threads: int) -> LoadedSlot:
+def load_slot(files: SlotFiles, name: str, text: str, threads: int, steps: Steps | None = None) -> LoadedSlot:
     """Verify a slot byte by byte and open its model.
 
     Raises:
@@ -70,7 +77,10 @@ def load_slot(files: SlotFiles, name: str, text: str, threads: int) -> LoadedSlo
         datatype_of(spec.dtype)
     loaded = RUNTIMES.load(settings.runtime)().load(directory, artifact, settings)
     golden = GoldenPack(directory, artifact, item_count_max=2)
-    return LoadedSlot(slot=Slot.parse(text), artifact=artifact, loaded=loaded, golden=golden)
+    limits = files.limits(name, text)
+    return LoadedSlot(
+        slot=Slot.parse(text), artifact=artifact, loaded=loaded, golden=golden, limits=limits, steps=steps
+    )
 
 
 def _runtime_of(files: SlotFiles, name: str, text: str, artifact: Artifact) -> str:
@@ -106,6 +116,8 @@ class ServedModel:
         self.output_names = version.loaded.output_names
         self.platform = f"{artifact.format}_{version.loaded.providers[0]}" if version.loaded.providers else ""
         self._loaded, self._execute = version.loaded, version.loaded.executor()
+        self._steps, self._run_s_max = version.steps, float(version.limits.step_s_max or STEP_S_MAX)
+        self._what = f"a run of release {self.slot.counter} takes longer than {self._run_s_max:.0f} s"
 
     @property
     def version(self) -> str:
@@ -118,12 +130,18 @@ class ServedModel:
         Raises:
             InternalError: the runtime failed.
         """
+        steps, number = self._steps, 0
+        if steps is not None:
+            number = steps.begin(self._run_s_max, self._what)
         try:
             outputs = self._execute(feeds)
         except RunnerFailure as failure:
             raise InternalError(failure.reason) from failure
         except Exception as error:
             raise InternalError(self._loaded.explain(error).reason) from error
+        finally:
+            if steps is not None:
+                steps.end(number)
         return [np.asarray(output) for output in outputs]
 
 

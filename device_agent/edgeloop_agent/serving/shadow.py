@@ -114,8 +114,8 @@ class Shadow:
 
     def _work(self) -> None:
         with contextlib.suppress(OSError):
-            # Of this thread alone, on Linux.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            # Of this thread alone, on Linux: 0 is who calls.
+            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
         while True:
             with self._turn:
                 while not self._waiting and not self._ends:

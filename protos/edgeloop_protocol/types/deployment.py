@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from edgeloop_foundation.errors import InvalidInputError
 
 from edgeloop_protocol.types.artifact import FileEntry, TensorSpec
+from edgeloop_protocol.types.isolation_tier import check_tier
 
 __all__ = [
+    "NO_LIMITS",
     "OVER",
     "DeploymentState",
     "DeploymentStatus",
+    "ModelLimits",
     "ReleaseBundle",
     "ReleaseTerms",
     "check_deployment_name",
@@ -55,6 +58,33 @@ OVER = frozenset({DeploymentState.COMMITTED, DeploymentState.ROLLED_BACK, Deploy
 """States in which nothing goes on."""
 
 
+_LAYOUTS = (1, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLimits:
+    """What every process that opens a release is held in: in the probe, on trial, and when it is served."""
+
+    #: Weakest tier of isolation in which it is opened; empty leaves it to the device.
+    isolation: str = ""
+    #: Most resident memory in bytes; 0 sets no limit.
+    memory_bytes_max: int = 0
+    #: Most threads and processes at a time; 0 leaves it to the device.
+    process_count_max: int = 0
+    #: Longest that one load or one run may take in seconds; 0 leaves it to the device.
+    step_s_max: int = 0
+
+    def __post_init__(self) -> None:
+        if self.isolation:
+            check_tier(self.isolation)
+        if min(self.memory_bytes_max, self.process_count_max, self.step_s_max) < 0:
+            raise InvalidInputError("limits are not negative; 0 sets none.")
+
+
+NO_LIMITS = ModelLimits()
+"""Nothing was signed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseTerms:
     """What the release key signs beside the manifest's digest; TUF's canonical JSON has whole numbers only.
@@ -62,7 +92,8 @@ class ReleaseTerms:
     Empty selectors admit every device.
     """
 
-    #: Version of this layout.
+    #: Version of this layout: 2 where isolation, processes or time are limited, which an agent of layout 1 would pass
+    #: over in silence.
     schema_version: int = 1
     #: Rises with every release of a name, also when the content goes back.
     counter: int
@@ -90,14 +121,35 @@ class ReleaseTerms:
     memory_bytes_max: int = 0
     #: Longest median latency at batch 1 in microseconds; 0 sets no limit.
     latency_us_max: int = 0
+    #: Weakest tier of isolation in which it is opened; empty leaves it to the device.
+    isolation: str = ""
+    #: Most threads and processes of what opens it; 0 leaves it to the device.
+    process_count_max: int = 0
+    #: Longest that one load or one run of it may take in seconds; 0 leaves it to the device.
+    step_s_max: int = 0
 
     def __post_init__(self) -> None:
-        if self.schema_version != 1:
-            raise InvalidInputError(f"terms of layout {self.schema_version} are not known here; 1 is.")
-        if self.counter < 1 or self.memory_bytes_max < 0 or self.latency_us_max < 0:
+        if self.schema_version not in _LAYOUTS:
+            raise InvalidInputError(f"terms of layout {self.schema_version} are not known here; 1 and 2 are.")
+        if self.schema_version == 1 and (self.isolation or self.process_count_max or self.step_s_max):
+            raise InvalidInputError("terms of layout 1 limit neither isolation nor processes nor time.")
+        if self.isolation:
+            check_tier(self.isolation)
+        limits = (self.memory_bytes_max, self.latency_us_max, self.process_count_max, self.step_s_max)
+        if self.counter < 1 or min(limits) < 0:
             raise InvalidInputError("a release has a counter above 0 and limits that are not negative.")
         if self.golden_digest not in {entry.digest for entry in self.files}:
             raise InvalidInputError("the golden pack is one of the release's files.")
+
+    @property
+    def limits(self) -> ModelLimits:
+        """What every process that opens it is held in."""
+        return ModelLimits(
+            isolation=self.isolation,
+            memory_bytes_max=self.memory_bytes_max,
+            process_count_max=self.process_count_max,
+            step_s_max=self.step_s_max,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

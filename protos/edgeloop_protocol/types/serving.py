@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from edgeloop_foundation.errors import InvalidInputError
 
 from edgeloop_protocol.types.deployment import check_deployment_name
+from edgeloop_protocol.types.run import Isolation
 
 __all__ = ["MESSAGE_BYTES_MAX", "ServingSpec", "ServingState", "ServingStatus", "SwitchRule"]
 
@@ -154,3 +155,5 @@ class ServingStatus:
     restarts: int = 0
     #: Name of the deployment whose version answers; empty before one does.
     form: str = ""
+    #: What keeps its process in; absent before it has told.
+    isolation: Isolation | None = None

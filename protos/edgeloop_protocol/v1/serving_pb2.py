@@ -22,33 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from edgeloop_protocol.v1 import run_pb2 as edgeloop_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65\x64geloop/v1/serving.proto\x12\x0b\x65\x64geloop.v1\"\x9d\x02\n\x0bServingSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x02 \x01(\t\x12\x14\n\x0chttp_address\x18\x03 \x01(\t\x12\x11\n\tqueue_max\x18\x04 \x01(\x05\x12\x11\n\tbatch_max\x18\x05 \x01(\x05\x12\x13\n\x0b\x62\x61tch_s_max\x18\x06 \x01(\x01\x12\x13\n\x0b\x64\x65lay_s_max\x18\x07 \x01(\x01\x12\x19\n\x11message_bytes_max\x18\x08 \x01(\x05\x12\x0f\n\x07threads\x18\t \x01(\x05\x12\r\n\x05\x64rift\x18\n \x01(\x08\x12\x19\n\x11request_log_bytes\x18\x0b \x01(\x03\x12\x0e\n\x06shadow\x18\x0c \x01(\t\x12\x0e\n\x06second\x18\r \x01(\t\x12\x0e\n\x06switch\x18\x0e \x01(\t\"\xc7\x01\n\rServingStatus\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.edgeloop.v1.ServingSpec\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.edgeloop.v1.ServingState\x12\x0f\n\x07\x63ounter\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x13\n\x0b\x62\x61tch_limit\x18\x05 \x01(\x05\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x10\n\x08restarts\x18\x07 \x01(\x05\x12\x0c\n\x04\x66orm\x18\x08 \x01(\t\"6\n\x0cServeRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.edgeloop.v1.ServingSpec\";\n\rServeResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.edgeloop.v1.ServingStatus\"\"\n\x12StopServingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\")\n\x13StopServingResponse\x12\x12\n\nwas_served\x18\x01 \x01(\x08\"\x14\n\x12ListServingRequest\"B\n\x13ListServingResponse\x12+\n\x07serving\x18\x01 \x03(\x0b\x32\x1a.edgeloop.v1.ServingStatus*|\n\x0cServingState\x12\x1d\n\x19SERVING_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SERVING_STATE_STARTING\x10\x01\x12\x17\n\x13SERVING_STATE_READY\x10\x02\x12\x18\n\x14SERVING_STATE_FAILED\x10\x03\x32\xf4\x01\n\x0eServingService\x12>\n\x05Serve\x12\x19.edgeloop.v1.ServeRequest\x1a\x1a.edgeloop.v1.ServeResponse\x12P\n\x0bStopServing\x12\x1f.edgeloop.v1.StopServingRequest\x1a .edgeloop.v1.StopServingResponse\x12P\n\x0bListServing\x12\x1f.edgeloop.v1.ListServingRequest\x1a .edgeloop.v1.ListServingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65\x64geloop/v1/serving.proto\x12\x0b\x65\x64geloop.v1\x1a\x15\x65\x64geloop/v1/run.proto\"\x9d\x02\n\x0bServingSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x02 \x01(\t\x12\x14\n\x0chttp_address\x18\x03 \x01(\t\x12\x11\n\tqueue_max\x18\x04 \x01(\x05\x12\x11\n\tbatch_max\x18\x05 \x01(\x05\x12\x13\n\x0b\x62\x61tch_s_max\x18\x06 \x01(\x01\x12\x13\n\x0b\x64\x65lay_s_max\x18\x07 \x01(\x01\x12\x19\n\x11message_bytes_max\x18\x08 \x01(\x05\x12\x0f\n\x07threads\x18\t \x01(\x05\x12\r\n\x05\x64rift\x18\n \x01(\x08\x12\x19\n\x11request_log_bytes\x18\x0b \x01(\x03\x12\x0e\n\x06shadow\x18\x0c \x01(\t\x12\x0e\n\x06second\x18\r \x01(\t\x12\x0e\n\x06switch\x18\x0e \x01(\t\"\xf2\x01\n\rServingStatus\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.edgeloop.v1.ServingSpec\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.edgeloop.v1.ServingState\x12\x0f\n\x07\x63ounter\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x13\n\x0b\x62\x61tch_limit\x18\x05 \x01(\x05\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x10\n\x08restarts\x18\x07 \x01(\x05\x12\x0c\n\x04\x66orm\x18\x08 \x01(\t\x12)\n\tisolation\x18\t \x01(\x0b\x32\x16.edgeloop.v1.Isolation\"6\n\x0cServeRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.edgeloop.v1.ServingSpec\";\n\rServeResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.edgeloop.v1.ServingStatus\"\"\n\x12StopServingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\")\n\x13StopServingResponse\x12\x12\n\nwas_served\x18\x01 \x01(\x08\"\x14\n\x12ListServingRequest\"B\n\x13ListServingResponse\x12+\n\x07serving\x18\x01 \x03(\x0b\x32\x1a.edgeloop.v1.ServingStatus*|\n\x0cServingState\x12\x1d\n\x19SERVING_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SERVING_STATE_STARTING\x10\x01\x12\x17\n\x13SERVING_STATE_READY\x10\x02\x12\x18\n\x14SERVING_STATE_FAILED\x10\x03\x32\xf4\x01\n\x0eServingService\x12>\n\x05Serve\x12\x19.edgeloop.v1.ServeRequest\x1a\x1a.edgeloop.v1.ServeResponse\x12P\n\x0bStopServing\x12\x1f.edgeloop.v1.StopServingRequest\x1a .edgeloop.v1.StopServingResponse\x12P\n\x0bListServing\x12\x1f.edgeloop.v1.ListServingRequest\x1a .edgeloop.v1.ListServingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgeloop.v1.serving_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SERVINGSTATE']._serialized_start=818
-  _globals['_SERVINGSTATE']._serialized_end=942
-  _globals['_SERVINGSPEC']._serialized_start=43
-  _globals['_SERVINGSPEC']._serialized_end=328
-  _globals['_SERVINGSTATUS']._serialized_start=331
-  _globals['_SERVINGSTATUS']._serialized_end=530
-  _globals['_SERVEREQUEST']._serialized_start=532
-  _globals['_SERVEREQUEST']._serialized_end=586
-  _globals['_SERVERESPONSE']._serialized_start=588
-  _globals['_SERVERESPONSE']._serialized_end=647
-  _globals['_STOPSERVINGREQUEST']._serialized_start=649
-  _globals['_STOPSERVINGREQUEST']._serialized_end=683
-  _globals['_STOPSERVINGRESPONSE']._serialized_start=685
-  _globals['_STOPSERVINGRESPONSE']._serialized_end=726
-  _globals['_LISTSERVINGREQUEST']._serialized_start=728
-  _globals['_LISTSERVINGREQUEST']._serialized_end=748
-  _globals['_LISTSERVINGRESPONSE']._serialized_start=750
-  _globals['_LISTSERVINGRESPONSE']._serialized_end=816
-  _globals['_SERVINGSERVICE']._serialized_start=945
-  _globals['_SERVINGSERVICE']._serialized_end=1189
+  _globals['_SERVINGSTATE']._serialized_start=884
+  _globals['_SERVINGSTATE']._serialized_end=1008
+  _globals['_SERVINGSPEC']._serialized_start=66
+  _globals['_SERVINGSPEC']._serialized_end=351
+  _globals['_SERVINGSTATUS']._serialized_start=354
+  _globals['_SERVINGSTATUS']._serialized_end=596
+  _globals['_SERVEREQUEST']._serialized_start=598
+  _globals['_SERVEREQUEST']._serialized_end=652
+  _globals['_SERVERESPONSE']._serialized_start=654
+  _globals['_SERVERESPONSE']._serialized_end=713
+  _globals['_STOPSERVINGREQUEST']._serialized_start=715
+  _globals['_STOPSERVINGREQUEST']._serialized_end=749
+  _globals['_STOPSERVINGRESPONSE']._serialized_start=751
+  _globals['_STOPSERVINGRESPONSE']._serialized_end=792
+  _globals['_LISTSERVINGREQUEST']._serialized_start=794
+  _globals['_LISTSERVINGREQUEST']._serialized_end=814
+  _globals['_LISTSERVINGRESPONSE']._serialized_start=816
+  _globals['_LISTSERVINGRESPONSE']._serialized_end=882
+  _globals['_SERVINGSERVICE']._serialized_start=1011
+  _globals['_SERVINGSERVICE']._serialized_end=1255
 # @@protoc_insertion_point(module_scope)

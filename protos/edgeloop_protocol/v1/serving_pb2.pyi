@@ -5,6 +5,7 @@ isort:skip_file
 
 import builtins
 import collections.abc
+from edgeloop_protocol.v1 import run_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
@@ -133,6 +134,7 @@ class ServingStatus(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     RESTARTS_FIELD_NUMBER: builtins.int
     FORM_FIELD_NUMBER: builtins.int
+    ISOLATION_FIELD_NUMBER: builtins.int
     state: global___ServingState.ValueType
     """How it stands."""
     counter: builtins.int
@@ -151,6 +153,10 @@ class ServingStatus(google.protobuf.message.Message):
     def spec(self) -> global___ServingSpec:
         """What was asked for, with the ports that were chosen."""
 
+    @property
+    def isolation(self) -> run_pb2.Isolation:
+        """What keeps its process in; absent before it has told."""
+
     def __init__(
         self,
         *,
@@ -162,9 +168,10 @@ class ServingStatus(google.protobuf.message.Message):
         reason: builtins.str = ...,
         restarts: builtins.int = ...,
         form: builtins.str = ...,
+        isolation: run_pb2.Isolation | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch_limit", b"batch_limit", "counter", b"counter", "digest", b"digest", "form", b"form", "reason", b"reason", "restarts", b"restarts", "spec", b"spec", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["isolation", b"isolation", "spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["batch_limit", b"batch_limit", "counter", b"counter", "digest", b"digest", "form", b"form", "isolation", b"isolation", "reason", b"reason", "restarts", b"restarts", "spec", b"spec", "state", b"state"]) -> None: ...
 
 global___ServingStatus = ServingStatus
 

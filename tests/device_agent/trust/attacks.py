@@ -273,6 +273,11 @@ def _terms(g: Ground) -> Iterator[Attack]:
         "counter as text": {**tree, "counter": "four"},
         "a file without a digest": {**tree, "files": [{"name": "golden.npz", "size_bytes": 3}]},
         "a negative limit": {**tree, "memory_bytes_max": -1},
+        "processes below none": {**tree, "schema_version": 2, "process_count_max": -1},
+        "time below none": {**tree, "schema_version": 2, "step_s_max": -1},
+        "an isolation that nobody knows": {**tree, "schema_version": 2, "isolation": "moat"},
+        "an isolation that old agents would pass over": {**tree, "isolation": "seccomp"},
+        "a layout of the future": {**tree, "schema_version": 3},
     }
     for name, custom in changes.items():
         yield g.attack("terms", f"terms: {name}", replace(g.next, targets=g.forge.targets(4, custom=custom)))

@@ -30,7 +30,8 @@ WHY = {
     "zeroed": r"below 3|must be >= 3|got 3|counter 2|CLOCK_UNTRUSTED",
     "clock": r"CLOCK_UNTRUSTED|expired at|lacks x-edgeloop-signed-s",
     "oversized": r"at most \d+ are read|a bundle has 1 to 64 roots",
-    "terms": r"ReleaseTerms|has a counter above 0|counter is int|FileEntry|by SHA-256 alone|names no deployment",
+    "terms": r"ReleaseTerms|has a counter above 0|no tier of isolation|of layout|counter is int|FileEntry|"
+    r"by SHA-256 alone|names no deployment",
 }
 """What each kind is refused for: a row that is refused for something else shows nothing."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from edgeloop_protocol.types.isolation_tier import TIERS
 
 from edgeloop.interfaces.cli.serving import serve, serving, stop
 from edgeloop.interfaces.cli.session import Session, json_option, on_option, turn_options
@@ -66,7 +67,22 @@ def init(ctx: click.Context, keys: Path | None, as_json: bool) -> None:
 @click.option("--runtime", default="onnxruntime", show_default=True, help="Runtime that opens it.")
 @click.option("--runtime-min", default="", help="Lowest version of the runtime.")
 @click.option("--runtime-below", default="", help="First version of the runtime that is too new.")
-@click.option("--max-memory-mb", type=click.IntRange(min=1), help="Most resident memory of its process.")
+@click.option(
+    "--isolation", type=click.Choice(TIERS), help="Weakest tier of isolation in which a device may open it."
+)
+@click.option(
+    "--max-memory-mb",
+    type=click.IntRange(min=1),
+    help="Most resident memory of its process, which dies above it.",
+)
+@click.option(
+    "--max-processes", type=click.IntRange(min=1), help="Most threads and processes of what opens it."
+)
+@click.option(
+    "--max-step-s",
+    type=click.IntRange(min=1),
+    help="Longest that one load or one run may take; its process is killed then. Default: 120 s.",
+)
 @click.option(
     "--max-latency-ms", type=click.FloatRange(min=0.001), help="Longest median latency on the device."
 )
@@ -91,6 +107,9 @@ def sign(
         runtime_version_below=words["runtime_below"],
         memory_bytes_max=(words["max_memory_mb"] or 0) * 1_000_000,
         latency_us_max=round((words["max_latency_ms"] or 0.0) * 1000),
+        isolation=words["isolation"] or "",
+        process_count_max=words["max_processes"] or 0,
+        step_s_max=words["max_step_s"] or 0,
     )
     with App.open(session.directory()) as app:
         terms = sign_artifact(app, artifact, name, selectors, keys)
@@ -121,7 +140,7 @@ def list_releases(ctx: click.Context, as_json: bool) -> None:
         )
         return
     present.print_table(
-        ("name", "release", "artifact", "devices", "architectures"),
+        ("name", "release", "artifact", "devices", "architectures", "isolation"),
         [
             (
                 name,
@@ -129,6 +148,7 @@ def list_releases(ctx: click.Context, as_json: bool) -> None:
                 digest[:12],
                 ", ".join(t.devices) or "all",
                 ", ".join(t.architectures) or "all",
+                t.isolation or "any",
             )
             for name, digest, t in found
         ],

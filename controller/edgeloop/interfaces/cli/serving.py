@@ -136,7 +136,18 @@ def _show(ctx: click.Context, done: Sequence[ServedDevice], as_json: bool) -> No
         )
     else:
         present.print_table(
-            ("device", "model", "state", "answers", "gRPC", "HTTP", "batch", "restarts", "remark"),
+            (
+                "device",
+                "model",
+                "state",
+                "answers",
+                "gRPC",
+                "HTTP",
+                "batch",
+                "isolation",
+                "restarts",
+                "remark",
+            ),
             [row for one in done for row in _rows(one)],
         )
     if any(not one.reached for one in done):
@@ -155,13 +166,14 @@ def _rows(one: ServedDevice) -> list[tuple[str, ...]]:
             status.spec.grpc_address,
             status.spec.http_address,
             str(status.batch_limit or "-"),
+            "-" if status.isolation is None else status.isolation.tier,
             str(status.restarts),
             status.reason,
         )
         for status in one.statuses
     ]
     if (one.error and not any(one.error == row[-1] for row in rows)) or not rows:
-        rows.append((one.device.name, *["-"] * 7, one.error or "serves nothing"))
+        rows.append((one.device.name, *["-"] * 8, one.error or "serves nothing"))
     return rows
 
 

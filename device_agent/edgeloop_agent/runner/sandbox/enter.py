@@ -16,7 +16,7 @@ from edgeloop_agent.runner.sandbox.probes import CALLS, FILES, probe
 from edgeloop_agent.runner.sandbox.seccomp import build_filter, install
 from edgeloop_agent.runner.sandbox.syscalls import Architecture, this_architecture
 
-__all__ = ["Bounds", "confine"]
+__all__ = ["Bounds", "Confinement", "confine"]
 
 _LIBRARIES = ("/usr", "/lib", "/lib64", "/opt", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
 _MACHINE = (
@@ -24,7 +24,9 @@ _MACHINE = (
     "/proc/sys/kernel", "/proc/filesystems", "/proc/devices", "/proc/modules", "/proc/driver", "/proc/device-tree",
     "/etc/localtime", "/etc/nv_tegra_release",
 )  # fmt: skip
-_NETWORK = Path("/proc/self/ns/net")
+# What a name is looked up in, when a listener's address is one.
+_NAMES = ("/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/gai.conf")
+_NETWORK, _USERS = Path("/proc/self/ns/net"), Path("/proc/self/ns/user")
 _PLAIN_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 _ACCELERATORS = ("nvidia*", "nvhost*", "nvmap", "dri", "accel", "hailo*", "apex_*")
 
@@ -41,6 +43,65 @@ class Bounds:
     outside: Path | None = None
     #: The agent's process, tried from inside.
     parent_pid: int = 0
+    #: Directories to change files in, beside its own.
+    writable: tuple[Path, ...] = ()
+    #: Whether it listens on the machine's network, and takes in what connects there.
+    listens: bool = False
+
+
+class Confinement:
+    """The way into the strongest tier, in two steps: a server opens its listeners between them."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._architecture = this_architecture()
+        self._problems: list[str] = []
+        self._network, self._users = _NETWORK.readlink(), _USERS.readlink()
+        self._accelerators = _existing(_ACCELERATORS)
+
+    def _wants(self, tier: str) -> bool:
+        return TIERS.index(self._bounds.tier) >= TIERS.index(tier)
+
+    @property
+    def has_own_users(self) -> bool:
+        """Whether it is in a user namespace of its own."""
+        return _USERS.readlink() != self._users
+
+    def begin(self) -> None:
+        """Leave the machine's users and files behind; this process must have one thread."""
+        architecture, bounds = self._architecture, self._bounds
+        if architecture is None:
+            self._problems.append("no table of system calls for this processor")
+        elif self._wants("unprivileged"):
+            own_network = not bounds.listens
+            self._try("namespaces", lambda: enter_namespaces(architecture, own_network=own_network))
+            self._try("capabilities", lambda: drop_capabilities(architecture))
+            self._try("Landlock", lambda: _guard_files(architecture, bounds, self._accelerators))
+
+    def close(self) -> tuple[str, dict[str, bool], str]:
+        """Put the filter on every thread, try what must not be possible, and return what ``confine`` returns."""
+        architecture, bounds = self._architecture, self._bounds
+        if architecture is not None and self._wants("seccomp"):
+            program = build_filter(
+                architecture, os.getpid(), local_sockets=bool(self._accelerators), listens=bounds.listens
+            )
+            self._try("seccomp", lambda: install(architecture, program))
+        layers = probe(architecture, bounds.outside, bounds.parent_pid)
+        layers["own_network"] = _NETWORK.readlink() != self._network
+        layers["own_users"] = self.has_own_users
+        if bounds.tier != STRONGEST:
+            self._problems.append(f"the agent was told to use {bounds.tier}")
+        tier = _tier(layers)
+        if TIERS.index(tier) < TIERS.index(bounds.tier):
+            lacking = [name for name in (*CALLS, *FILES) if not layers[name]]
+            self._problems.append(f"not refused when tried: {', '.join(lacking)}")
+        return tier, layers, "; ".join(self._problems)
+
+    def _try(self, what: str, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except OSError as error:
+            self._problems.append(f"{what}: {error.strerror}")
 
 
 def confine(bounds: Bounds) -> tuple[str, dict[str, bool], str]:
@@ -50,43 +111,15 @@ def confine(bounds: Bounds) -> tuple[str, dict[str, bool], str]:
         The tier whose every layer was found to hold, the layers, and what kept it from a stronger one: empty when
         nothing did.
     """
-    architecture = this_architecture()
-    problems: list[str] = []
-    network = _NETWORK.readlink()
-    wanted = TIERS.index(bounds.tier)
-    if architecture is None:
-        problems.append("no table of system calls for this processor")
-    else:
-        accelerators = _existing(_ACCELERATORS)
-        if wanted >= TIERS.index("unprivileged"):
-            _try("namespaces", lambda: enter_namespaces(architecture), problems)
-            _try("capabilities", lambda: drop_capabilities(architecture), problems)
-            _try("Landlock", lambda: _guard_files(architecture, bounds, accelerators), problems)
-        if wanted >= TIERS.index("seccomp"):
-            program = build_filter(architecture, os.getpid(), local_sockets=bool(accelerators))
-            _try("seccomp", lambda: install(architecture, program), problems)
-    layers = probe(architecture, bounds.outside, bounds.parent_pid)
-    layers["own_network"] = _NETWORK.readlink() != network
-    if bounds.tier != STRONGEST:
-        problems.append(f"the agent was told to use {bounds.tier}")
-    tier = _tier(layers)
-    if TIERS.index(tier) < wanted:
-        lacking = [name for name in (*CALLS, *FILES) if not layers[name]]
-        problems.append(f"not refused when tried: {', '.join(lacking)}")
-    return tier, layers, "; ".join(problems)
+    confinement = Confinement(bounds)
+    confinement.begin()
+    return confinement.close()
 
 
 def _tier(layers: dict[str, bool]) -> str:
     if not all(layers[name] for name in CALLS):
         return "process"
     return "unprivileged" if all(layers[name] for name in FILES) else "seccomp"
-
-
-def _try(what: str, step: Callable[[], object], problems: list[str]) -> None:
-    try:
-        step()
-    except OSError as error:
-        problems.append(f"{what}: {error.strerror}")
 
 
 def _existing(patterns: tuple[str, ...]) -> list[Path]:
@@ -103,12 +136,14 @@ def _guard_files(architecture: Architecture, bounds: Bounds, accelerators: list[
     libraries += [entry for entry in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if entry]
     # Held open for good: the kernel may forget the directory of a process otherwise, and the rule with it.
     own = os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY)
-    writable = [Path.cwd()]
+    writable = [Path.cwd(), *bounds.writable]
     if cache := os.environ.get("EDGELOOP_ENGINE_CACHE"):
         writable.append(Path(cache))
+    names = _NAMES if bounds.listens else ()
     restrict(
         architecture,
-        readable=(*map(Path, (*libraries, *_MACHINE, f"/proc/self/fd/{own}")), *bounds.readable),
+        readable=(*map(Path, (*libraries, *_MACHINE, *names, f"/proc/self/fd/{own}")), *bounds.readable),
         devices=(*map(Path, _PLAIN_DEVICES), *accelerators),
         writable=writable,
+        listens=bounds.listens,
     )

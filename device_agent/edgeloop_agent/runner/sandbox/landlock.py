@@ -27,7 +27,7 @@ _OWN = (
 # Rights that a version knows; version 1 knows the first thirteen.
 _FIRST_RIGHTS = (1 << 13) - 1
 _LATER_RIGHTS = {2: _REFER, 3: _TRUNCATE, 5: _DEVICE_CONTROL}
-_NETWORK_SINCE, _BIND_AND_CONNECT = 4, 3
+_NETWORK_SINCE, _BIND, _CONNECT = 4, 1, 2
 _SCOPES_SINCE, _ABSTRACT_SOCKETS_AND_SIGNALS = 6, 3
 _VERSION_FLAG, _PATH_BENEATH = 1, 1
 
@@ -42,7 +42,12 @@ def abi_version(architecture: Architecture) -> int:
 
 
 def restrict(
-    architecture: Architecture, *, readable: Iterable[Path], devices: Iterable[Path], writable: Iterable[Path]
+    architecture: Architecture,
+    *,
+    readable: Iterable[Path],
+    devices: Iterable[Path],
+    writable: Iterable[Path],
+    listens: bool = False,
 ) -> int:
     """Refuse every other file from now on, and return the version of the rules; no_new_privs has to be set.
 
@@ -51,6 +56,7 @@ def restrict(
         readable: trees and files to read; absent ones are left out.
         devices: device files, and directories of them, to read, write and control.
         writable: directories to make, change and remove files in.
+        listens: whether it has yet to bind its listeners.
 
     Raises:
         OSError: this kernel has no Landlock, or refuses.
@@ -59,7 +65,7 @@ def restrict(
     handled = _FIRST_RIGHTS
     for since, right in _LATER_RIGHTS.items():
         handled |= right if version >= since else 0
-    network = _BIND_AND_CONNECT if version >= _NETWORK_SINCE else 0
+    network = (_CONNECT if listens else _BIND | _CONNECT) if version >= _NETWORK_SINCE else 0
     scopes = _ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPES_SINCE else 0
     attributes = ctypes.create_string_buffer(struct.pack("=QQQ", handled, network, scopes), 24)
     # An older kernel knows a shorter structure and refuses longer ones.

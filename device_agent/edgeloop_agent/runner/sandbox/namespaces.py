@@ -16,14 +16,18 @@ _NEW_USER, _NEW_NETWORK, _NEW_IPC = 0x10000000, 0x40000000, 0x08000000
 _CAPABILITY_VERSION = 0x20080522
 
 
-def enter_namespaces(architecture: Architecture) -> None:
+def enter_namespaces(architecture: Architecture, *, own_network: bool = True) -> None:
     """Leave the network and the shared memory of the machine; this process must have one thread.
+
+    Args:
+        architecture: numbers of the calls.
+        own_network: False keeps the machine's network, for who has yet to listen there.
 
     Raises:
         OSError: this kernel, or a policy of its distribution, refuses.
     """
     user, group = os.geteuid(), os.getegid()
-    call(architecture.numbers["unshare"], _NEW_USER | _NEW_NETWORK | _NEW_IPC)
+    call(architecture.numbers["unshare"], _NEW_USER | _NEW_IPC | (_NEW_NETWORK if own_network else 0))
     # Its own files keep their owner; nobody else exists inside.
     for name, text in (
         ("setgroups", "deny"),
