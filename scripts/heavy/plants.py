@@ -266,5 +266,27 @@ PLANTS = (
         new="                    pass\n",
         tests=("tests/controller/orchestrate/test_rollout_device.py",),
     ),
+    Plant(
+        name="a line of the audit log is acknowledged before it is durable",
+        file=f"{_HOST}/store/audit.py",
+        old="            file.write(data)\n            file.sync()\n",
+        new="            self._acknowledge((count + 1, digest))\n"
+        "            file.write(data)\n            file.sync()\n",
+        tests=("tests/controller/store/test_audit.py",),
+    ),
+    Plant(
+        name="a torn line of the audit log is thrown away",
+        file=f"{_HOST}/store/audit.py",
+        old="                write_durably(self._fs, aside, kept)\n",
+        new="",
+        tests=("tests/controller/store/test_audit.py",),
+    ),
+    Plant(
+        name="lines cut off the end of the audit log pass",
+        file=f"{_HOST}/store/audit.py",
+        old="        elif count < anchor[0]:\n",
+        new="        elif count < 0:\n",
+        tests=("tests/controller/store/test_audit.py",),
+    ),
 )
 """Every ``old`` is there once; the script says so when it is not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import sqlite3
@@ -27,6 +28,7 @@ from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.types.run import SpooledRun
 
 from scripts.heavy.kill_world import NAME, at_rest, opened
+from scripts.heavy.power_disk import SECTOR_BYTES
 from scripts.heavy.power_guest import (
     CONTROLLER,
     DISK,
@@ -49,10 +51,17 @@ class Check:
     def __init__(self, releases: dict[int, Release], told: dict[str, Any]) -> None:
         self._releases, self._told = releases, told
         self.complaints: list[str] = []
+        #: How long each part took.
+        self.stages_s: dict[str, float] = {}
+        self._since = time.monotonic()
         self._daemon = Daemon()
 
     def _complain(self, text: str) -> None:
         self.complaints.append(text)
+
+    def _took(self, stage: str) -> None:
+        now = time.monotonic()
+        self.stages_s[stage], self._since = round(now - self._since, 1), now
 
     async def run(self) -> None:
         """Recover it and write down what does not hold."""
@@ -63,8 +72,10 @@ class Check:
             return
         try:
             self._look()
+            self._took("look")
             with App.open(CONTROLLER) as app:
                 self._stores(app)
+                self._took("stores")
                 await self._agent(app)
             self._database()
         except (EdgeloopError, OSError, sqlite3.Error, TimeoutError) as error:
@@ -75,7 +86,9 @@ class Check:
             await self._daemon.stop()
             if still := _said(["umount", DISK]):
                 self._complain(f"it needs a hand: {still}")
+        self._took("stop")
         self._file_system()
+        self._took("fsck")
 
     def _look(self) -> None:
         """Look at what serves, before anything recovers it."""
@@ -103,7 +116,9 @@ class Check:
             self._complain(f"lost: {len(lost)} records that were stored")
         path = app.state_directory / "audit.jsonl"
         try:
-            AuditLog(path, time.time).verify()
+            log = AuditLog(path, time.time)
+            log.verify(next(reversed(self._told["audit"]), ""))
+            log.append("look", "board", "done")
         except EdgeloopError as error:
             self._complain(f"corrupt: {error}")
         lines = path.read_text(errors="replace") if path.exists() else ""
@@ -127,19 +142,23 @@ class Check:
     async def _agent(self, app: App) -> None:
         """Let the agent start by itself, go on with what was begun, and bring its records home."""
         await self._daemon.start()
+        self._took("start")
         async with opened(SOCKET, Path("/run")) as device:
             await self._serves(app, device)
+            self._took("end of what was begun")
             for job in self._told["job"]:
                 await device.client.get_job(job)
             # A lease from before the cut holds for one whole time to live after another boot.
             async with device.client.lease("power", wait_timeout_s=_LEASE_WAIT_S) as lease:
                 if lease.fencing_token <= self._told["token"]:
                     self._complain(f"lost: token {lease.fencing_token} again, told was {self._told['token']}")
+            self._took("lease")
 
             async def ingest(spooled: SpooledRun) -> bool:
                 return await asyncio.to_thread(app.records.ingest, spooled, "board")
 
             await drain_spool(device.client, ingest)
+            self._took("records")
         kept = _rows()
         if lost := set(self._told["seen"]) - set(kept):
             self._complain(f"lost: {len(lost)} records that were seen on the device")
@@ -153,6 +172,7 @@ class Check:
     async def _serves(self, app: App, device: OpenDevice) -> None:
         """See that an allowed version serves once the agent is at rest, and that what was begun can be ended."""
         digest = await at_rest(device, REST_S)
+        self._took("rest")
         allowed = {slot.partition("-")[2] for slot in self._told["allowed"]}
         if digest not in allowed:
             self._complain(f"half-installed: {digest[:12]!r} serves at rest")
@@ -190,10 +210,21 @@ def _rows() -> dict[str, str]:
     return {run: json.loads(record)["request_id"] for run, record in rows}
 
 
-def forget_disk() -> None:
-    """Let the system read the disk anew, which is another one now."""
+def forget_disk(sample: dict[str, Any]) -> None:
+    """Let the system read the disk anew, which is another one now; the rest of what it keeps in memory stays.
+
+    Raises:
+        StateError: what it reads is not what stands there.
+    """
     subprocess.run(["blockdev", "--flushbufs", _DEVICE], check=True)
-    Path("/proc/sys/vm/drop_caches").write_text("3")
+    found = hashlib.sha256()
+    with Path(_DEVICE).open("rb") as disk:
+        for offset in sample["offsets"]:
+            disk.seek(offset)
+            found.update(disk.read(SECTOR_BYTES))
+    if found.hexdigest() != sample["sha256"]:
+        raise StateError("the machine reads a disk that is not there any more.")
+    subprocess.run(["blockdev", "--flushbufs", _DEVICE], check=True)
 
 
 async def check(line: Line) -> None:
@@ -201,11 +232,12 @@ async def check(line: Line) -> None:
     releases = read_world()
     answer = line.ask(next=True)
     while "told" in answer:
-        forget_disk()
+        forget_disk(answer["sample"])
         begun = time.monotonic()
         one = Check(releases, answer["told"])
         await one.run()
-        answer = line.ask(next=True, complaints=one.complaints, took_s=time.monotonic() - begun)
+        took_s = time.monotonic() - begun
+        answer = line.ask(next=True, complaints=one.complaints, took_s=took_s, stages_s=one.stages_s)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ cut, in part or not at all.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import random
 import struct
@@ -20,6 +21,8 @@ __all__ = ["Cut", "Disk", "Flush", "Mark", "Recording", "Write", "serve_disk"]
 
 SECTOR_BYTES = 512
 """What a disk writes whole or not at all."""
+
+_SAMPLE_COUNT = 256
 
 _OPTION_MAGIC, _REPLY_MAGIC = 0x49484156454F5054, 0x0003E889045565A9
 _REQUEST_MAGIC, _ANSWER_MAGIC = 0x25609513, 0x67446698
@@ -108,6 +111,13 @@ class Recording:
     def marks(self, place: int) -> list[dict[str, Any]]:
         """Return what the outside had been told before a place."""
         return [entry.said for entry in self.entries[:place] if isinstance(entry, Mark)]
+
+    def sample(self, content: bytearray, cut: Cut) -> dict[str, Any]:
+        """Return places that were written to last, and the digest of what stands at them now."""
+        writes = [entry for entry in self.entries[: cut.place] if isinstance(entry, Write)]
+        offsets = [write.offset for write in writes[-_SAMPLE_COUNT:]]
+        whole = b"".join(content[offset : offset + SECTOR_BYTES] for offset in offsets)
+        return {"offsets": offsets, "sha256": hashlib.sha256(whole).hexdigest()}
 
     def image(self, cut: Cut) -> tuple[bytearray, int, int]:
         """Return the disk after a cut, the number of writes that no flush covered, and of those that were lost.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from edgeloop.interfaces.cli.main import cli
+from edgeloop.store.audit import AuditLog
 
 from .conftest import Tiny
 
@@ -111,6 +113,22 @@ def test_the_audit_log_holds_until_a_line_is_altered(fleet: Fleet, tmp_path: Pat
         assert result.exit_code == 3, result.output
         assert f"line {number + 1}: it is not what was written" in result.stderr
         assert "Traceback" not in result.output
+
+
+def test_what_a_crash_left_of_a_line_is_told_from_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    log, path = AuditLog(tmp_path / "audit.jsonl", time.time), tmp_path / "audit.jsonl"
+    head = log.append("deploy demo", "board", "committed")
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:40])
+    result = call(tmp_path, "audit", "verify", "--known", head)
+    assert result.exit_code == 0, result.output
+    assert "40 bytes" in result.stdout
+    assert json.loads(call(tmp_path, "audit", "verify", "--json").stdout)["torn_bytes"] == 40
+    assert call(tmp_path, "audit", "verify", "--known", "0" * 63).exit_code == 3
+    path.write_bytes(whole[:40])
+    result = call(tmp_path, "audit", "verify")
+    assert result.exit_code == 3
+    assert "line 1 was acknowledged and it ends with line 0" in result.stderr
 
 
 def test_nothing_is_done_that_the_log_cannot_hold(fleet: Fleet, tmp_path: Path) -> None:

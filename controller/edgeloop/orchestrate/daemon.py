@@ -179,7 +179,8 @@ class Daemon:
         self.rollouts = RolloutDesk(app, ServeHome(app.state_directory))
         #: Why the inventory could not be read last; empty when it was.
         self.inventory_problem = ""
-        self._audit: tuple[tuple[int, int], str] = ((-1, -1), "")
+        #: The files as they were looked at last, and what was wrong.
+        self._audit: tuple[tuple[tuple[int, int, int], ...] | None, str] = (None, "")
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Watch, until somebody wants an end; then close every connection.
@@ -231,9 +232,9 @@ class Daemon:
 
     def audit_problem(self) -> str:
         """Return why the audit log is broken; empty when every line follows from the one before it."""
-        path = self.app.state_directory / "audit.jsonl"
-        found = path.stat() if path.exists() else None
-        stamp = (found.st_mtime_ns, found.st_size) if found else (0, 0)
+        paths = [self.app.state_directory / name for name in ("audit.jsonl", "audit.head")]
+        found = [path.stat() for path in paths if path.exists()]
+        stamp = tuple((one.st_ino, one.st_mtime_ns, one.st_size) for one in found)
         if self._audit[0] != stamp:
             try:
                 audit_log(self.app.state_directory)

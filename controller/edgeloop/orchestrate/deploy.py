@@ -129,7 +129,7 @@ def audit_log(home: Path) -> AuditLog:
     """Return the log of what was done to which device, unbroken: nothing is done that could not be written down.
 
     Raises:
-        CorruptDataError: a line was changed, moved or taken out.
+        CorruptDataError: a line was changed, moved, taken out or cut off.
     """
     from edgeloop.store.audit import AuditLog
 

@@ -317,16 +317,27 @@ def audit() -> None:
 
 
 @audit.command()
+@click.option(
+    "--known", default="", metavar="HEAD", help="A head printed earlier, which must be among the lines."
+)
 @json_option
 @click.pass_context
-def verify(ctx: click.Context, as_json: bool) -> None:
-    """Check that no line of the log was changed, moved or taken out; exit 3 when one was."""
+def verify(ctx: click.Context, known: str, as_json: bool) -> None:
+    """Check that no line of the log was changed, moved, taken out or cut off; exit 3 when one was.
+
+    What a crash left of a line that was never acknowledged breaks nothing: it is said, and the next line sets it aside.
+    """
     from edgeloop.interfaces import present
     from edgeloop.orchestrate.deploy import audit_log
 
     session: Session = ctx.obj
-    count, head = audit_log(session.directory()).verify()
+    found = audit_log(session.directory()).verify(known)
     if as_json:
-        present.print_json({"entries": count, "head": head})
-    else:
-        present.print_text(f"{count} entries, unbroken; head {head}")
+        present.print_json({"entries": found.count, "head": found.head, "torn_bytes": found.torn_bytes})
+        return
+    present.print_text(f"{found.count} entries, unbroken; head {found.head}")
+    if found.torn_bytes:
+        present.print_text(
+            f"Behind them are {found.torn_bytes} bytes of a line that a crash cut and that was never acknowledged: "
+            "harmless; the next line sets them aside and says so."
+        )
