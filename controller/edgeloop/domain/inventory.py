@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.facts import Facts
+from edgeloop_protocol.types.lease import Availability
 
 from edgeloop.domain.device import DeviceSpec
 
-__all__ = ["InventoryEntry", "KnownFacts", "age_words", "check_word"]
+__all__ = ["InventoryEntry", "KnownAvailability", "KnownFacts", "age_words", "check_word"]
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
@@ -59,19 +60,33 @@ class InventoryEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownFacts:
-    """What a device said about itself, and when."""
+class _Known:
+    """Where and when a device said something."""
 
-    #: Where it was reached: facts of another address are those of another board.
+    #: Where it was reached: what another address said is of another board.
     address: str
     #: When it answered, seconds since 1970 by the controller's clock.
     seen_s: float
-    #: What it said.
-    facts: Facts = field(repr=False)
 
     def age_s(self, now_s: float) -> float:
         """Return how old this is; 0 after the clock was set back."""
         return max(0.0, now_s - self.seen_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFacts(_Known):
+    """What a device said about itself, and when."""
+
+    #: What it said.
+    facts: Facts = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownAvailability(_Known):
+    """Whether a device gave out leases when it was last asked."""
+
+    #: Its answer.
+    availability: Availability
 
 
 def age_words(age_s: float) -> str:

@@ -24,6 +24,7 @@ from edgeloop.orchestrate.findings import (
     vital_findings,
 )
 from edgeloop.orchestrate.fleet import open_each, open_one
+from edgeloop.orchestrate.inventory import keep_availability_quietly
 from edgeloop.orchestrate.leasing import holder_name
 from edgeloop.orchestrate.measure import OpenDevice
 from edgeloop.store.known_facts import KnownFactsStore
@@ -71,7 +72,7 @@ async def set_cool_down(app: App, spec: DeviceSpec, rule: CoolDown | None) -> Av
         EdgeloopError: the device does not answer, shows no temperature to wait for, or refuses.
     """
     async with open_one(app, spec) as device:
-        return await device.client.set_cool_down(rule)
+        return _noted(app, spec, await device.client.set_cool_down(rule))
 
 
 async def availability(app: App, spec: DeviceSpec) -> Availability:
@@ -81,7 +82,13 @@ async def availability(app: App, spec: DeviceSpec) -> Availability:
         EdgeloopError: the device does not answer.
     """
     async with open_one(app, spec) as device:
-        return await device.client.availability()
+        return _noted(app, spec, await device.client.availability())
+
+
+def _noted(app: App, spec: DeviceSpec, found: Availability) -> Availability:
+    """Return an answer that ``device list`` tells from now on, without asking again."""
+    keep_availability_quietly(app.state_directory, spec, found)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +113,7 @@ async def standings(app: App, specs: Sequence[DeviceSpec]) -> tuple[Standing, ..
             if isinstance(device, EdgeloopError):
                 raise device
             leases, found = await device.client.leases()
+            _noted(app, spec, found)
             return Standing(availability=found, holder=holder_text(leases), shared=is_shared(leases))
         except EdgeloopError as error:
             return Standing(reason=error.message)
@@ -121,7 +129,7 @@ async def drain(app: App, spec: DeviceSpec, reason: str) -> Availability:
         EdgeloopError: the device does not answer, or refuses.
     """
     async with open_one(app, spec) as device:
-        return await device.client.drain(reason, holder_name())
+        return _noted(app, spec, await device.client.drain(reason, holder_name()))
 
 
 async def undrain(app: App, spec: DeviceSpec) -> Availability:
@@ -131,7 +139,7 @@ async def undrain(app: App, spec: DeviceSpec) -> Availability:
         EdgeloopError: the device does not answer, or refuses.
     """
     async with open_one(app, spec) as device:
-        return await device.client.undrain()
+        return _noted(app, spec, await device.client.undrain())
 
 
 async def doctor(
@@ -156,7 +164,7 @@ async def _examine(
         return (gone, *_last_seen(app, spec))
     findings = [DoctorFinding(level="ok", what=f"the agent {device.facts.agent_version} answers")]
     try:
-        findings += await _questions(device)
+        findings += await _questions(app, device)
     except EdgeloopError as error:
         findings.append(DoctorFinding(level="error", what=error.message, next_step=error.next_step))
     findings += version_findings(device.facts, spec.name, by_ssh=spec.transport == "ssh")
@@ -184,7 +192,7 @@ async def _how_it_is(device: OpenDevice) -> list[DoctorFinding]:
     return vital_findings(vitals, asked_s, time.time())
 
 
-async def _questions(device: OpenDevice) -> list[DoctorFinding]:
+async def _questions(app: App, device: OpenDevice) -> list[DoctorFinding]:
     findings = []
     if not await device.client.health():
         findings.append(
@@ -196,7 +204,7 @@ async def _questions(device: OpenDevice) -> list[DoctorFinding]:
             kind = " with others" if lease.shared else ""
             what = f"held by {lease.holder}{kind}, expires in {lease.expires_in_s:.0f} s without a heartbeat"
             findings.append(DoctorFinding(level="warning", what=what, next_step="Wait, or ask the holder."))
-    findings += availability_findings(found, device.spec.name)
+    findings += availability_findings(_noted(app, device.spec, found), device.spec.name)
     findings += await _quarantine_findings(device)
     findings += identity_findings(await device.client.identity_status(), device.spec.name, time.time())
     return [*findings, *await _how_it_is(device)]

@@ -25,6 +25,7 @@ from edgeloop_protocol.types.vitals import DeviceVitals
 
 from edgeloop.domain.inventory import InventoryEntry
 from edgeloop.orchestrate.fleet import allow_descriptors, open_device
+from edgeloop.orchestrate.inventory import AvailabilityNotes
 from edgeloop.orchestrate.measure import OpenDevice
 from edgeloop.orchestrate.watch import drop
 
@@ -113,6 +114,7 @@ class _Watched:
     """One device's task and what it needs."""
 
     look: DeviceLook
+    notes: AvailabilityNotes
     #: Set to have it looked at before its time.
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     wanted_until_s: float = 0.0
@@ -216,9 +218,10 @@ class FleetWatch:
         await _end(devices)
 
     def _meet(self, entry: InventoryEntry) -> _Watched:
+        notes = AvailabilityNotes(self._app.state_directory, entry.spec)
         if entry.spec.transport in _NEVER_ASKED:
-            return _Watched(look=DeviceLook(entry=entry, state=LookState.ON_USE))
-        device = _Watched(look=DeviceLook(entry=entry))
+            return _Watched(look=DeviceLook(entry=entry, state=LookState.ON_USE), notes=notes)
+        device = _Watched(look=DeviceLook(entry=entry), notes=notes)
         device.task = asyncio.create_task(self._watch(device))
         return device
 
@@ -279,6 +282,7 @@ class FleetWatch:
         unseen = device.wanted_until_s < now and now - device.leases_at_s < _LEASES_EVERY_S
         if not unseen or vitals.lease_holder != holder_text(look.leases):
             leases, availability = await client.leases()
+            await asyncio.to_thread(device.notes.hear, availability)
             look = replace(look, leases=leases, availability=availability)
             device.leases_at_s = now
         if time.monotonic() - device.installed_at_s < _INSTALLED_EVERY_S:

@@ -19,6 +19,7 @@ from edgeloop_protocol.types.lease import Availability
 from edgeloop_protocol.types.vitals import DeviceVitals
 
 from edgeloop.domain.device import DeviceSpec
+from edgeloop.orchestrate.inventory import AvailabilityNotes
 
 if TYPE_CHECKING:
     from edgeloop.app import App
@@ -61,6 +62,7 @@ async def watch_device(
     loop = asyncio.get_running_loop()
     client: AgentClient | None = None
     gone_since: float | None = None
+    notes = AvailabilityNotes(app.state_directory, spec)
     async with AsyncExitStack() as stack:
         turn, due = 0, loop.time()
         while not count or turn < count:
@@ -80,6 +82,7 @@ async def watch_device(
                     device=spec.name, asked_s=asked_s, reason=error.message, away_s=loop.time() - gone_since
                 )
                 continue
+            notes.hear(availability)
             away_s = 0.0 if gone_since is None else loop.time() - gone_since
             gone_since = None
             yield Sight(

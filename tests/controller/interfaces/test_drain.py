@@ -97,10 +97,23 @@ def test_a_drained_device_is_refused_and_named_until_it_is_undrained(
     assert "new fan" in watched.output
     assert "free" not in watched.output.split("new fan")[1].split("  ")
     write_inventory(tmp_path, shelf)
+    shelf.stop()
+    listed = call("--inventory", "devices.toml", "device", "list")
+    assert "new fan (just now)" in next(line for line in listed.output.splitlines() if "shelf" in line)
+    listed = call("--inventory", "devices.toml", "device", "list", "--live")
+    row = next(line for line in listed.output.splitlines() if "shelf" in line)
+    assert "does not answer" in row
+    assert "Last known: drained by" in row
+    shelf.start()
     listed = call("--inventory", "devices.toml", "device", "list", "--live")
     assert "new fan" in next(line for line in listed.output.splitlines() if "shelf" in line), listed.output
     undrained = call("device", "undrain", shelf.word, "--json")
     assert json.loads(undrained.stdout)["availability"]["state"] == "open"
+    rows = json.loads(call("--inventory", "devices.toml", "device", "list", "--json").stdout)["devices"]
+    last = {row["name"]: (row["last_availability"], row["availability_age_s"]) for row in rows}
+    assert last["shelf"][0]["state"] == "open"
+    assert 0 <= last["shelf"][1] < 60
+    assert last["gone"] == (None, None)
     doctor = call("device", "doctor", "--on", shelf.word)
     assert "new fan" not in doctor.output
     rows = json.loads(call("--inventory", "devices.toml", "device", "list", "--live", "--json").stdout)

@@ -24,24 +24,28 @@ __all__ = ["group", "label", "list_devices"]
 @json_option
 @click.pass_context
 def list_devices(ctx: click.Context, live: bool, as_json: bool) -> None:
-    """List this machine, the named devices with what is last known of them, and the boards to simulate."""
+    """List this machine, the named devices with what is last known of them, and the boards to simulate.
+
+    "last known" is whether a device was in use or drained when a verb or the server asked it last, and how long ago.
+    """
     from edgeloop_profiles import list_profiles
 
     from edgeloop.domain.device import DeviceSpec
     from edgeloop.domain.inventory import InventoryEntry
     from edgeloop.interfaces import present
     from edgeloop.interfaces.present_inventory import list_rows, print_inventory
-    from edgeloop.orchestrate.inventory import known_facts
+    from edgeloop.orchestrate.inventory import known_availability, known_facts
 
     session: Session = ctx.obj
     entries = (InventoryEntry(spec=DeviceSpec.parse("local")), *session.entries())
     known = known_facts(session.state_directory(), entries)
     standings = _ask(session, entries) if live else None
+    use = known_availability(session.state_directory(), entries)
     if as_json:
-        rows = list_rows(entries, known, time.time(), standings)
+        rows = list_rows(entries, known, use, time.time(), standings)
         present.print_json({"devices": rows, "profiles": list_profiles()})
         return
-    print_inventory(entries, known, time.time(), standings)
+    print_inventory(entries, known, use, time.time(), standings)
     present.print_text(f"To simulate: {', '.join(f'sim:{name}' for name in list_profiles())}")
 
 
