@@ -203,6 +203,12 @@ class Config(_Table):
     devices: dict[str, str | DeviceConfig] = {}
     #: File of the inventory, seen from this file; devices.toml in the controller's home when empty.
     inventory: str = ""
+    #: Address of a running ``edgeloop serve`` that verbs go through; none when empty.
+    server: str = ""
+    #: File with the token for it, seen from this file.
+    server_token_file: str = ""
+    #: File with certificates to trust for it, PEM, seen from this file; the system's when empty.
+    server_ca: str = ""
 
     def device(self, name: str) -> DeviceSpec | None:
         """Return a device by its name in the file; None when it has none of that name.

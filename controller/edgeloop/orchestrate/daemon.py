@@ -1,4 +1,4 @@
-"""The controller's daemon: watches the fleet, and drives the rollouts that somebody lets go on."""
+"""The controller's daemon: watches the fleet, runs its queue, and drives the rollouts that somebody lets go on."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from edgeloop.domain.rollout import Rollout, RolloutState
 from edgeloop.orchestrate.collector import Collector, CollectSettings
 from edgeloop.orchestrate.deploy import audit_log, note_in_audit
 from edgeloop.orchestrate.fleet_watch import FleetWatch, LookState
+from edgeloop.orchestrate.queue import QueueDesk, QueueSettings
 from edgeloop.orchestrate.registry import models
 from edgeloop.orchestrate.rollout import drive_rollout
 from edgeloop.orchestrate.rollout_verbs import approve_rollout, ask_rollout, resume_rollout
@@ -156,6 +157,7 @@ class Daemon:
         entries: returns the devices to watch; asked again and again, so that edits of the inventory count.
         interval_s: time between two looks at a device that nobody looks at.
         collecting: how telemetry is collected; the default when not given.
+        queueing: how experiments that are handed in are run; without it none that needs a named device is.
     """
 
     def __init__(
@@ -165,6 +167,7 @@ class Daemon:
         *,
         interval_s: float = 10.0,
         collecting: CollectSettings | None = None,
+        queueing: QueueSettings | None = None,
     ) -> None:
         self._entries = entries
         #: Stores.
@@ -177,6 +180,8 @@ class Daemon:
         self.collector = Collector(app, self.watch, collecting or CollectSettings())
         #: Rollouts.
         self.rollouts = RolloutDesk(app, ServeHome(app.state_directory))
+        #: Experiments that were handed in.
+        self.queue = QueueDesk(app, queueing)
         #: Why the inventory could not be read last; empty when it was.
         self.inventory_problem = ""
         #: The files as they were looked at last, and what was wrong.
@@ -195,17 +200,19 @@ class Daemon:
             await self.rollouts.go_on()
             # Counts all runs once, so that the first scrape does not.
             await asyncio.to_thread(self.overview.run_counts)
-            collecting = asyncio.create_task(self.collector.run())
+            working = [asyncio.create_task(self.collector.run()), asyncio.create_task(self.queue.run())]
             ended = asyncio.create_task(stopping.wait())
-            while not (
-                await asyncio.wait((ended, collecting), timeout=_INVENTORY_EVERY_S, return_when=_FIRST)
-            )[0]:
+            while not (await asyncio.wait((ended, *working), timeout=_INVENTORY_EVERY_S, return_when=_FIRST))[
+                0
+            ]:
                 followed = await self._follow(followed)
-            if collecting.done():
-                collecting.result()
-            collecting.cancel()
-            await asyncio.gather(collecting, return_exceptions=True)
+            for task in working:
+                if task.done():
+                    task.result()
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
         finally:
+            await self.queue.stop()
             await self.rollouts.stop()
             await self.watch.stop()
 

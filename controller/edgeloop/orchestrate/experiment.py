@@ -48,8 +48,16 @@ if TYPE_CHECKING:
 __all__ = ["plan_experiment", "reselect", "run_experiment"]
 
 
-async def run_experiment(app: App, request: ExperimentRequest, listener: Listener) -> ExperimentResult:
+async def run_experiment(
+    app: App, request: ExperimentRequest, listener: Listener, *, experiment_id: str = ""
+) -> ExperimentResult:
     """Do the whole job and record it.
+
+    Args:
+        app: stores.
+        request: what to do.
+        listener: hears what happens.
+        experiment_id: identifier to record it under; one is made when none is given.
 
     Raises:
         InvalidInputError: something in the request cannot be used; nothing was measured.
@@ -65,7 +73,7 @@ async def run_experiment(app: App, request: ExperimentRequest, listener: Listene
         prepare, app, request.model, request.data, request.state, request.seed, listener
     )
     request = replace(request, settings=opening(request.settings, prepared.description.format, listener))
-    experiment_id = uuid.uuid4().hex
+    experiment_id = experiment_id or uuid.uuid4().hex
     app.records.begin(request, experiment_id, prepared.description, prepared.summary, created)
     listener.phase("Devices")
     async with opening_devices(app, request.devices, request.seed) as devices:

@@ -37,6 +37,7 @@ from edgeloop.store.database import Database
 
 if TYPE_CHECKING:
     from edgeloop.store.overview import Overview
+    from edgeloop.store.queue import QueueStore
 
 __all__ = ["ExperimentSummary", "RecordStore", "RecordedDecision", "summary_of"]
 
@@ -116,6 +117,18 @@ class RecordStore:
         from edgeloop.store.overview import Overview
 
         return Overview(self._database)
+
+    def queue(self) -> QueueStore:
+        """Return the experiments that wait here."""
+        from edgeloop.store.queue import QueueStore
+
+        return QueueStore(self._database)
+
+    def is_finished(self, experiment_id: str) -> bool:
+        """Return whether an experiment of that identifier has ended with a result."""
+        with self._database.reading() as connection:
+            row = _experiment(connection, experiment_id)
+        return row is not None and row["status"] == rows.FINISHED
 
     def begin(
         self,

@@ -29,6 +29,7 @@ __all__ = [
     "decisions",
     "device_results",
     "experiments",
+    "queue",
     "runs",
 ]
 
@@ -134,6 +135,27 @@ comparisons = Table(
 )
 """One row a comparison of two artifacts; those of one artifact with itself are the device's noise."""
 
+queue = Table(
+    "queue",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("queue_id", String(64), nullable=False, unique=True),
+    Column("submitted_by", String(255), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("created_wall_s", Float, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("submission", Text, nullable=False),
+    Column("attempt_count", Integer, nullable=False, default=0),
+    Column("experiment_id", String(64), nullable=False, default=""),
+    Column("started_wall_s", Float),
+    Column("ended_wall_s", Float),
+    Column("reason", Text, nullable=False, default=""),
+    Column("error_kind", String(64), nullable=False, default=""),
+    Index("queue_in_turn", "state", "priority", "number"),
+    sqlite_autoincrement=True,
+)
+"""One row an experiment that was handed in from afar. No foreign key: it stands before its experiment begins."""
+
 APPEND_ONLY = """
 CREATE TRIGGER {table}_never_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE(ABORT, '{table} are appended, never changed or removed'); END
@@ -193,5 +215,9 @@ def _listed_by_index(connection: Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
-MIGRATIONS: Sequence[Migration] = (_first, _comparisons, _kinds_stay_apart, _listed_by_index)
+def _queue(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=[queue])
+
+
+MIGRATIONS: Sequence[Migration] = (_first, _comparisons, _kinds_stay_apart, _listed_by_index, _queue)
 """Step N leads from version N to N + 1; released steps are never edited, new ones are appended."""

@@ -67,6 +67,17 @@ class ServeHome:
             file.flush()
             yield
 
+    def answers_at(self) -> str:
+        """Return the address of the daemon that runs on this home; empty when none does."""
+        try:
+            with (self.directory / "lock").open("r") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return ""
+        except BlockingIOError:
+            return (self.directory / "lock").read_text().partition(", ")[2].strip()
+        return ""
+
     def token_path(self, role: str) -> Path:
         """Return the file of a role's token."""
         return self.directory / f"{role}.token"

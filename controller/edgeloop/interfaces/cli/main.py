@@ -73,6 +73,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     ),
     "audit": ("release:audit", "Check the log of who signed, deployed and rolled back what."),
     "device": ("device:device", "Add boards, list devices, show their facts, look them over."),
+    "queue": ("queue:queue", "Experiments at a server: list them, follow one, call one off."),
     "model": ("model:model", "The registry of models: versions, tags, where they serve, how often they ran."),
     "serve": ("serve:serve", "Watch the fleet and answer over HTTP: dashboard, API, metrics."),
     "completion": ("completion:completion", "Print the completion of a shell: bash, zsh, fish."),
@@ -156,7 +157,9 @@ class _Verbs(click.Group):
             return None
         module, _, attribute = _VERBS[cmd_name][0].partition(":")
         found = getattr(importlib.import_module(f"edgeloop.interfaces.cli.{module}"), attribute)
-        return cast("click.Command", found)
+        from edgeloop.interfaces.cli.through_server import guarded
+
+        return guarded(cast("click.Command", found), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
@@ -207,15 +210,28 @@ class _Verbs(click.Group):
     type=click.Path(dir_okay=False, path_type=Path),
     help="File of the named devices; default: devices.toml in the home.",
 )
+@click.option(
+    "--server",
+    metavar="URL",
+    envvar="EDGELOOP_SERVER",
+    help="Go through the edgeloop serve at this address; '' for none, whatever edgeloop.toml says.",
+)
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @click.pass_context
 def cli(
-    ctx: click.Context, config: Path | None, home: Path | None, inventory: Path | None, quiet: bool
+    ctx: click.Context,
+    config: Path | None,
+    home: Path | None,
+    inventory: Path | None,
+    server: str | None,
+    quiet: bool,
 ) -> None:
     """Find, prove and ship the best compressed form of a model for each device, by measuring there."""
     from edgeloop.interfaces.cli.session import Session
 
-    ctx.obj = Session(config_file=config, home=home, quiet=quiet, inventory_file=inventory, given=ctx.obj)
+    ctx.obj = Session(
+        config_file=config, home=home, quiet=quiet, inventory_file=inventory, given=ctx.obj, server=server
+    )
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeloop.interfaces.web.server import Listening
     from edgeloop.orchestrate.collector import CollectSettings
     from edgeloop.orchestrate.front_identity import FrontIdentity
+    from edgeloop.orchestrate.queue import QueueSettings
     from edgeloop.store.serve_home import ServeHome, Tokens
 
 __all__ = ["serve"]
@@ -36,6 +37,8 @@ __all__ = ["serve"]
               help="A further name under which it is asked; other hosts are refused; repeatable.")  # fmt: skip
 @click.option("--interval", default="10s", show_default=True, metavar="TIME",
               help="Time between two looks at a device that nobody looks at; else it is a second.")  # fmt: skip
+@click.option("--experiments-at-once", "at_once", type=click.IntRange(1, 32), default=1, show_default=True,
+              metavar="N", help="How many experiments of the queue run beside each other.")  # fmt: skip
 @on_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line when it answers.")
 @click.pass_context
@@ -47,10 +50,11 @@ def serve(
     tls_key: Path | None,
     hosts: tuple[str, ...],
     interval: str,
+    at_once: int,
     on: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Watch the fleet and answer over HTTP: dashboard, API and metrics; ends on SIGTERM or Ctrl-C.
+    """Watch the fleet, run experiments in a queue, and answer over HTTP; ends on SIGTERM or Ctrl-C.
 
     Watches the inventory and all simulated fleets, or what --on names. The first start makes two tokens, for an
     operator and for an observer, and prints addresses that sign in with them.
@@ -75,7 +79,7 @@ def serve(
         )
     session: Session = ctx.obj
     interval_s = parse_duration_s(interval)
-    _run(session, server.listen(address), (tls, tls_cert, tls_key), hosts, interval_s, on, as_json)
+    _run(session, server.listen(address), (tls, tls_cert, tls_key), hosts, (interval_s, at_once), on, as_json)
 
 
 def _run(
@@ -83,7 +87,7 @@ def _run(
     listening: Listening,
     tls: tuple[bool, Path | None, Path | None],
     hosts: tuple[str, ...],
-    interval_s: float,
+    pace: tuple[float, int],
     on: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -99,7 +103,10 @@ def _run(
     with listening.socket, home.held(url), App.open(session.state_directory()) as app:
         identity = _identity(home, listening, hosts) if by_fleet else None
         tokens = home.tokens()
-        daemon = Daemon(app, _entries(session, on), interval_s=interval_s, collecting=_collecting(session))
+        daemon = Daemon(
+            app, _entries(session, on), interval_s=pace[0], collecting=_collecting(session),
+            queueing=_queueing(session, pace[1]),
+        )  # fmt: skip
         asyncio.run(
             serve_http(
                 daemon, listening, tokens, hosts=hosts,
@@ -125,6 +132,16 @@ def _collecting(session: Session) -> CollectSettings:
 
     rules, sink = alerts_of(session)
     return CollectSettings(rules=rules, sink=sink, retention=retention_of(session))
+
+
+def _queueing(session: Session, at_once: int) -> QueueSettings:
+    from edgeloop.orchestrate.queue import QueueSettings
+
+    return QueueSettings(
+        resolve=session.devices,
+        named=lambda: tuple(entry.spec for entry in session.entries()),
+        at_once=at_once,
+    )
 
 
 def _entries(session: Session, on: tuple[str, ...]) -> Callable[[], Sequence[InventoryEntry]]:

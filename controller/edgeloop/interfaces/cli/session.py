@@ -45,6 +45,8 @@ class Session:
     given: Edgeloop | None = None
     #: How to queue for busy devices, when ``--wait`` or ``--priority`` says so.
     turn: Turn | None = None
+    #: Address of a server, when ``--server`` or EDGELOOP_SERVER names one; empty for none, whatever the file says.
+    server: str | None = None
 
     def config(self) -> Config | None:
         """Return the configuration; None when none is named and none is in the current directory.
@@ -102,8 +104,18 @@ class Session:
         config = self.config()
         if config is None or not config.inventory:
             return None
-        # As written in the file, so seen from where the file is.
-        return (self.config_file or Path("edgeloop.toml")).absolute().parent / config.inventory
+        return self.beside_config(config.inventory)
+
+    def beside_config(self, path: str) -> Path:
+        """Return a path as written in the configuration file, so seen from where that file is."""
+        return (self.config_file or Path("edgeloop.toml")).absolute().parent / path
+
+    def server_url(self) -> str:
+        """Return the address of the server that verbs go through; empty when none is named."""
+        if self.server is not None:
+            return self.server.strip()
+        config = self.config()
+        return config.server if config is not None else ""
 
     def entries(self) -> tuple[InventoryEntry, ...]:
         """Return the named devices: those of the inventory, and those of the configuration, which win."""

@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgeloop.interfaces.web.errors import error_response
 from edgeloop.store.serve_home import Tokens
+from edgeloop.store.uploads import UPLOAD_BYTES_MAX
 
 __all__ = ["CSRF_HEADER", "PEER", "Access", "Caller", "Gate", "Role"]
 
@@ -37,6 +38,9 @@ PEER = "edgeloop.peer"
 CSRF_HEADER = "x-edgeloop-csrf"
 _SESSION_S = 12 * 3600
 _BODY_BYTES_MAX = 64 << 10
+_LARGE_BODIES = (("PUT", "/api/v1/uploads/", UPLOAD_BYTES_MAX), ("POST", "/api/v1/experiments", 8 << 20))
+"""Method, beginning of the path and most bytes of the requests that may be larger."""
+
 _LOOKING = ("GET", "HEAD")
 _OPEN_TO_ALL = ("/login", "/healthz", "/api/v1/session")
 _COOKIE = "edgeloop_session"
@@ -203,8 +207,9 @@ class Gate:
             )
         if not headers.get("content-length", "0").isdecimal() or "transfer-encoding" in headers:
             raise InvalidInputError("a request states its length.")
-        if int(headers.get("content-length", "0")) > _BODY_BYTES_MAX:
-            raise InvalidInputError(f"a request has at most {_BODY_BYTES_MAX} bytes.")
+        most = _body_bytes_max(scope["method"], path)
+        if int(headers.get("content-length", "0")) > most:
+            raise InvalidInputError(f"this request has at most {most} bytes.")
         caller = self._access.caller(headers, scope.get(PEER))
         scope.setdefault("state", {})["caller"] = caller
         if path in _OPEN_TO_ALL or path.startswith("/static/"):
@@ -214,6 +219,11 @@ class Gate:
         if scope["method"] not in _LOOKING:
             self._access.check_change(headers, caller, scope["scheme"])
         return None
+
+
+def _body_bytes_max(method: str, path: str) -> int:
+    found = (most for verb, begin, most in _LARGE_BODIES if method == verb and path.startswith(begin))
+    return next(found, _BODY_BYTES_MAX)
 
 
 def _who(scope: Scope, path: str, headers: dict[str, str]) -> Response:

@@ -6,8 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from edgeloop_foundation.errors import NotFoundError
 from edgeloop_protocol.convert import to_json
 from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
 
 from edgeloop.domain.registry import RegisteredModel, find_model
 from edgeloop.interfaces.web.access import Caller
@@ -78,6 +80,14 @@ def _experiments(routes: APIRouter, daemon: Daemon) -> None:
         """Return a run whole."""
         tree: dict[str, Any] = to_json(await asyncio.to_thread(records.run, run_id))
         return tree
+
+    @routes.get("/samples/{digest}", tags=["experiments"], response_class=Response)
+    async def run_samples(digest: str) -> Response:
+        """Return the raw samples of a run by their SHA-256: little-endian int64, nanoseconds."""
+        data = await asyncio.to_thread(records.samples, digest)
+        if data is None:
+            raise NotFoundError(f"no samples {digest[:64]!r} are kept here.")
+        return Response(data, media_type="application/octet-stream")
 
 
 def _artifacts(routes: APIRouter, daemon: Daemon) -> None:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from edgeloop import __version__
 from edgeloop.interfaces.web.access import Access, Caller, Gate
 from edgeloop.interfaces.web.api_devices import device_routes
+from edgeloop.interfaces.web.api_queue import queue_routes
 from edgeloop.interfaces.web.api_records import record_routes
 from edgeloop.interfaces.web.api_rollouts import rollout_routes
 from edgeloop.interfaces.web.errors import error_response, status_of
@@ -35,8 +36,8 @@ from edgeloop.orchestrate.daemon import Daemon
 __all__ = ["build"]
 
 _ABOUT = (
-    "Looks at the fleet, its records, models and rollouts. Reading needs the observer's token or certificate, "
-    "changing the operator's."
+    "Looks at the fleet, its records, models and rollouts, and runs experiments in a queue. "
+    "Reading needs the observer's token or certificate, changing the operator's."
 )
 
 
@@ -53,6 +54,7 @@ def build(daemon: Daemon, access: Access) -> ASGIApp:
     )
     pages = Pages(daemon, access)
     app.include_router(device_routes(daemon))
+    app.include_router(queue_routes(daemon))
     app.include_router(record_routes(daemon))
     app.include_router(rollout_routes(daemon))
     app.include_router(_session_routes(access))
