@@ -18,7 +18,7 @@ from scripts.heavy.power_machine import Answer, Machine
 
 __all__ = ["HERE_TOOLS", "Here"]
 
-HERE_TOOLS = ("unshare", "losetup", "qemu-storage-daemon")
+HERE_TOOLS = ("unshare", "losetup", "qemu-storage-daemon", "mke2fs", "e2fsck")
 
 _SCRIPT = """
 mount -t tmpfs run /run; mount --bind "$WORK" /srv; mkdir -p /mnt
