@@ -1,4 +1,4 @@
-"""Inside the emulated machine: one disk after the other that a power cut left, mounted, recovered and looked at."""
+"""Inside the emulated machine, or beside it: one disk after the other that a cut left, recovered and looked at."""
 
 from __future__ import annotations
 
@@ -48,12 +48,13 @@ _LEASE_WAIT_S = 120.0
 class Check:
     """One disk and what the outside had been told before it lost power."""
 
-    def __init__(self, releases: dict[int, Release], told: dict[str, Any]) -> None:
-        self._releases, self._told = releases, told
+    def __init__(self, releases: dict[int, Release], told: dict[str, Any], disk: str) -> None:
+        self._releases, self._told, self._disk = releases, told, disk
         self.complaints: list[str] = []
         #: How long each part took.
         self.stages_s: dict[str, float] = {}
         self._since = time.monotonic()
+        self._before: list[str] = []
         self._daemon = Daemon()
 
     def _complain(self, text: str) -> None:
@@ -65,8 +66,9 @@ class Check:
 
     async def run(self) -> None:
         """Recover it and write down what does not hold."""
-        _said(["dmesg", "-C"])
-        mounted = _said(["mount", "-t", "ext4", "-o", "noatime", _DEVICE, DISK])
+        self._before = _kernel_said()[-1:]
+        loop = "" if self._disk == _DEVICE else ",loop"
+        mounted = _said(["mount", "-t", "ext4", "-o", f"noatime{loop}", self._disk, DISK])
         if mounted:
             self._complain(f"corrupt: it cannot be mounted: {mounted}")
             return
@@ -189,11 +191,12 @@ class Check:
 
     def _file_system(self) -> None:
         """See that the file system is sound after all that."""
-        done = subprocess.run(["e2fsck", "-fn", _DEVICE], capture_output=True, text=True)
+        done = subprocess.run(["e2fsck", "-fn", self._disk], capture_output=True, text=True)
         if done.returncode != 0:
             self._complain(f"corrupt: e2fsck says {done.stdout[-300:]}")
-        said = subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout
-        if errors := [line for line in said.splitlines() if "EXT4-fs error" in line]:
+        said = _kernel_said()
+        new = said[said.index(self._before[0]) + 1 :] if self._before and self._before[0] in said else said
+        if errors := [line for line in new if "EXT4-fs error" in line]:
             self._complain(f"corrupt: {errors[0]}")
 
 
@@ -201,6 +204,10 @@ def _said(words: list[str | Path]) -> str:
     """Run a program; return what it says when it fails."""
     done = subprocess.run(words, capture_output=True, text=True)
     return "" if done.returncode == 0 else (done.stderr.strip() or f"status {done.returncode}")
+
+
+def _kernel_said() -> list[str]:
+    return subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def _rows() -> dict[str, str]:
@@ -232,9 +239,11 @@ async def check(line: Line) -> None:
     releases = read_world()
     answer = line.ask(next=True)
     while "told" in answer:
-        forget_disk(answer["sample"])
+        disk = answer.get("disk", _DEVICE)
+        if disk == _DEVICE:
+            forget_disk(answer["sample"])
         begun = time.monotonic()
-        one = Check(releases, answer["told"])
+        one = Check(releases, answer["told"], disk)
         await one.run()
         took_s = time.monotonic() - begun
         answer = line.ask(next=True, complaints=one.complaints, took_s=took_s, stages_s=one.stages_s)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -89,11 +90,15 @@ def read_world() -> dict[int, Release]:
 
 
 class Line:
-    """The serial port."""
+    """The serial port, or the socket that is named on the command line."""
 
     def __init__(self) -> None:
-        path = next(Path("/dev").glob("vport*"))
-        self._file = path.open("r+b", buffering=0)
+        if sys.argv[1:]:
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.connect(sys.argv[1])
+            self._file: Any = self._socket.makefile("rwb", buffering=0)
+        else:
+            self._file = next(Path("/dev").glob("vport*")).open("r+b", buffering=0)
 
     def ask(self, **said: Any) -> dict[str, Any]:
         """Say something and wait until it was heard; return the answer."""

@@ -1,4 +1,4 @@
-"""Inside the emulated machine: an agent and a controller at work on one disk, telling the outside what is promised."""
+"""An agent and a controller at work on one disk, in the emulated machine or beside it, and what the outside is told."""
 
 from __future__ import annotations
 
@@ -125,8 +125,12 @@ async def work(line: Line) -> None:
 def main() -> None:
     logging.disable(logging.WARNING)
     line = Line()
-    subprocess.run(["mount", "-t", "ext4", "-o", "noatime", "/dev/vda", DISK], check=True)
+    # In the emulated machine its disk, outside a file that stands for it.
+    disk, loop = (sys.argv[2], ",loop") if sys.argv[2:] else ("/dev/vda", "")
+    subprocess.run(["mount", "-t", "ext4", "-o", f"noatime{loop}", disk, DISK], check=True)
     asyncio.run(work(line))
+    if loop:
+        subprocess.run(["umount", DISK], check=True)
 
 
 if __name__ == "__main__":
