@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_packages import CACHE, ROOT, debian_package, python_packages
+from bench_packages import ROOT, debian_package, python_packages
 from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
@@ -94,8 +94,34 @@ def mobilenet(root: Path, items: int) -> tuple[str, str]:
 def residual(root: Path, items: int) -> tuple[str, str]:
     """The network has to be trained before: see residual_cnn.py."""
     del root, items
-    os.environ.setdefault("EDGELOOP_BENCH_RESIDUAL", str(CACHE / "residual"))
-    return f"{HERE / 'residual_cnn.py'}:model", f"{HERE / 'residual_cnn.py'}:data"
+    python_packages(())
+    return f"{HERE / 'residual_cnn.py'}:model", f"{HERE / 'fashion_mnist.py'}:data"
+
+
+def plain(root: Path, items: int) -> tuple[str, str]:
+    """The network has to be trained before: see plain_cnn.py."""
+    del root, items
+    python_packages(())
+    return f"{HERE / 'plain_cnn.py'}:model", f"{HERE / 'fashion_mnist.py'}:data"
+
+
+def direction(root: Path, items: int) -> tuple[str, str]:
+    """A classifier of text lines, upright or turned: its file still has its batch norms and an Identity."""
+    os.environ["EDGELOOP_HOME"] = str(root)
+    (root / "work").mkdir(exist_ok=True)
+    del items
+    python_packages(("rapidocr-onnxruntime==1.4.4",))
+    return f"{HERE / 'real_models.py'}:text_direction", f"{HERE / 'real_models.py'}:labelled_directions"
+
+
+def forest(root: Path, items: int) -> tuple[str, str]:
+    del root, items
+    return f"{HERE / 'digits.py'}:forest", f"{HERE / 'digits.py'}:data"
+
+
+def neighbours(root: Path, items: int) -> tuple[str, str]:
+    del root, items
+    return f"{HERE / 'digits.py'}:neighbours", f"{HERE / 'digits.py'}:data"
 
 
 _RETENTION = (
@@ -154,9 +180,18 @@ SETS = {
         BenchSet(
             name="residual",
             source=residual,
-            recipes=str(HERE / "residual_recipes.yaml"),
+            recipes=str(HERE / "recipes/residual.yaml"),
             aims=(*_RETENTION, Aim(form="int8, half the channels", keeps=0.985, smaller=8.2)),
         ),
+        BenchSet(
+            name="plain",
+            source=plain,
+            recipes=str(HERE / "recipes/plain.yaml"),
+            aims=(*_RETENTION, Aim(form="int8, half the channels", keeps=0.985)),
+        ),
+        BenchSet(name="direction", source=direction, recipes=str(HERE / "recipes/direction.yaml")),
+        BenchSet(name="forest", source=forest, recipes=str(HERE / "recipes/forest.yaml")),
+        BenchSet(name="neighbours", source=neighbours, recipes=str(HERE / "recipes/neighbours.yaml")),
     )
 }
 

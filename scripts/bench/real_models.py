@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 COUNT = 32
+LABELLED = 1000
 WORDS = (
     "the",
     "quick",
@@ -96,6 +97,13 @@ def text_direction() -> str:
 
 def text_direction_data() -> dict[str, NDArray[np.generic]]:
     return {"x": np.stack([drawn(192, 48, 2, seed, bool(seed % 2)) for seed in range(COUNT)])}
+
+
+def labelled_directions() -> dict[str, NDArray[np.generic]]:
+    """Return single lines of text that stand upright (0) or on their head (1)."""
+    turned = np.arange(LABELLED) % 2
+    images = [drawn(192, 48, 1, seed, bool(side)) for seed, side in enumerate(turned.tolist())]
+    return {"x": np.stack(images), "labels": turned}
 
 
 def text_detector() -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeloop_foundation.errors import InvalidInputError
 
-from edgeloop.compress.items import run_items, synthetic_feed
+from edgeloop.compress.items import check_items, run_items, synthetic_feed
 from edgeloop.compress.runtime import first_line, open_session
 from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.model import ModelDescription
@@ -42,10 +42,12 @@ def answers(
     """Run a model over the first items, or over one seeded synthetic input without data.
 
     Raises:
-        InvalidInputError: the runtime fails on them.
+        InvalidInputError: they do not fit the model, or the runtime fails on them.
     """
     import numpy as np
 
+    if data is not None:
+        check_items(data, model.inputs)
     if data is None:
         runs = [_run_once(path, model, seed)]
     elif evaluator is not None:

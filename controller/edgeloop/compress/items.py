@@ -84,13 +84,15 @@ def check_items(data: Dataset, inputs: tuple[TensorSpec, ...]) -> None:
     if set(expected) != set(data.inputs):
         raise InvalidInputError(
             f"data {data.name!r} has the inputs {', '.join(sorted(data.inputs)) or 'none'}; "
-            f"the model takes {', '.join(sorted(expected)) or 'none'}."
+            f"the model takes {', '.join(sorted(expected)) or 'none'}.",
+            next_step="Name the arrays of the data after the model's inputs.",
         )
     for name, spec in expected.items():
         array = data.inputs[name]
         if str(array.dtype) != spec.dtype:
             raise InvalidInputError(
-                f"input {name!r}: data {data.name!r} holds {array.dtype}, the model takes {spec.dtype}."
+                f"input {name!r}: data {data.name!r} holds {array.dtype}, the model takes {spec.dtype}.",
+                next_step=f"Convert the array to {spec.dtype}.",
             )
         item = _pick(array, 0, spec, 0 if data.state else None)
         fits = not spec.shape or (
@@ -100,7 +102,8 @@ def check_items(data: Dataset, inputs: tuple[TensorSpec, ...]) -> None:
         if not fits:
             raise InvalidInputError(
                 f"input {name!r}: an item of data {data.name!r} has the shape {item.shape}, the "
-                f"model takes {spec.shape}."
+                f"model takes {spec.shape}.",
+                next_step="Give items in the form that the model was trained with.",
             )
 
 

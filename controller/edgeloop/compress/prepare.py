@@ -3,6 +3,7 @@ named nodes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ __all__ = [
 
 _MIN_OPSET = 13
 """Quantisation per channel exists since operator set 13."""
+
+_ASSERTION = re.compile(r"^\S+:\d+: \w+: Assertion `.*?` failed: ")
+"""What the converter puts before its reason: a place in its own source."""
 
 _MIN_IR = 7
 """Format version that came with operator set 13."""
@@ -151,7 +155,7 @@ def upgrade(proto: Any, name: str, note: Callable[[str], None]) -> Any:
         except Exception as error:  # the converter raises whatever its C++ half does
             raise UnsupportedError(
                 f"{name} has operator set {found}, which cannot be upgraded to {_MIN_OPSET}: "
-                f"{first_line(error)}",
+                f"{_ASSERTION.sub('', first_line(error))}",
                 next_step=f"Export the model again with operator set {_MIN_OPSET} to 21.",
             ) from error
         note(f"upgraded from operator set {found} to {_MIN_OPSET} to be quantised")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ _ERROR = 3
 _PORTABLE = {"session.qdqisint8allowed": "1"}
 """On x86 the runtime rewrites signed activations to unsigned by default, which would hide what a board
 executes."""
+
+
+_NOT_IMPLEMENTED = re.compile(r"Could not find an implementation for (\w+)\((\d+)\) node with name '([^']*)'")
+_UNKNOWN = re.compile(r"(?:Fatal error: )(?:([\w.]+):)?(\w+)\(-?\d+\) is not a registered function/op")
 
 
 def onnxruntime() -> Any:
@@ -68,10 +73,27 @@ def open_session(path: Path, options: Any | None = None) -> Any:
     try:
         return onnxruntime().InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # every failure of the runtime is a class of its own C++ binding
+        reason, advice = _why_unloadable(error)
         raise InvalidInputError(
-            f"ONNX Runtime does not load {path.name}: {first_line(error)}",
-            next_step="Check the file with onnx.checker, or export it with an operator set up to 21.",
+            f"ONNX Runtime does not load {path.name}: {reason}", next_step=advice
         ) from error
+
+
+def _why_unloadable(error: BaseException) -> tuple[str, str]:
+    """Return which operator is at fault, where the runtime names one, and what to try."""
+    text = first_line(error)
+    if found := _NOT_IMPLEMENTED.search(text):
+        return (
+            "it has no implementation of {} of operator set {} (node {!r}).".format(*found.groups()),
+            "Export the model again with operator set 13 to 21.",
+        )
+    if found := _UNKNOWN.search(text):
+        domain = f" of the domain {found[1]}" if found[1] else ""
+        return (
+            f"it does not know the operator {found[2]}{domain}.",
+            "Put standard operators in its place, or cut that part off the model.",
+        )
+    return text, "Check the file with onnx.checker, or export it with an operator set up to 21."
 
 
 def first_line(error: BaseException) -> str:

@@ -124,6 +124,19 @@ def branching():
     return net, torch.zeros(2, 1, 8, 8)
 
 
+class Unwritten(Net):
+    """Calls an operator that ONNX has no form of."""
+
+    def forward(self, x):
+        return super().forward(x) + torch.linalg.eigvals(x[:, 0, :4, :4]).real.sum() * 0
+
+
+def unwritten():
+    net = Unwritten()
+    net.load_state_dict(torch.load(os.environ["TRAINING_NET_WEIGHTS"], weights_only=True))
+    return net, torch.zeros(2, 1, 8, 8)
+
+
 def student():
     torch.manual_seed(1)
     return Net(8), torch.zeros(2, 1, 8, 8)

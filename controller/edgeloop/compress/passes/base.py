@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from edgeloop_foundation.errors import EdgeloopError, InternalError, InvalidInputError, UnsupportedError
+from edgeloop_foundation.errors import (
+    EdgeloopError,
+    InternalError,
+    InvalidInputError,
+    MissingDependencyError,
+    UnsupportedError,
+)
 
 from edgeloop.compress.describe import MAX_OPSET, describe
 from edgeloop.compress.graph import half_elements, integer_elements, load_model
@@ -78,6 +84,8 @@ class Condition:
     text: str
     #: Returns why it does not hold, or an empty string.
     broken_because: Callable[[ModelDescription, Any, PassContext], str]
+    #: What to try then; what the pass says of itself without it.
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +119,8 @@ class Pass(ABC, Generic[S]):
     ensures: ClassVar[Ensures] = Ensures()
     #: Whether a later pass is to make good what this one costs; until then nobody judges it by its answers.
     provisional: ClassVar[bool] = False
+    #: What to try where it does not apply, unless the reason has a better advice.
+    otherwise: ClassVar[str] = "Leave the pass out for this model."
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
@@ -147,7 +157,10 @@ class Pass(ABC, Generic[S]):
         for condition in self.requires:
             reason = condition.broken_because(model, self.settings, context)
             if reason:
-                raise UnsupportedError(f"{self.title} does not apply to {model.name}: {reason}")
+                raise UnsupportedError(
+                    f"{self.title} does not apply to {model.name}: {reason}.",
+                    next_step=condition.advice or self.otherwise,
+                )
 
     def run(
         self, source: Path, target: Path, context: PassContext, source_model: ModelDescription
@@ -171,13 +184,21 @@ class Pass(ABC, Generic[S]):
         try:
             with quiet():
                 self._run(source, target, context, source_model, notes.append)
-        except EdgeloopError:
+            result = self._checked(source, target, source_model)
+        except MissingDependencyError:
             raise
+        except UnsupportedError as error:
+            if error.next_step:
+                raise
+            raise UnsupportedError(error.message, next_step=self.otherwise) from error
         except Exception as error:  # libraries raise anything; the promise is one family of errors
+            self._require_sound(source, source_model)
+            if isinstance(error, EdgeloopError):
+                raise
             raise InvalidInputError(
-                f"{self.title} failed on {source_model.name}: {type(error).__name__}: {first_line(error)}"
+                f"{self.title} failed on {source_model.name}: {type(error).__name__}: {first_line(error)}",
+                next_step=self.otherwise,
             ) from error
-        result = self._checked(source, target, source_model)
         for note in notes:
             context.log(note)
         return PassResult(path=target, description=result, notes=tuple(notes))
@@ -192,6 +213,19 @@ class Pass(ABC, Generic[S]):
         note: Callable[[str], None],
     ) -> None:
         """Do the work; whatever is raised here reaches the caller as one of the promised errors."""
+
+    def _require_sound(self, source: Path, model: ModelDescription) -> None:
+        """Tell a model that the runtime does not load from a fault of the pass.
+
+        Raises:
+            UnsupportedError: it does not load before the pass either.
+        """
+        try:
+            open_session(source)
+        except InvalidInputError as error:
+            raise UnsupportedError(
+                f"{self.title} does not apply to {model.name}: {error.message}", next_step=error.next_step
+            ) from error
 
     def _checked(self, source: Path, target: Path, before: ModelDescription) -> ModelDescription:
         if describe(source, before.name, before.state).digest != before.digest:

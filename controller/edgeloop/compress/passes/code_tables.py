@@ -61,6 +61,7 @@ class CodeTables(Pass[Settings]):
     settings_type = Settings
     requires = (NOT_A_TREE,)
     ensures = Ensures(precision=SMALLER, approximate=True)
+    otherwise = "Lower elements_min, or leave the pass out."
 
     def _run(
         self,

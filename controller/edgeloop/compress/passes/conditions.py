@@ -12,6 +12,7 @@ __all__ = [
     "FULL_PRECISION",
     "HAS_FOREST",
     "HAS_NEIGHBOURS",
+    "HAS_PARAMETERS",
     "NOT_A_TREE",
     "NOT_QUANTIZED",
     "has_neighbours",
@@ -55,6 +56,10 @@ def _not_full(model: ModelDescription, settings: Any, context: PassContext) -> s
     return f"its parameters are {model.precision}; quantisation starts from fp32"
 
 
+def _empty(model: ModelDescription, settings: Any, context: PassContext) -> str:
+    return "" if model.parameter_count else "it holds no parameters"
+
+
 def _no_forest(model: ModelDescription, settings: Any, context: PassContext) -> str:
     return "" if model.operator_count("TreeEnsembleRegressor") == 1 else "it has no summed trees"
 
@@ -67,9 +72,38 @@ def _no_calibration(model: ModelDescription, settings: Any, context: PassContext
     return "" if context.calibration is not None else "there is no calibration data"
 
 
-HAS_FOREST = Condition(text="the model holds one sum of trees", broken_because=_no_forest)
-HAS_NEIGHBOURS = Condition(text="the model is a table of neighbours", broken_because=_no_neighbours)
-CALIBRATED = Condition(text="there is calibration data", broken_because=_no_calibration)
-NOT_QUANTIZED = Condition(text="the model holds no quantised operators", broken_because=_quantized)
-NOT_A_TREE = Condition(text="the model is not a tree or another ai.onnx.ml model", broken_because=_classic)
-FULL_PRECISION = Condition(text="the parameters are fp32", broken_because=_not_full)
+HAS_FOREST = Condition(
+    text="the model holds one sum of trees",
+    broken_because=_no_forest,
+    advice="Give a forest or boosted trees, or leave the pass out.",
+)
+HAS_NEIGHBOURS = Condition(
+    text="the model is a table of neighbours",
+    broken_because=_no_neighbours,
+    advice="Give a nearest-neighbour estimator, or leave the pass out.",
+)
+CALIBRATED = Condition(
+    text="there is calibration data",
+    broken_because=_no_calibration,
+    advice="Give --data with items like those of the field.",
+)
+NOT_QUANTIZED = Condition(
+    text="the model holds no quantised operators",
+    broken_because=_quantized,
+    advice="Start from the model before it was quantised.",
+)
+NOT_A_TREE = Condition(
+    text="the model is not a tree or another ai.onnx.ml model",
+    broken_because=_classic,
+    advice="For trees there are prune_forest, limit_depth and drop_features.",
+)
+FULL_PRECISION = Condition(
+    text="the parameters are fp32",
+    broken_because=_not_full,
+    advice="Start from the model before it was converted.",
+)
+HAS_PARAMETERS = Condition(
+    text="there are parameters",
+    broken_because=_empty,
+    advice="Leave the pass out: there is nothing to shrink.",
+)

@@ -12,7 +12,7 @@ from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, Unsuppo
 from edgeloop.compress.compare import answers, nonfinite, output_error
 from edgeloop.compress.graph import attribute, load_model, prune_opset_imports, save_model
 from edgeloop.compress.passes.base import Ensures, Pass, PassContext
-from edgeloop.compress.passes.conditions import FULL_PRECISION, NOT_A_TREE, NOT_QUANTIZED
+from edgeloop.compress.passes.conditions import FULL_PRECISION, HAS_PARAMETERS, NOT_A_TREE, NOT_QUANTIZED
 from edgeloop.compress.prepare import copy_of, name_nodes, prepare
 from edgeloop.domain.model import ModelDescription
 
@@ -54,7 +54,7 @@ class ConvertFp16(Pass[Settings]):
     name = "convert_fp16"
     title = "fp16"
     settings_type = Settings
-    requires = (NOT_QUANTIZED, NOT_A_TREE, FULL_PRECISION)
+    requires = (NOT_QUANTIZED, NOT_A_TREE, FULL_PRECISION, HAS_PARAMETERS)
     ensures = Ensures(precision="fp16")
 
     def _run(

@@ -53,6 +53,7 @@ class DropFeatures(Pass[Settings]):
     settings_type = Settings
     requires = (HAS_FOREST, CALIBRATED)
     ensures = Ensures(approximate=True)
+    otherwise = "Take a smaller keep, or leave the pass out."
 
     def _run(
         self,

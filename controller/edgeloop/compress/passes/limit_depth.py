@@ -46,6 +46,7 @@ class LimitDepth(Pass[Settings]):
     settings_type = Settings
     requires = (HAS_FOREST, CALIBRATED)
     ensures = Ensures(approximate=True)
+    otherwise = "Take a smaller depth, or leave the pass out."
 
     def _run(
         self,

@@ -47,6 +47,7 @@ class NarrowTable(Pass[Settings]):
     settings_type = Settings
     requires = (HAS_NEIGHBOURS,)
     ensures = Ensures(precision=SMALLER, approximate=True)
+    otherwise = "Take another table, or leave the pass out."
 
     def _run(
         self,

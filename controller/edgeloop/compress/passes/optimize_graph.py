@@ -26,7 +26,7 @@ from edgeloop.domain.model import ModelDescription
 
 __all__ = ["OptimizeGraph", "Settings"]
 
-_TOOLS = ("onnxruntime", "onnxslim", "onnxscript")
+_TOOLS = ("onnxruntime", "onnxslim", "onnxscript", "transformers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,9 @@ class Settings:
         InvalidInputError: a word that is not offered.
     """
 
-    #: Library that does it; the last two are optional packages.
+    #: Library that does it; onnxslim and onnxscript are optional packages. "transformers" is ONNX Runtime's optimiser
+    #: for encoders: attention, layer norms and GELU become one operator each, which quantize_dynamic knows; texts that
+    #: are filled up must be so at their end.
     tool: str = "onnxruntime"
     #: "basic" stays within the ONNX standard; "extended" fuses into operators of ONNX Runtime. Only for
     #: onnxruntime.
@@ -65,7 +67,12 @@ class OptimizeGraph(Pass[Settings]):
         source_model: ModelDescription,
         note: Callable[[str], None],
     ) -> None:
-        tools = {"onnxruntime": self._by_onnxruntime, "onnxslim": _by_onnxslim, "onnxscript": _by_onnxscript}
+        tools = {
+            "onnxruntime": self._by_onnxruntime,
+            "onnxslim": _by_onnxslim,
+            "onnxscript": _by_onnxscript,
+            "transformers": _by_transformers,
+        }
         proto = tools[self.settings.tool](_constant(source, context.work_directory), context.work_directory)
         # The runtime stamps every domain that it knows; an older one on a board would refuse those.
         prune_opset_imports(proto)
@@ -129,3 +136,30 @@ def _by_onnxscript(source: Path, directory: Path) -> Any:
         return optimizer.optimize(load_model(source, external=True))
     except Exception as error:  # it raises anything on graphs that it does not know
         raise UnsupportedError(f"onnxscript cannot optimise {source.name}: {first_line(error)}") from error
+
+
+def _by_transformers(source: Path, directory: Path) -> Any:
+    """Fuse by patterns of nodes; where no operator is new, nothing was."""
+    from onnxruntime.transformers.fusion_options import FusionOptions
+    from onnxruntime.transformers.optimizer import optimize_by_fusion
+
+    options = FusionOptions("bert")
+    # It would take the tables of embeddings in, which have passes of their own.
+    options.enable_embed_layer_norm = False
+    given = load_model(source, external=True)
+    before = {node.op_type for node in nodes_in(given)}
+    try:
+        # Heads and width are read from the graph.
+        made = optimize_by_fusion(given, "bert", 0, 0, options).model
+    except Exception as error:  # it raises anything on graphs that it does not know
+        raise UnsupportedError(
+            f"ONNX Runtime's optimiser for encoders fails on {source.name}: {first_line(error)}",
+            next_step="Take the tool onnxruntime.",
+        ) from error
+    if {node.op_type for node in nodes_in(made)} <= before:
+        raise UnsupportedError(
+            f"{source.name} has no attention, layer norm or GELU in a form that ONNX Runtime's optimiser for encoders "
+            "knows.",
+            next_step="Take the tool onnxruntime, or write attention as the published code of BERT does.",
+        )
+    return made

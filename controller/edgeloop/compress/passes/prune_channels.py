@@ -13,7 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from edgeloop_foundation.errors import InvalidInputError, MissingDependencyError, UnsupportedError
+from edgeloop_foundation.errors import (
+    EdgeloopError,
+    InvalidInputError,
+    MissingDependencyError,
+    UnsupportedError,
+)
 
 from edgeloop.compress.functions import called, code_digest
 from edgeloop.compress.passes.base import Condition, Ensures, PassContext
@@ -61,7 +66,14 @@ class Settings:
 def _no_data(model: Any, settings: Settings, context: PassContext) -> str:
     if settings.method != "taylor" or settings.train:
         return ""
-    return "method taylor needs training data; give --train file.py:function or take method l2"
+    return "method taylor needs training data"
+
+
+_HAS_BATCHES = Condition(
+    text="method taylor has data",
+    broken_because=_no_data,
+    advice="Give --train file.py:function, or take method l2.",
+)
 
 
 class PruneChannels(ModulePass[Settings]):
@@ -70,7 +82,7 @@ class PruneChannels(ModulePass[Settings]):
     name = "prune_channels"
     title = "channel pruning"
     settings_type = Settings
-    requires = (HAS_MODULE, Condition(text="method taylor has data", broken_because=_no_data))
+    requires = (HAS_MODULE, _HAS_BATCHES)
     ensures = Ensures(approximate=True)
     provisional = True
 
@@ -148,9 +160,32 @@ class PruneChannels(ModulePass[Settings]):
         loss = load_loss(chosen.loss)
         batches = as_batches(called(chosen.train), chosen.train, 64, context.seed, hold_back=True)
         given.net.zero_grad(set_to_none=True)
+        given_any = False
         for inputs, labels in itertools.islice(batches, chosen.batches):
-            loss(first_output(given.net(*inputs)), labels).backward()
+            given_any = True
+            _learn(given, loss, inputs, labels, chosen.train)
+        if not given_any:
+            raise InvalidInputError(
+                f"{chosen.train} gave no batch.",
+                next_step="It returns an object that can be iterated again and again, not a generator.",
+            )
         return pruning.importance.GroupTaylorImportance()
+
+
+def _learn(given: Trainable, loss: Any, inputs: tuple[Any, ...], labels: Any, spec: str) -> None:
+    """Add the derivatives of one batch to the network's."""
+    try:
+        value = loss(first_output(given.net(*inputs)), labels)
+    except EdgeloopError:
+        raise
+    except Exception as error:  # torch and the user's loss raise anything
+        shapes = ", ".join(str(list(one.shape)) for one in inputs)
+        raise InvalidInputError(
+            f"{spec}: a batch with inputs of shape {shapes} does not go through the network and its loss: "
+            f"{' '.join(str(error).split())[:160]}.",
+            next_step="Let it return inputs in the shape of the example inputs, and labels that the loss takes.",
+        ) from error
+    value.backward()
 
 
 def kept_channels(count: int, ratio: float, block: int) -> int:

@@ -48,6 +48,7 @@ class PruneForest(Pass[Settings]):
     settings_type = Settings
     requires = (HAS_FOREST, CALIBRATED)
     ensures = Ensures(approximate=True)
+    otherwise = "Take a smaller keep, or leave the pass out."
 
     def _run(
         self,

@@ -49,9 +49,7 @@ class Settings(TrainingSettings):
 def _gradual_without_data(model: Any, settings: Settings, context: PassContext) -> str:
     if settings.schedule == "once" or settings.train:
         return ""
-    return (
-        f"schedule {settings.schedule} trains meanwhile; give --train file.py:function or take schedule once"
-    )
+    return f"schedule {settings.schedule} trains meanwhile, and no training data was named"
 
 
 class PruneWeights(TrainingPass[Settings]):
@@ -62,7 +60,11 @@ class PruneWeights(TrainingPass[Settings]):
     settings_type = Settings
     requires = (
         HAS_MODULE,
-        Condition(text="a gradual schedule has data", broken_because=_gradual_without_data),
+        Condition(
+            text="a gradual schedule has data",
+            broken_because=_gradual_without_data,
+            advice="Give --train file.py:function, or take schedule once.",
+        ),
     )
     ensures = Ensures(approximate=True)
     provisional = True

@@ -17,7 +17,7 @@ from edgeloop_foundation.errors import MissingDependencyError, UnsupportedError
 from edgeloop.compress.passes.base import Ensures, PassContext
 from edgeloop.compress.passes.conditions import NOT_QUANTIZED
 from edgeloop.compress.training.base import HAS_DATA, HAS_MODULE, TrainingPass, TrainingSettings, within
-from edgeloop.compress.training.module import Trainable, export_onnx
+from edgeloop.compress.training.module import Trainable, export_failure, export_onnx
 
 __all__ = ["QuantizeAware", "Settings"]
 
@@ -116,7 +116,7 @@ def _graph(given: Trainable, training: bool) -> Any:
     except Exception as error:  # torch raises a family of its own
         raise UnsupportedError(
             f"torch cannot trace what {given.spec} returned, which int8 training needs: "
-            f"{' '.join(str(error).split())[:160]}.",
+            f"{export_failure(error)}.",
             next_step="Take data-dependent branches out of forward, or use quantize_static.",
         ) from error
 

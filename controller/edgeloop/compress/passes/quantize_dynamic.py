@@ -77,10 +77,15 @@ class QuantizeDynamic(Pass[Settings]):
         NOT_QUANTIZED,
         NOT_A_TREE,
         FULL_PRECISION,
-        Condition(text="no convolution is asked for", broken_because=_not_conv),
+        Condition(
+            text="no convolution is asked for",
+            broken_because=_not_conv,
+            advice="Take quantize_static for convolutions.",
+        ),
         Condition(text="there are operators to quantise", broken_because=_has_products),
     )
     ensures = Ensures(precision="int8", domains=frozenset({"com.microsoft"}))
+    otherwise = "Try quantize_static, or leave the pass out."
 
     def _run(
         self,

@@ -84,9 +84,14 @@ class QuantizeInt4(Pass[Settings]):
         NOT_A_TREE,
         FULL_PRECISION,
         Condition(text="there are matrix products", broken_because=_has_products),
-        Condition(text="there is calibration data where errors are fed back", broken_because=_no_data),
+        Condition(
+            text="there is calibration data where errors are fed back",
+            broken_because=_no_data,
+            advice="Give --data, or take feedback: false.",
+        ),
     )
     ensures = Ensures(precision="int8", domains=frozenset({"com.microsoft"}))
+    otherwise = "Try int4_at_rest, which takes every weight."
 
     def _run(
         self,

@@ -14,7 +14,7 @@ from edgeloop.compress.bias_correction import correct_biases, give_biases, input
 from edgeloop.compress.calibration import finite_items, reader_of
 from edgeloop.compress.graph import load_model, prune_opset_imports, save_model
 from edgeloop.compress.passes.base import Condition, Ensures, Pass, PassContext
-from edgeloop.compress.passes.conditions import FULL_PRECISION, NOT_A_TREE, NOT_QUANTIZED
+from edgeloop.compress.passes.conditions import CALIBRATED, FULL_PRECISION, NOT_A_TREE, NOT_QUANTIZED
 from edgeloop.compress.passes.settings import one_of
 from edgeloop.compress.prepare import prepare
 from edgeloop.domain.dataset import Dataset
@@ -94,10 +94,6 @@ class Settings:
             raise InvalidInputError(f"pass 'quantize_static': items is 1 or more, not {self.items}.")
 
 
-def _has_data(model: ModelDescription, settings: Settings, context: PassContext) -> str:
-    return "" if context.calibration is not None else "there is no calibration data"
-
-
 def _has_products(model: ModelDescription, settings: Settings, context: PassContext) -> str:
     if model.operator_count(*PRODUCTS):
         return ""
@@ -114,8 +110,12 @@ class QuantizeStatic(Pass[Settings]):
         NOT_QUANTIZED,
         NOT_A_TREE,
         FULL_PRECISION,
-        Condition(text="there are calibration items", broken_because=_has_data),
-        Condition(text="there are operators to quantise", broken_because=_has_products),
+        CALIBRATED,
+        Condition(
+            text="there are operators to quantise",
+            broken_because=_has_products,
+            advice="Leave the pass out: nothing else is computed in int8.",
+        ),
     )
     ensures = Ensures(precision="int8")
 

@@ -49,6 +49,7 @@ class ReduceNeighbours(Pass[Settings]):
     settings_type = Settings
     requires = (HAS_NEIGHBOURS,)
     ensures = Ensures(approximate=True)
+    otherwise = "Take another share for keep, or leave the pass out."
 
     def _run(
         self,

@@ -37,20 +37,25 @@ T = TypeVar("T", bound="TrainingSettings")
 def _no_module(model: ModelDescription, settings: Any, context: PassContext) -> str:
     if context.module is not None:
         return ""
-    return (
-        "there is no torch module to train (it did not come as one, or an earlier pass left it behind); name a "
-        "function that returns (module, example inputs) as the model"
-    )
+    return "there is no torch module to train (it did not come as one, or an earlier pass left it behind)"
 
 
 def _no_data(model: ModelDescription, settings: Any, context: PassContext) -> str:
     if settings.train:
         return ""
-    return "no training data was named; give --train file.py:function or the setting train"
+    return "no training data was named"
 
 
-HAS_MODULE = Condition(text="the model came as a torch module", broken_because=_no_module)
-HAS_DATA = Condition(text="training data is named", broken_because=_no_data)
+HAS_MODULE = Condition(
+    text="the model came as a torch module",
+    broken_because=_no_module,
+    advice="Name a function that returns (module, example inputs) as the model.",
+)
+HAS_DATA = Condition(
+    text="training data is named",
+    broken_because=_no_data,
+    advice="Give --train file.py:function, or the setting train.",
+)
 
 
 def within(pass_name: str, name: str, value: float, low: float, high: float) -> None:

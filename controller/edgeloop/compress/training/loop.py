@@ -168,7 +168,8 @@ class _Run:
             shapes = ", ".join(str(list(one.shape)) for one in inputs)
             raise InvalidInputError(
                 f"{self.task.spec}: a batch with inputs of shape {shapes} does not go through the network and its "
-                f"loss: {' '.join(str(error).split())[:160]}."
+                f"loss: {' '.join(str(error).split())[:160]}.",
+                next_step="Let it return inputs in the shape of the example inputs, and labels that the loss takes.",
             ) from error
         if not math.isfinite(float(loss.detach())):
             raise InternalError(

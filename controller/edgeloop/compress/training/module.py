@@ -6,6 +6,7 @@ file holds code: what is read is tensors and names.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "Trainable",
     "as_trainable",
     "build_trainable",
+    "export_failure",
     "export_onnx",
     "load_trainable",
     "module_beside",
@@ -30,6 +32,9 @@ __all__ = [
 
 MODULE_FILE = "module.pt"
 """Name of the trainable form beside a stage's ONNX file."""
+
+_USER_CODE = re.compile(r'File "([^"]+)", line (\d+), in (\w+)\n\s+(.+)')
+"""How torch names the line of the user's that it could not follow."""
 
 OPSET = 20
 """Operator set of an export unless another is asked for."""
@@ -186,9 +191,24 @@ def export_onnx(trainable: Trainable, target: Path, opset: int = OPSET) -> None:
                 _export(trainable.net, arguments, target, None, opset)
             except Exception as error:
                 raise InvalidInputError(
-                    f"torch cannot export what {trainable.spec} returned: {' '.join(str(error).split())[:200]}."
+                    f"torch cannot export what {trainable.spec} returned: {export_failure(error)}.",
+                    next_step="Write that place of forward without branches on data and with operators of ONNX.",
                 ) from first
     _strip(target)
+
+
+def export_failure(error: BaseException) -> str:
+    """Return in one line what torch's exporter stumbled over: its first reason, and the place in the user's code."""
+    reasons = [error]
+    while reasons[-1].__cause__ is not None:
+        reasons.append(reasons[-1].__cause__)
+    said = str(reasons[-1]).strip().splitlines() or [type(reasons[-1]).__name__]
+    places = [found for one in reversed(reasons) for found in _USER_CODE.findall(str(one))]
+    where = ""
+    if places:
+        name, line, function, code = places[-1]
+        where = f" ({Path(name).name}, line {line}, in {function}: {code.strip()[:80]})"
+    return said[0].strip().rstrip(".")[:200] + where
 
 
 def _strip(path: Path) -> None:
