@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoundError, UnsupportedError
-from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS
+from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS
 
 from edgeloop_agent import __version__
 from edgeloop_agent.memory import leave_out_ssl, limit_heap
@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     period = "time between two samples of how the device is; 0 keeps none"
     add("--telemetry-period", type=float, default=10.0, metavar="SECONDS", help=period)
     add("--telemetry-bytes", type=int, default=4 << 20, help="most that those samples take")
-    add("--isolation", choices=TIERS, default=STRONGEST, help="strongest tier that runners are confined to")
+    tier = "strongest tier that runners and serving processes are confined to; bubblewrap needs the program bwrap"
+    add("--isolation", choices=TIERS, default=DEFAULT, help=f"{tier} (default: %(default)s)")
     add(
         "--require-isolation",
         choices=TIERS,

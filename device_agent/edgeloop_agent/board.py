@@ -27,6 +27,7 @@ from edgeloop_agent import __version__, inventory
 from edgeloop_agent.conditions import read_conditions
 from edgeloop_agent.containment import Containment, task_count
 from edgeloop_agent.directories import SCRATCH
+from edgeloop_agent.enclosure import Enclosure, outer_namespaces
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.idle_temperature import IdleTemperature
 from edgeloop_agent.fitness.kernel_files import read_vitals
@@ -208,6 +209,7 @@ class RealBoard:
         isolation: IsolationPolicy | None = None,
     ) -> None:
         self._isolation = isolation or IsolationPolicy()
+        self._enclosure = Enclosure(processes)
         self._emulator = emulator
         self._groups: dict[int, RunnerGroup] = {}
         self.clock: Clock = SystemClock()
@@ -246,12 +248,15 @@ class RealBoard:
 
     async def _ask_runtimes(self) -> tuple[RuntimeFacts, ...]:
         scratch = self._state_directory / SCRATCH / secrets.token_hex(8)
-        confined = self._isolation.arguments(None, self._state_directory)
+        argv: tuple[str, ...] = (
+            *(sys.executable, "-I", "-m", "edgeloop_agent.runner", "--describe"),
+            *("--parent-pid", str(os.getpid())),
+            *self._isolation.arguments(None, self._state_directory),
+        )
         try:
             self._fs.make_directory(scratch)
-            asking = inventory.runtime_facts(
-                self._processes, ("--parent-pid", str(os.getpid()), *confined), scratch
-            )
+            argv, _ = await self._enclosed(argv, scratch, ())
+            asking = inventory.runtime_facts(self._processes, argv, scratch)
             return await asyncio.wait_for(asking, _DESCRIBE_TIMEOUT_S)
         except asyncio.TimeoutError:
             reason = f"the runner did not describe its runtimes within {_DESCRIBE_TIMEOUT_S:.0f} s"
@@ -308,6 +313,7 @@ class RealBoard:
             *("--parent-pid", str(os.getpid()), "--task-count", str(task_count(start.limits))),
             *self._isolation.arguments(start.artifact_directory, self._state_directory),
         )
+        argv, enclosed = await self._enclosed(argv, scratch, (start.artifact_directory,))
         oom_kills = oom_kill_count(self._root)
         emulator, share = self._emulator, None
         try:
@@ -332,10 +338,24 @@ class RealBoard:
         containment = Containment(
             self._root, self._isolation, start.limits, self._task_group(start, group, share)
         )
-        process = RunnerProcess(child, self._fs, scratch, self._root, oom_kills, group, containment)
+        process = RunnerProcess(child, self._fs, scratch, self._root, oom_kills, group, containment, enclosed)
         if emulator is not None and share is not None:
             process.hold(share, lambda seen: emulator.disagreement(seen, start.settings.intra_op_threads))
         return process
+
+    async def _enclosed(
+        self, argv: tuple[str, ...], scratch: Path, readable: tuple[Path, ...]
+    ) -> tuple[tuple[str, ...], bool]:
+        """Return the command within the enclosure that the agent was told to use, and whether it is within."""
+        if self._isolation.tier != "bubblewrap":
+            return argv, False
+        reason = await self._enclosure.refusal()
+        if self._emulator is not None:
+            reason = "bubblewrap: the groups of emulated resources would hold the helper program alone"
+        if reason:
+            return (*argv, "--lacking", reason), False
+        argv = (*argv, "--enclosed", "--outer-namespaces", outer_namespaces())
+        return self._enclosure.wrap(argv, readable=readable, writable=(scratch,)), True
 
     def _task_group(
         self, start: RunnerStart, memory: MemoryGroup | NoGroup | None, share: RunnerGroup | None

@@ -19,7 +19,7 @@ from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_foundation.ports.process import SystemProcesses
 from edgeloop_protocol.types.emulation import Emulation
-from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS
+from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS
 from edgeloop_protocol.types.run import Run
 
 from edgeloop_agent import inventory
@@ -124,7 +124,7 @@ def _simulated(
         raise InvalidInputError("--emulate-... is for this machine: a simulated board has its own resources.")
     if not (0 <= options.pace < math.inf and 0 <= options.link_mbit < math.inf):
         raise InvalidInputError("--pace and --link-mbit are numbers from 0.")
-    if options.isolation != STRONGEST or options.require_isolation != TIERS[0]:
+    if options.isolation != DEFAULT or options.require_isolation != TIERS[0]:
         raise InvalidInputError(
             "--isolation and --require-isolation are for this board: a simulated one runs no model."
         )

@@ -233,7 +233,7 @@ def runner_environment() -> dict[str, str]:
 
 
 async def runtime_facts(
-    processes: ProcessPort, confined: Sequence[str] = (), scratch: Path | None = None
+    processes: ProcessPort, argv: Sequence[str], scratch: Path
 ) -> tuple[RuntimeFacts, ...]:
     """Ask the runner which runtimes it has; takes as long as importing them.
 
@@ -242,13 +242,11 @@ async def runtime_facts(
 
     Args:
         processes: starts it.
-        confined: options that confine it.
-        scratch: a directory of its own; None leaves it where the agent is.
+        argv: the command.
+        scratch: a directory of its own.
     """
-    argv = (sys.executable, "-I", "-m", "edgeloop_agent.runner", "--describe", *confined)
-    own = {} if scratch is None else {"HOME": str(scratch), "TMPDIR": str(scratch)}
-    environment = {**runner_environment(), **own, "OPENBLAS_NUM_THREADS": "1"}
-    child = await processes.spawn(argv, environment, None if scratch is None else str(scratch))
+    own = {"HOME": str(scratch), "TMPDIR": str(scratch), "OPENBLAS_NUM_THREADS": "1"}
+    child = await processes.spawn(argv, {**runner_environment(), **own}, str(scratch))
     line = bytearray()
     try:
         with contextlib.suppress(EOFError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeloop_foundation.errors import InvalidInputError
-from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS, check_tier, reaches
+from edgeloop_protocol.types.isolation_tier import DEFAULT, STRONGEST, TIERS, check_tier, reaches
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
@@ -23,7 +23,7 @@ class IsolationPolicy:
     """
 
     #: Strongest tier to take.
-    tier: str = STRONGEST
+    tier: str = DEFAULT
     #: Weakest tier in which a model is opened.
     minimum: str = TIERS[0]
 

@@ -20,6 +20,7 @@ from edgeloop_protocol.types.emulation import EmulationReading
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
 
 from edgeloop_agent.containment import Containment
+from edgeloop_agent.enclosure import innermost, status_within
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
@@ -58,7 +59,9 @@ class RunnerProcess:
         oom_kills: int | None,
         group: MemoryGroup | NoGroup | None = None,
         containment: Containment | None = None,
+        enclosed: bool = False,
     ) -> None:
+        self._enclosed, self._pid = enclosed, child.pid
         self._group = group
         self._containment = containment
         self._introduced = False
@@ -73,8 +76,8 @@ class RunnerProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process identifier."""
-        return self._child.pid
+        """Process identifier; that of the helper program, where there is one, until the runner has told of itself."""
+        return self._pid
 
     def hold(self, share: RunnerGroup, disagreement: Callable[[EmulationReading], str]) -> None:
         """Take over the groups that limit it, and check what it reads of them when it opens a model."""
@@ -111,6 +114,10 @@ class RunnerProcess:
                 return reply
             self._introduced = True
             self._note_isolation(reply.header)
+            if self._enclosed:
+                self._pid = await asyncio.to_thread(innermost, self._root, self._child.pid)
+                if self._group is not None:
+                    self._group.take(self._pid)
             self._contain()
         return await self._exchange(frame)
 
@@ -118,11 +125,11 @@ class RunnerProcess:
         if self._containment is None:
             return
         try:
-            self.isolation = self._containment.admit(self.isolation, self._child.pid)
+            self.isolation = self._containment.admit(self.isolation, self._pid)
         except RunnerFailure:
             self._child.kill()
             raise
-        self._containment.watch(self._child.pid, self._child.kill)
+        self._containment.watch(self._pid, self._child.kill)
 
     async def _exchange(self, frame: bytes) -> Reply:
         await self._child.write(frame)
@@ -162,7 +169,8 @@ class RunnerProcess:
     async def _end(self) -> int | None:
         """Wait for the process, which may linger after closing its output; kill it then."""
         with contextlib.suppress(asyncio.TimeoutError):
-            return await asyncio.wait_for(self._child.wait(), 0.5)
+            status = await asyncio.wait_for(self._child.wait(), 0.5)
+            return status_within(status) if self._enclosed else status
         self._child.kill()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._child.wait(), _BURIAL_S)

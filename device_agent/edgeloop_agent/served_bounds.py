@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edgeloop_foundation.errors import CorruptDataError
 from edgeloop_protocol.types.deployment import ModelLimits
-from edgeloop_protocol.types.serving import ServingSpec
+from edgeloop_protocol.types.serving import ServingSpec, SwitchRule
 
 from edgeloop_agent.containment import STEP_S_MAX, task_count
+from edgeloop_agent.identity_files import DIRECTORY as IDENTITY
+from edgeloop_agent.listen import is_loopback, split_address
 from edgeloop_agent.slots import Pointer, Slot, SlotFiles
+from edgeloop_agent.telemetry.request_log import DIRECTORY as LOGS
 
-__all__ = ["Bounds", "ServedBounds", "names_of", "own_task_count"]
+__all__ = ["Bounds", "ServedBounds", "names_of", "own_task_count", "readable_of", "writable_of"]
 
 _SWITCH_S = 60.0
 """How long the version before may still be open after a switch."""
@@ -37,6 +41,23 @@ class Bounds:
 def names_of(spec: ServingSpec) -> tuple[str, ...]:
     """Return the deployments whose versions a process has open."""
     return tuple(name for name in (spec.name, spec.second, spec.shadow) if name)
+
+
+def readable_of(spec: ServingSpec, state: Path) -> tuple[Path, ...]:
+    """Return what its process reads of the agent's own and the user's files."""
+    found = [state / "deployments" / name for name in names_of(spec)]
+    if not all(is_loopback(split_address(one)[0]) for one in (spec.grpc_address, spec.http_address)):
+        # Every handshake reads them anew, so that a renewal needs no restart.
+        found.append(state / IDENTITY)
+    if spec.switch and (path := SwitchRule.parse(spec.switch).path):
+        # The directory: whoever writes the file may replace it.
+        found.append(Path(path).parent)
+    return tuple(found)
+
+
+def writable_of(spec: ServingSpec, state: Path) -> tuple[Path, ...]:
+    """Return what its process changes beside its own directory."""
+    return (state / LOGS,) if spec.request_log_bytes else ()
 
 
 def own_task_count(spec: ServingSpec) -> int:

@@ -19,6 +19,7 @@ from edgeloop_protocol.types.deployment import check_deployment_name
 from edgeloop_protocol.types.serving import ServingSpec, ServingState, ServingStatus
 from edgeloop_protocol.types.telemetry import ServedTelemetry
 
+from edgeloop_agent.enclosure import Enclosure
 from edgeloop_agent.frames import encode_frame
 from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_agent.quarantine import Quarantine
@@ -71,6 +72,7 @@ class ServedModels:
             processes=processes,
             policy=policy or IsolationPolicy(),
             quarantine=quarantine,
+            enclosure=Enclosure(processes),
         )
         self._served: dict[str, Served] = {}
         self._changing = asyncio.Lock()

@@ -27,14 +27,16 @@ from edgeloop_protocol.types.telemetry import ServedTelemetry
 from edgeloop_agent import inventory
 from edgeloop_agent.containment import Containment, resident_bytes
 from edgeloop_agent.directories import SCRATCH
+from edgeloop_agent.enclosure import Enclosure, innermost, outer_namespaces, status_within
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
 from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_agent.quarantine import Quarantine
 from edgeloop_agent.runner_process import autopsy, oom_kill_count
-from edgeloop_agent.served_bounds import Bounds, ServedBounds, names_of
+from edgeloop_agent.served_bounds import Bounds, ServedBounds, names_of, readable_of, writable_of
 from edgeloop_agent.slots import SlotFiles
 from edgeloop_agent.task_group import TaskGroup
+from edgeloop_agent.telemetry.request_log import remove_request_log
 
 __all__ = ["ENDS_S", "Ended", "Served", "ServedProcess", "ServingHost"]
 
@@ -66,6 +68,8 @@ class ServingHost:
     policy: IsolationPolicy
     #: What is opened no more, and counts strikes; None counts none.
     quarantine: Quarantine | None
+    #: Starts them within a helper program, where that was asked for.
+    enclosure: Enclosure
     #: Where ``/proc`` and ``/sys`` are.
     root: Path = Path("/")
 
@@ -107,6 +111,7 @@ class ServedProcess:
         self._bounds = ServedBounds(host.slots, served.status.spec)
         self._now: Bounds
         self._killed: RunnerFailure | None = None
+        self._enclosed, self._pid = False, 0
         self._opening = ""
         self._open: dict[str, str] = {}
         self._closed: tuple[str, ...] = ()
@@ -137,12 +142,20 @@ class ServedProcess:
         for name in names_of(self._served.status.spec):
             # What it may read is named when it is confined; a second form may be installed later.
             make_durable_directory(self._host.fs, self._host.state / "deployments" / name)
+        spec, fs = self._served.status.spec, self._host.fs
+        for path in writable_of(spec, self._host.state):
+            fs.make_directory(path)
+        if not spec.request_log_bytes:
+            # Enclosed, the process does not see what it would have to remove.
+            remove_request_log(fs, self._host.state, spec.name)
         self._host.fs.make_directory(scratch)
         self._now = self._bounds.read(0.0)
 
     async def _in(self, scratch: Path, containment: Containment) -> Ended | None:
         served, oom_kills = self._served, oom_kill_count(self._host.root)
-        child = await self._host.processes.spawn(self._argv(), _environment(scratch), str(scratch))
+        argv = await self._argv(scratch)
+        child = await self._host.processes.spawn(argv, _environment(scratch), str(scratch))
+        self._pid = child.pid
         served.child = child
         events = asyncio.create_task(self._follow(child, containment))
         ends = asyncio.create_task(served.ends.wait())
@@ -164,11 +177,23 @@ class ServedProcess:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    def _argv(self) -> tuple[str, ...]:
-        return (
+    async def _argv(self, scratch: Path) -> tuple[str, ...]:
+        host, spec = self._host, self._served.status.spec
+        argv: tuple[str, ...] = (
             *(sys.executable, "-I", "-m", "edgeloop_agent.serving", "--state", str(self._host.state)),
             *("--isolation", self._host.policy.tier, "--parent-pid", str(os.getpid())),
             *("--task-count", str(self._now.task_count)),
+        )
+        if host.policy.tier != "bubblewrap":
+            return argv
+        if reason := await host.enclosure.refusal():
+            return (*argv, "--lacking", reason)
+        self._enclosed = True
+        return host.enclosure.wrap(
+            (*argv, "--enclosed", "--outer-namespaces", outer_namespaces()),
+            readable=readable_of(spec, host.state),
+            writable=(scratch, *writable_of(spec, host.state)),
+            serves=True,
         )
 
     async def _why(self, child: ChildProcess, refusal: str, oom_kills: int | None) -> Ended:
@@ -178,6 +203,7 @@ class ServedProcess:
             return Ended(reason=self._killed.reason, failure=self._killed, digest=self._blamed())
         child.kill()
         status = await child.wait()
+        status = status_within(status) if self._enclosed else status
         lines = [line for line in child.log_tail().splitlines() if line.strip()]
         said = f": {lines[-1].strip()[:_LOG_CHARACTERS].rstrip('.')}" if lines else ""
         reason = f"its process ended with status {status}{said}."
@@ -217,9 +243,11 @@ class ServedProcess:
 
     async def _admit(self, child: ChildProcess, event: dict[str, Any], containment: Containment) -> None:
         """Hold what it says of itself against what is wanted, and let it open a model."""
-        isolation = containment.admit(from_json(event["isolation"], Isolation), child.pid)
+        if self._enclosed:
+            self._pid = await asyncio.to_thread(innermost, self._host.root, child.pid)
+        isolation = containment.admit(from_json(event["isolation"], Isolation), self._pid)
         self._served.now(isolation=isolation)
-        baseline = await asyncio.to_thread(resident_bytes, self._host.root, child.pid)
+        baseline = await asyncio.to_thread(resident_bytes, self._host.root, self._pid)
         layers = dict(isolation.layers)
         self._closed = self._quarantined()
         go = {
@@ -245,7 +273,7 @@ class ServedProcess:
             if now_s - read_s >= _READ_POINTERS_S:
                 read_s = now_s
                 await self._refresh(child, containment, now_s)
-            taken = await asyncio.to_thread(resident_bytes, self._host.root, child.pid)
+            taken = await asyncio.to_thread(resident_bytes, self._host.root, self._pid)
             if taken is None:
                 return
             bound = self._now.memory_bytes

@@ -6,12 +6,14 @@ import contextlib
 import logging
 import os
 import secrets
+import time
 from pathlib import Path
 
 from edgeloop_agent.emulate.places import find_places
 
 __all__ = ["NoTaskGroup", "TaskGroup"]
 
+_REMOVE_TRIES, _REMOVE_PAUSE_S = 25, 0.02
 _PREFIX = "edgeloop-tasks-"
 
 _log = logging.getLogger(__name__)
@@ -85,10 +87,13 @@ class TaskGroup:
 
     def remove(self) -> None:
         """Remove it; a group that still has a process stays for the next sweep."""
-        try:
-            self._directory.rmdir()
-        except OSError as error:
-            _log.warning("the control group %s stays: %s", self._directory, error)
+        for _ in range(_REMOVE_TRIES):
+            with contextlib.suppress(OSError):
+                self._directory.rmdir()
+                return
+            # The kernel takes the last of a killed group out a moment after its parent hears of it.
+            time.sleep(_REMOVE_PAUSE_S)
+        _log.warning("the control group %s stays until an agent starts a runner again", self._directory)
 
 
 def _sweep(root: Path, parent: Path) -> None:

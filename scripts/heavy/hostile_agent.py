@@ -23,6 +23,8 @@ from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_foundation.ports.process import ChildProcess, SystemProcesses
 
+RUNNER = "edgeloop_agent.runner"
+
 ATTACKS = {
     "reads a secret": "print(open(f'{outside}/secret').read())",
     "writes outside": "open(f'{outside}/escaped', 'w').write('x')",
@@ -81,8 +83,10 @@ class TakenOver:
     async def spawn(
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str | None = None
     ) -> ChildProcess:
-        if argv[1:4] == ("-I", "-m", "edgeloop_agent.runner") and "--describe" not in argv:
-            argv = (sys.executable, "-I", "-c", _PROGRAM.format(attacks=ATTACKS), *argv[4:])
+        if RUNNER in argv and "--describe" not in argv:
+            # Behind a helper program's own words, where there is one.
+            at = argv.index(RUNNER)
+            argv = (*argv[: at - 1], "-c", _PROGRAM.format(attacks=ATTACKS), *argv[at + 1 :])
         return await SystemProcesses().spawn(argv, env, cwd)
 
 

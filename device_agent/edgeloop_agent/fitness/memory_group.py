@@ -34,6 +34,9 @@ class NoGroup:
         """Return what joins the runner's own figures."""
         return {"cgroup_reason": self.reason}
 
+    def take(self, pid: int) -> None:
+        """Take nothing."""
+
     def remove(self) -> None:
         """Do nothing."""
 
@@ -83,6 +86,11 @@ class MemoryGroup:
     def version_2(self) -> bool:
         """Whether it is of version 2, where a process is in one group alone."""
         return self._version == 2
+
+    def take(self, pid: int) -> None:
+        """Take in a process that was started too early to come with its parent."""
+        with contextlib.suppress(OSError):
+            (self._directory / "cgroup.procs").write_text(f"{pid}\n")
 
     def as_header(self) -> dict[str, object]:
         """Return the peak so far and the version of the control group."""

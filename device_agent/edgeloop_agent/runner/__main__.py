@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS
+from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS
 from edgeloop_protocol.types.run import FailureKind, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
@@ -19,7 +19,7 @@ from edgeloop_agent.isolation_policy import check_isolation
 from edgeloop_agent.runner.limits import Limits, enter
 from edgeloop_agent.runner.memory import ProcessMemory
 from edgeloop_agent.runner.own_limits import read_own_limits
-from edgeloop_agent.runner.sandbox.enter import Bounds
+from edgeloop_agent.runner.sandbox.enter import Bounds, add_enclosure_options
 from edgeloop_agent.runner.worker import Worker, describe_runtimes
 
 
@@ -36,18 +36,19 @@ def main() -> int:
     parser.add_argument(
         "--emulated", action="store_true", help="read its own limits back when a model is opened"
     )
-    parser.add_argument("--isolation", choices=TIERS, default=STRONGEST, help="strongest tier to take")
+    parser.add_argument("--isolation", choices=TIERS, default=DEFAULT, help="strongest tier to take")
     parser.add_argument(
         "--require-isolation", choices=TIERS, default=TIERS[0], help="weakest tier that will do"
     )
     parser.add_argument("--readable", type=Path, action="append", default=[], help="a directory to read")
     parser.add_argument("--outside", type=Path, help="a directory that has to be out of reach")
+    add_enclosure_options(parser)
     arguments = parser.parse_args()
     os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
     limits = Limits(
         memory_bytes=arguments.memory_bytes,
         cpu_s=arguments.cpu_s,
-        parent_pid=arguments.parent_pid,
+        parent_pid=os.getppid() if arguments.enclosed else arguments.parent_pid,
         task_count=arguments.task_count,
     )
     bounds = Bounds(
@@ -55,6 +56,9 @@ def main() -> int:
         readable=tuple(arguments.readable),
         outside=arguments.outside,
         parent_pid=arguments.parent_pid,
+        enclosed=arguments.enclosed,
+        outer_namespaces=arguments.outer_namespaces,
+        lacking=arguments.lacking,
     )
     if arguments.describe:
         check_isolation(enter(limits, bounds), arguments.require_isolation)

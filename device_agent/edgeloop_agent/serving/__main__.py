@@ -19,15 +19,13 @@ from typing import Any, BinaryIO
 
 from edgeloop_foundation.errors import EdgeloopError
 from edgeloop_protocol.convert import from_json
-from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS
-from edgeloop_protocol.types.serving import ServingSpec, SwitchRule
+from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS
+from edgeloop_protocol.types.serving import ServingSpec
 
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
-from edgeloop_agent.identity_files import DIRECTORY
-from edgeloop_agent.listen import is_loopback, split_address
 from edgeloop_agent.runner.limits import FILE_BYTES, Entry, Limits
-from edgeloop_agent.runner.sandbox.enter import Bounds
-from edgeloop_agent.served_bounds import names_of
+from edgeloop_agent.runner.sandbox.enter import Bounds, add_enclosure_options
+from edgeloop_agent.served_bounds import readable_of, writable_of
 from edgeloop_agent.serving.request_log import RequestLog
 from edgeloop_agent.telemetry.request_log import DIRECTORY as LOG_DIRECTORY
 
@@ -42,9 +40,10 @@ def main() -> int:
     """Serve until standard input ends."""
     parser = argparse.ArgumentParser(prog="edgeloop_agent.serving", description=__doc__)
     parser.add_argument("--state", type=Path, required=True, help="the agent's state directory")
-    parser.add_argument("--isolation", choices=TIERS, default=STRONGEST, help="strongest tier to take")
+    parser.add_argument("--isolation", choices=TIERS, default=DEFAULT, help="strongest tier to take")
     parser.add_argument("--parent-pid", type=int, default=0, help="a process that has to be out of reach")
     parser.add_argument("--task-count", type=int, default=0, help="limit of threads and processes")
+    add_enclosure_options(parser)
     arguments = parser.parse_args()
     os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["ORT_TELEMETRY_DISABLED"] = "1"
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -89,20 +88,16 @@ def _limits(arguments: argparse.Namespace, spec: ServingSpec) -> Limits:
 
 def _bounds(arguments: argparse.Namespace, spec: ServingSpec) -> Bounds:
     state = arguments.state
-    readable = [state / "deployments" / name for name in names_of(spec)]
-    if not all(is_loopback(split_address(one)[0]) for one in (spec.grpc_address, spec.http_address)):
-        # Every handshake reads them anew, so that a renewal needs no restart.
-        readable.append(state / DIRECTORY)
-    if spec.switch and (path := SwitchRule.parse(spec.switch).path):
-        # The directory: whoever writes the file may replace it.
-        readable.append(Path(path).parent)
     return Bounds(
         tier=arguments.isolation,
-        readable=tuple(readable),
+        readable=readable_of(spec, state),
         outside=state,
         parent_pid=arguments.parent_pid,
-        writable=(state / LOG_DIRECTORY,) if spec.request_log_bytes else (),
+        writable=writable_of(spec, state),
         listens=True,
+        enclosed=arguments.enclosed,
+        outer_namespaces=arguments.outer_namespaces,
+        lacking=arguments.lacking,
     )
 
 

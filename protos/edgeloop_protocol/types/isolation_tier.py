@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from edgeloop_foundation.errors import InvalidInputError
 
-__all__ = ["STRONGEST", "TIERS", "check_tier", "reaches", "stronger"]
+__all__ = ["DEFAULT", "STRONGEST", "TIERS", "check_tier", "reaches", "stronger"]
 
-TIERS = ("process", "seccomp", "unprivileged")
-"""Weakest first: resource limits; with a filter of system calls; with Landlock's rules for files and own namespaces."""
+TIERS = ("process", "seccomp", "unprivileged", "bubblewrap")
+"""Weakest first: resource limits; with a filter of system calls; with Landlock's rules for files and own namespaces;
+where other files and processes are not even there."""
 
 STRONGEST = TIERS[-1]
+
+DEFAULT = "unprivileged"
+"""The strongest one that needs no helper program, and what an agent takes unless it is told otherwise."""
 
 
 def check_tier(tier: str) -> str:

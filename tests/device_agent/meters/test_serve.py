@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from edgeloop_agent.daemon import _real_board
-from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS
+from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS
 
-_CONFINED = {"isolation": STRONGEST, "require_isolation": TIERS[0]}
+_CONFINED = {"isolation": DEFAULT, "require_isolation": TIERS[0]}
 _UNEMULATED = {"emulate_memory": "", "emulate_cpus": "", "emulate_compute": ""}
 
 

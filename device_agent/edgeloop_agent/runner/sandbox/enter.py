@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeloop_protocol.types.isolation_tier import STRONGEST, TIERS
+from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS
 
 from edgeloop_agent.runner.sandbox.landlock import restrict
 from edgeloop_agent.runner.sandbox.namespaces import drop_capabilities, enter_namespaces
-from edgeloop_agent.runner.sandbox.probes import CALLS, FILES, probe
+from edgeloop_agent.runner.sandbox.probes import CALLS, ENCLOSED, FILES, probe
 from edgeloop_agent.runner.sandbox.seccomp import build_filter, install
 from edgeloop_agent.runner.sandbox.syscalls import Architecture, this_architecture
 
-__all__ = ["Bounds", "Confinement", "confine"]
+__all__ = ["Bounds", "Confinement", "add_enclosure_options", "confine"]
 
 _LIBRARIES = ("/usr", "/lib", "/lib64", "/opt", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
 _MACHINE = (
@@ -36,7 +37,7 @@ class Bounds:
     """What one runner is allowed beyond its own scratch directory, and how far it is to be confined."""
 
     #: Strongest tier to take; a stronger one is not tried.
-    tier: str = STRONGEST
+    tier: str = DEFAULT
     #: Artifacts to read.
     readable: tuple[Path, ...] = ()
     #: The agent's directory, tried from inside; None leaves files unguarded.
@@ -47,6 +48,12 @@ class Bounds:
     writable: tuple[Path, ...] = ()
     #: Whether it listens on the machine's network, and takes in what connects there.
     listens: bool = False
+    #: Whether a helper program has put it where other files and processes are not.
+    enclosed: bool = False
+    #: The agent's namespaces, as ``enclosure.outer_namespaces`` names them; empty when they are not known.
+    outer_namespaces: str = ""
+    #: Why it was not enclosed although it should have been; empty otherwise.
+    lacking: str = ""
 
 
 class Confinement:
@@ -86,15 +93,20 @@ class Confinement:
                 architecture, os.getpid(), local_sockets=bool(self._accelerators), listens=bounds.listens
             )
             self._try("seccomp", lambda: install(architecture, program))
-        layers = probe(architecture, bounds.outside, bounds.parent_pid)
-        layers["own_network"] = _NETWORK.readlink() != self._network
+        layers = probe(architecture, bounds.outside, bounds.parent_pid, enclosed=bounds.enclosed)
+        layers["own_network"] = _NETWORK.readlink() != self._network or _has_left(bounds, "net")
+        layers["own_files"] = bounds.enclosed and _has_left(bounds, "mnt")
+        layers["own_processes"] = bounds.enclosed and _has_left(bounds, "pid")
         layers["own_users"] = self.has_own_users
-        if bounds.tier != STRONGEST:
+        if bounds.lacking:
+            self._problems.append(bounds.lacking)
+        if TIERS.index(bounds.tier) < TIERS.index(DEFAULT):
             self._problems.append(f"the agent was told to use {bounds.tier}")
         tier = _tier(layers)
         if TIERS.index(tier) < TIERS.index(bounds.tier):
             lacking = [name for name in (*CALLS, *FILES) if not layers[name]]
-            self._problems.append(f"not refused when tried: {', '.join(lacking)}")
+            if lacking:
+                self._problems.append(f"not refused when tried: {', '.join(lacking)}")
         return tier, layers, "; ".join(self._problems)
 
     def _try(self, what: str, step: Callable[[], object]) -> None:
@@ -119,7 +131,23 @@ def confine(bounds: Bounds) -> tuple[str, dict[str, bool], str]:
 def _tier(layers: dict[str, bool]) -> str:
     if not all(layers[name] for name in CALLS):
         return "process"
-    return "unprivileged" if all(layers[name] for name in FILES) else "seccomp"
+    if not all(layers[name] for name in FILES):
+        return "seccomp"
+    return "bubblewrap" if all(layers[name] for name in ENCLOSED) else "unprivileged"
+
+
+def _has_left(bounds: Bounds, kind: str) -> bool:
+    """Return whether this process is in another namespace of a kind than its agent."""
+    return bool(bounds.outer_namespaces) and str(Path("/proc/self/ns", kind).readlink()) not in (
+        bounds.outer_namespaces.split(",")
+    )
+
+
+def add_enclosure_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a process is told that was to be started by a helper program."""
+    parser.add_argument("--enclosed", action="store_true", help="a helper program has started it")
+    parser.add_argument("--outer-namespaces", default="", help="the namespaces that it should have left")
+    parser.add_argument("--lacking", default="", help="why no helper program has started it")
 
 
 def _existing(patterns: tuple[str, ...]) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeloop_agent.runner.sandbox.kernel import call
 from edgeloop_agent.runner.sandbox.syscalls import Architecture
 
-__all__ = ["CALLS", "FILES", "probe"]
+__all__ = ["CALLS", "ENCLOSED", "FILES", "probe"]
 
 CALLS = ("no_exec", "no_network", "no_processes", "no_ptrace", "no_signals", "no_sockets")
 """Layers of the tier "seccomp"."""
@@ -18,19 +18,27 @@ CALLS = ("no_exec", "no_network", "no_processes", "no_ptrace", "no_signals", "no
 FILES = ("no_read_outside", "no_write_outside")
 """Layers that the tier "unprivileged" has on top."""
 
+ENCLOSED = ("own_files", "own_processes")
+"""Layers that the tier "bubblewrap" has on top: namespaces that are not the agent's."""
+
 _REFUSED = (errno.EACCES, errno.EPERM)
+# Within an enclosure what may not be reached is not there, and nothing can be made where it would be.
+_NOT_THERE = (errno.ENOENT, errno.EROFS)
 _PASSWORDS = Path("/etc/passwd")
 _PTRACE_ATTACH = 16
 _DISCARD_PORT = 9
 
 
-def probe(architecture: Architecture | None, outside: Path | None, parent_pid: int) -> dict[str, bool]:
+def probe(
+    architecture: Architecture | None, outside: Path | None, parent_pid: int, *, enclosed: bool = False
+) -> dict[str, bool]:
     """Try each forbidden thing and return the layers with whether it was refused.
 
     Args:
         architecture: numbers of the calls; None where no table is known.
         outside: a directory of the agent's that is none of the runner's business; None leaves files untried.
         parent_pid: the agent's process; 0 when there is none to try.
+        enclosed: whether files outside are to be absent, where they may not be reached.
     """
     return {
         "no_exec": _is_refused(lambda: os.execv("/nonexistent", ["/nonexistent"])),  # noqa: S606
@@ -40,19 +48,29 @@ def probe(architecture: Architecture | None, outside: Path | None, parent_pid: i
         "no_signals": bool(parent_pid) and _is_refused(lambda: os.kill(parent_pid, 0)),
         "no_sockets": _is_refused(_make_socket),
         "no_read_outside": outside is not None
-        and _is_refused(lambda: os.close(os.open(_PASSWORDS, os.O_RDONLY)))
-        and _is_refused(lambda: os.scandir(outside).close()),
-        "no_write_outside": outside is not None and _is_refused(lambda: _write(outside)),
+        and _is_refused(lambda: os.close(os.open(_PASSWORDS, os.O_RDONLY)), absent=enclosed)
+        and _is_closed(outside, enclosed=enclosed),
+        "no_write_outside": outside is not None and _is_refused(lambda: _write(outside), absent=enclosed),
         "no_capabilities": _capabilities() == 0,
     }
 
 
-def _is_refused(attempt: Callable[[], object]) -> bool:
+def _is_refused(attempt: Callable[[], object], *, absent: bool = False) -> bool:
     try:
         attempt()
     except OSError as error:
-        return error.errno in _REFUSED
+        return error.errno in _REFUSED or (absent and error.errno in _NOT_THERE)
     return False
+
+
+def _is_closed(outside: Path, *, enclosed: bool) -> bool:
+    """Return whether a directory of the agent's tells nothing: where it is made anew, it holds no file."""
+    if _is_refused(lambda: os.scandir(outside).close(), absent=enclosed):
+        return True
+    if not enclosed:
+        return False
+    with os.scandir(outside) as entries:
+        return all(entry.is_dir(follow_symlinks=False) for entry in entries)
 
 
 def _fork() -> None:

@@ -1,0 +1,136 @@
+"""The tier "bubblewrap": a process that sees no file, process or network but its own, made by the program of that name.
+
+The program is a helper that has to be installed (package ``bubblewrap``). It is tried once; where it is missing or the
+kernel refuses it, the process starts without it and its record says why. Inside, a runner confines itself as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from edgeloop_foundation.ports.process import ProcessPort
+
+from edgeloop_agent import inventory
+
+__all__ = ["Enclosure", "innermost", "outer_namespaces", "status_within"]
+
+_NAMES = ("mnt", "net", "pid")
+_SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/opt", "/sys")
+_FILES = (
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/nv_tegra_release",
+)
+_LOOKED_UP = ("/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/gai.conf")
+_ACCELERATORS = ("nvidia*", "nvhost*", "nvmap", "dri", "accel", "hailo*", "apex_*")
+_SHELL_SIGNALS = 128
+_TRY_S = 20.0
+_LOG_CHARACTERS = 200
+
+
+def outer_namespaces() -> str:
+    """Return the namespaces of this process as a text, so that a child can tell whether it has left them."""
+    return ",".join(str(Path("/proc/self/ns", name).readlink()) for name in _NAMES)
+
+
+def innermost(root: Path, pid: int) -> int:
+    """Return the last process of a chain of parents with one child each: what a helper program has started."""
+    children: dict[int, list[int]] = {}
+    for entry in (root / "proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    while len(found := children.get(pid, [])) == 1:
+        pid = found[0]
+    return pid
+
+
+def status_within(status: int) -> int:
+    """Return the status of the process inside, of which the helper tells a signal as shells do."""
+    return _SHELL_SIGNALS - status if status > _SHELL_SIGNALS else status
+
+
+class Enclosure:
+    """Starts processes of one agent within bubblewrap."""
+
+    def __init__(self, processes: ProcessPort) -> None:
+        self._processes = processes
+        self._program = ""
+        self._tried: str | None = None
+        self._trying = asyncio.Lock()
+
+    async def refusal(self) -> str:
+        """Return why it cannot be used here; empty when it can."""
+        async with self._trying:
+            if self._tried is None:
+                self._tried = await self._try()
+            return self._tried
+
+    async def _try(self) -> str:
+        self._program = shutil.which("bwrap") or ""
+        if not self._program:
+            return "bubblewrap: the program bwrap is not installed"
+        argv = self.wrap((sys.executable, "-I", "-c", ""), readable=(), writable=())
+        try:
+            child = await self._processes.spawn(argv, inventory.runner_environment(), "/")
+        except OSError as error:
+            return f"bubblewrap: {error.strerror}"
+        try:
+            status = await asyncio.wait_for(child.wait(), _TRY_S)
+        except asyncio.TimeoutError:
+            return f"bubblewrap: an empty program did not end within {_TRY_S:.0f} s"
+        finally:
+            child.kill()
+        said = " ".join(child.log_tail().split())[:_LOG_CHARACTERS]
+        return f"bubblewrap: {said or f'it ended with status {status}'}" if status else ""
+
+    def wrap(
+        self,
+        argv: Sequence[str],
+        *,
+        readable: Iterable[Path],
+        writable: Iterable[Path],
+        serves: bool = False,
+    ) -> tuple[str, ...]:
+        """Return the command that runs another one within.
+
+        Args:
+            argv: the command; its directory has to be among those that it may write.
+            readable: what it may read beside the system's and Python's own files.
+            writable: directories that it may change.
+            serves: whether it stays in the machine's network, to listen there, and ends by itself after its parent.
+        """
+        words = [
+            *(self._program, "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts"),
+            *(() if serves else ("--unshare-net", "--die-with-parent")),
+            *("--unshare-cgroup-try", "--tmpfs", "/"),
+        ]
+        own = dict.fromkeys((sys.prefix, sys.base_prefix, *(path for path in sys.path if path)))
+        for path in (*_SYSTEM, *_FILES, *(_LOOKED_UP if serves else ()), *own):
+            words += _seen_as_it_is(Path(path))
+        words += ["--proc", "/proc", "--dev", "/dev"]
+        for pattern in _ACCELERATORS:
+            for device in sorted(Path("/dev").glob(pattern)):
+                words += ["--dev-bind", str(device), str(device)]
+        for path in readable:
+            words += ["--ro-bind", str(path), str(path)]
+        cache = os.environ.get("EDGELOOP_ENGINE_CACHE")
+        for path in (*writable, *((Path(cache),) if cache else ())):
+            words += ["--bind", str(path), str(path)]
+        return (*words, "--remount-ro", "/", "--", *argv)
+
+
+def _seen_as_it_is(path: Path) -> list[str]:
+    if path.is_symlink():
+        # Links of the system, such as /lib, and the target that an environment's own point to.
+        return ["--symlink", str(path.readlink()), str(path)]
+    return ["--ro-bind", str(path), str(path)] if path.exists() else []
