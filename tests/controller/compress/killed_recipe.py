@@ -6,6 +6,7 @@ came of every run is written to ``runs.json``. Each run is a process of its own,
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -113,7 +114,8 @@ def main(directory):
     task = json.loads((directory / "task.json").read_text())
     # Once for all runs, which are forked from here; none of it opens anything.
     importlib.import_module("onnxruntime.quantization.shape_inference")
-    importlib.import_module("onnxruntime.tools.symbolic_shape_infer")
+    with contextlib.suppress(ImportError):  # it needs sympy
+        importlib.import_module("onnxruntime.tools.symbolic_shape_infer")
     if task["torch"]:
         importlib.import_module("torch")
     runs = []

@@ -82,6 +82,7 @@ def check_kills(runs, last, unharmed, directory, count):
     assert not (directory / "stages/unfinished").exists()
 
 
+@pytest.mark.timeout(600)  # eleven processes, one after the other
 def test_it_goes_on_at_the_stage_in_which_it_was_killed(normed, image_data, tmp_path):
     runs, last, unharmed = killed_everywhere(tmp_path, str(normed), STEPS, image_data)
     assert len(runs) == 2 * len(STEPS)

@@ -12,10 +12,10 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def test_what_it_lacks_is_named(zoo, load, tmp_path):
     source = load(zoo.cnn(tmp_path / "m.onnx"))
     context = PassContext(work_directory=tmp_path)
-    with pytest.raises(UnsupportedError, match="name a function that returns \\(module, example inputs\\)"):
+    with pytest.raises(UnsupportedError, match="Name a function that returns \\(module, example inputs\\)"):
         make_pass(PassSpec.of("finetune", train="a.py:b")).check(source.description, context)
     context = PassContext(work_directory=tmp_path, module=tmp_path / "module.pt")
-    with pytest.raises(UnsupportedError, match="give --train"):
+    with pytest.raises(UnsupportedError, match="Give --train"):
         make_pass(PassSpec.of("finetune")).check(source.description, context)
     with pytest.raises(InvalidInputError, match="epochs is 1 to 10000, not 0"):
         make_pass(PassSpec.of("finetune", epochs=0))
