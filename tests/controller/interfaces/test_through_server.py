@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,10 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     kept(home, "original")
     (home / "devices.toml").write_text('[devices.pi]\naddress = "unix:/nowhere/a.sock"\ngroups = ["lab"]\n')
     running = start(home)
+    ends = time.monotonic() + 60
+    while not running.ask("/api/v1/devices").json()["devices"]:
+        assert time.monotonic() < ends, "it follows nobody"
+        time.sleep(0.05)
     yield running
     assert stop(running) == 0
 
@@ -178,7 +183,11 @@ def test_mistakes_end_as_they_end_here(there: Call, front: Front, tmp_path: Path
         "speed": ("run", model, "--on", "sim:nuc11", "--require", "speed < 3"),
         "not made by a server": ("run", model, "--on", "sim:nuc11", "--dry-run"),
         "is in the queue": ("queue", "attach", "none"),
-        "was signed": ("rollout", "start", str(Path(__file__).parents[3] / "examples" / "rollout.toml")),
+        "there are no releases": (
+            "rollout",
+            "start",
+            str(Path(__file__).parents[3] / "examples" / "rollout.toml"),
+        ),
     }
     for says, words in cases.items():
         done = there(*words)
