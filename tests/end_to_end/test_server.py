@@ -102,6 +102,7 @@ def there(tmp_path: Path) -> Iterator[There]:
     found.end()
 
 
+@pytest.mark.timeout(300)
 def test_an_experiment_outlives_a_killed_server_and_ends_as_one_here(there: There, tiny: Tiny) -> None:
     first = there.started(tiny, "--json", "--report", "report")
     until(first, "Devices")
@@ -112,7 +113,7 @@ def test_an_experiment_outlives_a_killed_server_and_ends_as_one_here(there: Ther
     assert second.wait(60) == 130
     there.end(signal.SIGKILL)
     there.begin()
-    out, err = first.communicate(timeout=100)
+    out, err = first.communicate(timeout=250)
     assert first.returncode == 0, err
     assert "does not answer" in err
     assert "The server ended meanwhile; the experiment began anew." in err
