@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeloop.domain.inventory import InventoryEntry, KnownAvailability, KnownFacts, age_words
 from edgeloop.domain.plain_text import plain_text
-from edgeloop.interfaces.present import figures_of, print_table
+from edgeloop.interfaces.present import figures_of, print_json, print_table
 from edgeloop.interfaces.present_watch import availability_words, held_words
 
 if TYPE_CHECKING:
     from edgeloop.orchestrate.devices import Standing
 
-__all__ = ["list_rows", "print_inventory"]
+__all__ = ["list_rows", "print_inventory", "print_watched"]
 
 
 def list_rows(
@@ -47,6 +48,26 @@ def list_rows(
             }
         )
     return rows
+
+
+def print_watched(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print the devices that a server watches, as it saw them last."""
+    if as_json:
+        print_json({"devices": rows})
+        return
+    now_s = time.time()
+    print_table(
+        ("device", "state", "remark", "transport", "board", "labels", "groups", "seen"),
+        [
+            (
+                plain_text(row["name"], 120), row["state"], plain_text(row["remark"]), row["transport"],
+                plain_text(row["board"], 120), plain_text(", ".join(f"{k}={v}" for k, v in row["labels"].items())),
+                plain_text(", ".join(row["groups"])),
+                age_words(max(0.0, now_s - row["asked_s"])) if row["asked_s"] else "never",
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
 
 
 def _last(stood: KnownAvailability | None, now_s: float) -> str:

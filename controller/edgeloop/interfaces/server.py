@@ -16,15 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeloop_foundation.errors import NotFoundError, UnavailableError
+from edgeloop_foundation.errors import UnavailableError
 from edgeloop_protocol.convert import from_json, to_json
 
-from edgeloop.domain.experiment import ExperimentRequest, ExperimentResult, Listener, SilentListener
+from edgeloop.domain.experiment import ExperimentRequest, Listener, SilentListener
 from edgeloop.domain.queue import QUEUE_ENDS, Submission, SubmittedFile
 from edgeloop.domain.turn import ORDINARY_TURN, Turn
 from edgeloop.interfaces.queue_rows import QueueNews, QueueRow
 from edgeloop.interfaces.server_files import gathered
 from edgeloop.interfaces.server_link import ServerLink, path_word, server_address
+from edgeloop.interfaces.server_records import ServerRecords
 
 __all__ = ["Server"]
 
@@ -35,7 +36,7 @@ _AWAY_S_MAX = 600.0
 _AGAIN_S = 1.0
 
 
-class Server:
+class Server(ServerRecords):
     """The verbs that go through a server. Every method raises the ``EdgeloopError`` that the server told.
 
     Args:
@@ -44,7 +45,7 @@ class Server:
     """
 
     def __init__(self, link: ServerLink, listener: Listener | None = None) -> None:
-        self._link = link
+        super().__init__(link)
         self._listener: Listener = listener or SilentListener()
         self._away_since = 0.0
 
@@ -60,11 +61,6 @@ class Server:
     def heard_by(self, listener: Listener) -> Server:
         """Return the same server with another listener."""
         return Server(self._link, listener)
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return self._link.address.url
 
     def submit(
         self, request: ExperimentRequest, *, on: Sequence[str], turn: Turn = ORDINARY_TURN
@@ -174,20 +170,6 @@ class Server:
     def cancel(self, word: str) -> QueueRow:
         """Call an experiment of the queue off, whether it waits or runs."""
         return self._row(self._link.ask("DELETE", f"queue/{path_word(word)}"))
-
-    def result(self, experiment: str = "latest") -> ExperimentResult:
-        """Return a recorded experiment."""
-        return from_json(self._link.ask("GET", f"experiments/{path_word(experiment)}"), ExperimentResult)
-
-    def samples(self, digest: str) -> bytes | None:
-        """Return raw samples (little-endian int64 nanoseconds); None when the server does not keep them."""
-        try:
-            data = self._link.ask_bytes("GET", f"samples/{path_word(digest)}")
-        except NotFoundError:
-            return None
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise UnavailableError(f"{self.url} sent other samples than those of {digest[:12]}.")
-        return data
 
     def _row(self, tree: Any) -> QueueRow:
         return from_json(tree, QueueRow)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeloop_foundation.errors import BusyError, EdgeloopError, InvalidInputError
 from edgeloop_foundation.ports.clock import SystemClock
@@ -17,12 +17,20 @@ from edgeloop.domain.inventory import InventoryEntry, check_word
 from edgeloop.domain.registry import RegisteredModel
 from edgeloop.domain.rollout import Rollout, RolloutState
 from edgeloop.orchestrate.collector import Collector, CollectSettings
-from edgeloop.orchestrate.deploy import audit_log, note_in_audit
+from edgeloop.orchestrate.deploy import audit_log, note_in_audit, repository
 from edgeloop.orchestrate.fleet_watch import FleetWatch, LookState
-from edgeloop.orchestrate.queue import QueueDesk, QueueSettings
+from edgeloop.orchestrate.from_afar import KnownDevices
+from edgeloop.orchestrate.queue import QueueDesk
 from edgeloop.orchestrate.registry import models
 from edgeloop.orchestrate.rollout import drive_rollout
-from edgeloop.orchestrate.rollout_verbs import approve_rollout, ask_rollout, resume_rollout
+from edgeloop.orchestrate.rollout_verbs import (
+    approve_rollout,
+    ask_rollout,
+    lay_out,
+    plan_of,
+    resume_rollout,
+    start_rollout,
+)
 from edgeloop.orchestrate.simulated_fleet import fleet_names, select_boards
 from edgeloop.store.rollouts import RolloutStore
 from edgeloop.store.serve_home import ServeHome
@@ -61,8 +69,8 @@ class RolloutDesk:
     What it drives is written down, so that the next daemon of the home goes on with it.
     """
 
-    def __init__(self, app: App, home: ServeHome) -> None:
-        self._app, self._home = app, home
+    def __init__(self, app: App, home: ServeHome, known: KnownDevices | None = None) -> None:
+        self._app, self._home, self._known = app, home, known or KnownDevices()
         self._store = RolloutStore(app.state_directory)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
@@ -84,6 +92,43 @@ class RolloutDesk:
     def driven(self) -> tuple[str, ...]:
         """Return the rollouts that this process drives."""
         return tuple(sorted(self._tasks))
+
+    def releases(self) -> tuple[str, ...]:
+        """Return the names that were signed; none where nothing was, or where releases cannot be read here."""
+        try:
+            return tuple(name for name, _, _ in repository(self._app.state_directory).releases())
+        except EdgeloopError:
+            return ()
+
+    async def lay_out(self, tree: Mapping[str, Any]) -> Rollout:
+        """Return the rollout that a plan stands for, as the tree of its TOML file; nothing is begun.
+
+        Raises:
+            InvalidInputError: the plan does not hold, or waves and devices do not fit together.
+            NotFoundError: nothing was signed under the name of the release.
+        """
+        return await asyncio.to_thread(self._lay_out, tree)
+
+    def _lay_out(self, tree: Mapping[str, Any]) -> Rollout:
+        plan = plan_of(tree)
+        return lay_out(self._app, plan, self._known.devices(plan.on), self._known.groups())
+
+    async def start(self, tree: Mapping[str, Any], by: str, *, supersede: bool = False) -> Rollout:
+        """Start the rollout of a plan and drive it; raises what ``lay_out`` does.
+
+        Raises:
+            AlreadyExistsError: one of the release is not over, and it is not to be superseded.
+            StateError: that one is rolling back, which is finished first.
+        """
+        laid_out = await self.lay_out(tree)
+        done = await asyncio.to_thread(start_rollout, self._app, laid_out, supersede=supersede)
+        details = {"by": by, "through": "edgeloop serve"}
+        await asyncio.to_thread(
+            note_in_audit, self._app.state_directory, "asked: rollout start", done.rollout_id,
+            done.state.value, details,
+        )  # fmt: skip
+        self._drive(done)
+        return done
 
     async def act(self, word: str, verb: str, by: str) -> Rollout:
         """Do to a rollout what the verbs of the command line do, and drive it on where that lets it go on.
@@ -157,7 +202,8 @@ class Daemon:
         entries: returns the devices to watch; asked again and again, so that edits of the inventory count.
         interval_s: time between two looks at a device that nobody looks at.
         collecting: how telemetry is collected; the default when not given.
-        queueing: how experiments that are handed in are run; without it none that needs a named device is.
+        known: the devices that somebody elsewhere may name; none when not given.
+        experiments_at_once: how many experiments of the queue run beside each other.
     """
 
     def __init__(
@@ -167,7 +213,8 @@ class Daemon:
         *,
         interval_s: float = 10.0,
         collecting: CollectSettings | None = None,
-        queueing: QueueSettings | None = None,
+        known: KnownDevices | None = None,
+        experiments_at_once: int = 1,
     ) -> None:
         self._entries = entries
         #: Stores.
@@ -179,9 +226,9 @@ class Daemon:
         #: Telemetry and alerts.
         self.collector = Collector(app, self.watch, collecting or CollectSettings())
         #: Rollouts.
-        self.rollouts = RolloutDesk(app, ServeHome(app.state_directory))
+        self.rollouts = RolloutDesk(app, ServeHome(app.state_directory), known)
         #: Experiments that were handed in.
-        self.queue = QueueDesk(app, queueing)
+        self.queue = QueueDesk(app, known or KnownDevices(), at_once=experiments_at_once)
         #: Why the inventory could not be read last; empty when it was.
         self.inventory_problem = ""
         #: The files as they were looked at last, and what was wrong.

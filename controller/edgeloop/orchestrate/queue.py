@@ -13,16 +13,15 @@ import shutil
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import EdgeloopError, InvalidInputError, NotFoundError, StateError
 
-from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.queue import ATTEMPTS_MAX, QueuedExperiment, QueueEvent, QueueState, Submission
 from edgeloop.orchestrate.deploy import note_in_audit
+from edgeloop.orchestrate.from_afar import KnownDevices
 from edgeloop.orchestrate.queue_process import End, Happening, QueueProcess
 from edgeloop.orchestrate.queue_worker import GRACE_S, Order, is_held
 from edgeloop.store.uploads import UploadStore
@@ -30,7 +29,7 @@ from edgeloop.store.uploads import UploadStore
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["News", "QueueDesk", "QueueSettings"]
+__all__ = ["News", "QueueDesk"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +37,6 @@ _KEPT_LOGS = 50
 _KEPT_HAPPENINGS = 1000
 _LOOK_EVERY_S = 0.5
 _SWEEP_EVERY_S = 3600.0
-_BOARD = re.compile(r"[a-z0-9_]+")
 _OPEN = (QueueState.QUEUED, QueueState.RUNNING, QueueState.INTERRUPTED)
 
 
@@ -47,26 +45,6 @@ _ENDED = "the server ended while it ran."
 
 def _called_off_by(who: str) -> str:
     return f"it was called off by {who}."
-
-
-def _nothing_named() -> tuple[DeviceSpec, ...]:
-    return ()
-
-
-def _knows_none(words: Sequence[str]) -> tuple[DeviceSpec, ...]:
-    raise InvalidInputError(f"no device is known here, so not {', '.join(words)[:80]} either.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueSettings:
-    """How a queue works."""
-
-    #: Returns the devices that words of ``--on`` stand for.
-    resolve: Callable[[Sequence[str]], tuple[DeviceSpec, ...]] = _knows_none
-    #: Returns the named devices; addresses of others are not taken from afar.
-    named: Callable[[], tuple[DeviceSpec, ...]] = _nothing_named
-    #: How many experiments run at once.
-    at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +74,16 @@ class _Log:
 
 
 class QueueDesk:
-    """The queue of one daemon."""
+    """The queue of one daemon.
 
-    def __init__(self, app: App, settings: QueueSettings | None = None) -> None:
-        self._app = app
-        self._settings = settings or QueueSettings()
+    Args:
+        app: stores.
+        known: the devices that may be named.
+        at_once: how many experiments run beside each other.
+    """
+
+    def __init__(self, app: App, known: KnownDevices, *, at_once: int = 1) -> None:
+        self._app, self._known, self._at_once = app, known, at_once
         self._store = app.records.queue()
         #: Files that were sent.
         self.uploads = UploadStore(app.state_directory)
@@ -148,7 +131,7 @@ class QueueDesk:
 
         parse_constraints(submission.request.require)
         parse_preference(submission.request.prefer)
-        self._devices(submission)
+        self._known.devices(submission.on)
         missing = set(self.uploads.missing(file.digest for file in submission.files))
         if missing:
             first = next(file.path for file in submission.files if file.digest in missing)
@@ -159,22 +142,6 @@ class QueueDesk:
         entry = self._store.add(queue_id, submission, submitted_by=by, now_s=time.time())
         self._note("asked: experiment", entry, by)
         return entry
-
-    def _devices(self, submission: Submission) -> tuple[DeviceSpec, ...]:
-        """Return the devices of an experiment; from afar, only those that are known here or simulated.
-
-        Raises:
-            InvalidInputError: a word means no device, or the address of one that is not known here.
-        """
-        found, named = self._settings.resolve(submission.on), set(self._settings.named())
-        for spec in found:
-            board = spec.transport == "simulated" and _BOARD.fullmatch(spec.address) and not spec.options
-            if spec not in named and not board and spec.transport not in ("local", "fleet"):
-                raise InvalidInputError(
-                    f"{spec.name}: a device that is not in the server's inventory is not reached from afar.",
-                    next_step="Add it there (edgeloop device add), or name a shipped board: sim:raspberry_pi_5.",
-                )
-        return found
 
     def _note(self, action: str, entry: QueuedExperiment, by: str) -> None:
         details = {"by": by, "through": "edgeloop serve"}
@@ -249,7 +216,7 @@ class QueueDesk:
 
     async def _begin_all(self) -> None:
         """Begin whose turn it is, as many as may run at once."""
-        while len(self._tasks) < self._settings.at_once:
+        while len(self._tasks) < self._at_once:
             entry = await asyncio.to_thread(self._store.first_queued)
             if entry is None or entry.queue_id in self._tasks:
                 return
@@ -329,7 +296,7 @@ class QueueDesk:
                 request,
                 model=str(files / request.model),
                 data=str(files / request.data) if request.data else "",
-                devices=self._devices(submission),
+                devices=self._known.devices(submission.on),
             ),
             priority=submission.priority,
             wait_s=submission.wait_s,

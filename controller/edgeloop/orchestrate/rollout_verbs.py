@@ -29,7 +29,15 @@ from edgeloop.store.rollouts import RolloutStore
 if TYPE_CHECKING:
     from edgeloop.app import App
 
-__all__ = ["approve_rollout", "ask_rollout", "lay_out", "read_plan", "resume_rollout", "start_rollout"]
+__all__ = [
+    "approve_rollout",
+    "ask_rollout",
+    "lay_out",
+    "plan_of",
+    "read_plan",
+    "resume_rollout",
+    "start_rollout",
+]
 
 _TABLES: Mapping[str, type] = {"gate": RolloutGate}
 _LISTS: Mapping[str, type] = {"waves": Wave, "groups": Group, "windows": Window}
@@ -52,17 +60,27 @@ def read_plan(path: Path) -> RolloutPlan:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path} is no TOML: {error}.") from error
     try:
-        _check_names(tree, RolloutPlan, "the plan")
-        for name, cls in _TABLES.items():
-            if isinstance(table := tree.get(name), dict):
-                _check_names(table, cls, name)
-        for name, cls in _LISTS.items():
-            for number, table in enumerate(tree.get(name) or (), start=1):
-                if isinstance(table, dict):
-                    _check_names(table, cls, f"{name}[{number}]")
-        return from_json(tree, RolloutPlan)
+        return plan_of(tree)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error.message}", next_step=error.next_step) from error
+
+
+def plan_of(tree: Mapping[str, Any]) -> RolloutPlan:
+    """Return the plan that the tree of such a file stands for.
+
+    Raises:
+        InvalidInputError: it does not hold, with the place.
+    """
+    _check_names(tree, RolloutPlan, "the plan")
+    for name, cls in _TABLES.items():
+        if isinstance(table := tree.get(name), dict):
+            _check_names(table, cls, name)
+    for name, cls in _LISTS.items():
+        rows = tree.get(name) or ()
+        for number, table in enumerate(rows if isinstance(rows, list) else (), start=1):
+            if isinstance(table, dict):
+                _check_names(table, cls, f"{name}[{number}]")
+    return from_json(dict(tree), RolloutPlan)
 
 
 def _check_names(table: Mapping[str, Any], cls: type, where: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeloop.interfaces.cli.session import Session, json_option, on_option
+from edgeloop.interfaces.cli.through_server import server_of
 
 if TYPE_CHECKING:
     from edgeloop.domain.alert import RuleSettings
@@ -49,6 +50,9 @@ def list_alerts(ctx: click.Context, everything: bool, as_json: bool) -> None:
     from edgeloop.interfaces.present_telemetry import print_alerts
 
     session: Session = ctx.obj
+    if server := server_of(session):
+        print_alerts(server.alerts(resolved=everything), as_json=as_json)
+        return
     with App.open(session.directory()) as app:
         kept = app.telemetry().alerts
         print_alerts(kept.history() if everything else kept.open_alerts(), as_json=as_json)

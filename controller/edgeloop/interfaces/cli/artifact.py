@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeloop.interfaces.cli.session import Session, json_option, on_option
+from edgeloop.interfaces.cli.through_server import server_of
 
 if TYPE_CHECKING:
     from edgeloop.orchestrate.push import Pushed
@@ -30,8 +31,11 @@ def list_artifacts(ctx: click.Context, as_json: bool) -> None:
     from edgeloop.interfaces import present
 
     session: Session = ctx.obj
-    with session.verbs() as verbs:
-        found = verbs.artifacts()
+    if server := server_of(session):
+        found = server.artifacts()
+    else:
+        with session.verbs() as verbs:
+            found = verbs.artifacts()
     if as_json:
         present.print_json({"artifacts": [{"digest": digest, "manifest": m} for digest, m in found]})
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeloop.interfaces.cli.session import Session, json_option
+from edgeloop.interfaces.cli.through_server import server_of
 
 __all__ = ["report", "select", "validate"]
 
@@ -67,8 +68,13 @@ def report(ctx: click.Context, experiment: str, format_name: str, output: Path |
     from edgeloop.interfaces import present
 
     session: Session = ctx.obj
-    with session.verbs() as verbs:
-        text = verbs.report(verbs.result(experiment), format_name)
+    if server := server_of(session):
+        from edgeloop.report import render
+
+        text = render(server.result(experiment), format_name, server.samples)
+    else:
+        with session.verbs() as verbs:
+            text = verbs.report(verbs.result(experiment), format_name)
     if output is None:
         present.print_text(text)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeloop.interfaces.cli.session import Session, json_option
+from edgeloop.interfaces.cli.through_server import server_of
 
 if TYPE_CHECKING:
     from edgeloop.domain.inventory import InventoryEntry
@@ -27,6 +28,8 @@ def list_devices(ctx: click.Context, live: bool, as_json: bool) -> None:
     """List this machine, the named devices with what is last known of them, and the boards to simulate.
 
     "last known" is whether a device was in use or drained when a verb or the server asked it last, and how long ago.
+
+    With --server URL: the devices that the server watches, as it saw them last.
     """
     from edgeloop_profiles import list_profiles
 
@@ -37,6 +40,11 @@ def list_devices(ctx: click.Context, live: bool, as_json: bool) -> None:
     from edgeloop.orchestrate.inventory import known_availability, known_facts
 
     session: Session = ctx.obj
+    if server := server_of(session):
+        from edgeloop.interfaces.present_inventory import print_watched
+
+        print_watched(server.devices(), as_json=as_json)
+        return
     entries = (InventoryEntry(spec=DeviceSpec.parse("local")), *session.entries())
     known = known_facts(session.state_directory(), entries)
     standings = _ask(session, entries) if live else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeloop.interfaces.cli.session import Session, json_option, on_option
+from edgeloop.interfaces.cli.through_server import server_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,8 +75,11 @@ def tag(ctx: click.Context, artifact: str, tag: str, as_json: bool) -> None:
     from edgeloop.orchestrate.registry import tag_artifact
 
     session: Session = ctx.obj
-    with App.open(session.state_directory()) as app:
-        digest = tag_artifact(app, artifact, tag)
+    if server := server_of(session):
+        digest = server.tag(artifact, tag)
+    else:
+        with App.open(session.state_directory()) as app:
+            digest = tag_artifact(app, artifact, tag)
     if as_json:
         present.print_json({"tag": tag, "artifact_digest": digest})
     else:
@@ -93,8 +97,11 @@ def untag(ctx: click.Context, tag: str, as_json: bool) -> None:
     from edgeloop.orchestrate.registry import untag_artifact
 
     session: Session = ctx.obj
-    with App.open(session.state_directory()) as app:
-        digest = untag_artifact(app, tag)
+    if server := server_of(session):
+        digest = server.untag(tag)
+    else:
+        with App.open(session.state_directory()) as app:
+            digest = untag_artifact(app, tag)
     if as_json:
         present.print_json({"tag": tag, "artifact_digest": digest})
     else:
@@ -106,12 +113,20 @@ def _models(session: Session, on: tuple[str, ...]) -> Sequence[RegisteredModel]:
 
     Raises:
         UnavailableError: one of these does not answer.
+        InvalidInputError: devices are named beside a server.
     """
-    from edgeloop_foundation.errors import UnavailableError
+    from edgeloop_foundation.errors import InvalidInputError, UnavailableError
 
     from edgeloop.app import App
     from edgeloop.orchestrate.registry import models
 
+    if server := server_of(session):
+        if on:
+            raise InvalidInputError(
+                "--on asks devices from here; a server tells of those that it watches.",
+                next_step="Leave --on out.",
+            )
+        return server.models()
     told = {}
     if on:
         for answer in session.plain().shipping.deployments(session.devices(on)):

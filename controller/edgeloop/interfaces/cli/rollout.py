@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeloop.interfaces.cli.session import Session, json_option
+from edgeloop.interfaces.cli.through_server import server_of
 
 if TYPE_CHECKING:
     from edgeloop.domain.rollout import Rollout, RolloutDevice
@@ -28,7 +29,8 @@ wait_option = click.option(
 def rollout() -> None:
     """Bring a signed release to many devices in waves: gated on canaries, watched, and taken back if it must.
 
-    Exit 0 when it is completed or waits, 1 when it was stopped, 3 when devices could not be taken back.
+    Exit 0 when it is completed or waits, 1 when it was stopped, 3 when devices could not be taken back. With --server
+    URL the server drives it: a verb says how it stands and does not stay.
     """
 
 
@@ -47,6 +49,12 @@ def start(
     Killed or interrupted, it goes on with ``edgeloop rollout resume``.
     """
     session: Session = ctx.obj
+    if server := server_of(session):
+        from edgeloop.orchestrate.rollout_verbs import read_plan
+
+        done = server.start_rollout(read_plan(plan_file), supersede=supersede, dry_run=dry_run)
+        _show(ctx, done, as_json)
+        return
     with session.verbs() as verbs:
         shipping = verbs.shipping
         plan = shipping.read_plan(plan_file)
@@ -72,11 +80,11 @@ def status(ctx: click.Context, name: str, as_json: bool) -> None:
     from edgeloop.interfaces import present
 
     session: Session = ctx.obj
-    shipping = session.plain().shipping
+    kept = server_of(session) or session.plain().shipping
     if name:
-        _show(ctx, shipping.rollout(name), as_json, judge=False)
+        _show(ctx, kept.rollout(name), as_json, judge=False)
         return
-    known = shipping.rollouts()
+    known = kept.rollouts()
     if as_json:
         present.print_json({"rollouts": [_tree(one) for one in known]})
         return
@@ -103,7 +111,10 @@ def status(ctx: click.Context, name: str, as_json: bool) -> None:
 def pause(ctx: click.Context, name: str, as_json: bool) -> None:
     """Let the rollout NAME begin nothing further; what is under way on a device goes to its end."""
     session: Session = ctx.obj
-    _show(ctx, session.plain().shipping.pause(name), as_json)
+    server = server_of(session)
+    _show(
+        ctx, server.act_on_rollout(name, "pause") if server else session.plain().shipping.pause(name), as_json
+    )
 
 
 @rollout.command()
@@ -114,6 +125,9 @@ def pause(ctx: click.Context, name: str, as_json: bool) -> None:
 def resume(ctx: click.Context, name: str, wait: bool, as_json: bool) -> None:
     """Go on with the rollout NAME where it was paused, killed or left."""
     session: Session = ctx.obj
+    if server := server_of(session):
+        _show(ctx, server.act_on_rollout(name, "resume"), as_json)
+        return
     with session.verbs() as verbs:
         done = verbs.shipping.resume(name, wait=wait)
     _show(ctx, done, as_json)
@@ -128,6 +142,9 @@ def resume(ctx: click.Context, name: str, wait: bool, as_json: bool) -> None:
 def abort(ctx: click.Context, name: str, keep: bool, wait: bool, as_json: bool) -> None:
     """End the rollout NAME and take the release back from every device that it reached."""
     session: Session = ctx.obj
+    if server := server_of(session):
+        _show(ctx, server.act_on_rollout(name, "keep" if keep else "abort"), as_json, judge=False)
+        return
     with session.verbs() as verbs:
         done = verbs.shipping.abort(name, keep=keep, wait=wait)
     _show(ctx, done, as_json, judge=False)
@@ -141,6 +158,9 @@ def abort(ctx: click.Context, name: str, keep: bool, wait: bool, as_json: bool) 
 def approve(ctx: click.Context, name: str, wait: bool, as_json: bool) -> None:
     """Let the wave of NAME that waits begin, or a gate that cannot say count as passed; a failed one never does."""
     session: Session = ctx.obj
+    if server := server_of(session):
+        _show(ctx, server.act_on_rollout(name, "approve"), as_json)
+        return
     with session.verbs() as verbs:
         done = verbs.shipping.approve(name, wait=wait)
     _show(ctx, done, as_json)

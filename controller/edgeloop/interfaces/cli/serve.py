@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from edgeloop.domain.inventory import InventoryEntry
     from edgeloop.interfaces.web.server import Listening
     from edgeloop.orchestrate.collector import CollectSettings
+    from edgeloop.orchestrate.from_afar import KnownDevices
     from edgeloop.orchestrate.front_identity import FrontIdentity
-    from edgeloop.orchestrate.queue import QueueSettings
     from edgeloop.store.serve_home import ServeHome, Tokens
 
 __all__ = ["serve"]
@@ -105,7 +105,7 @@ def _run(
         tokens = home.tokens()
         daemon = Daemon(
             app, _entries(session, on), interval_s=pace[0], collecting=_collecting(session),
-            queueing=_queueing(session, pace[1]),
+            known=_known(session), experiments_at_once=pace[1],
         )  # fmt: skip
         asyncio.run(
             serve_http(
@@ -134,14 +134,10 @@ def _collecting(session: Session) -> CollectSettings:
     return CollectSettings(rules=rules, sink=sink, retention=retention_of(session))
 
 
-def _queueing(session: Session, at_once: int) -> QueueSettings:
-    from edgeloop.orchestrate.queue import QueueSettings
+def _known(session: Session) -> KnownDevices:
+    from edgeloop.orchestrate.from_afar import KnownDevices
 
-    return QueueSettings(
-        resolve=session.devices,
-        named=lambda: tuple(entry.spec for entry in session.entries()),
-        at_once=at_once,
-    )
+    return KnownDevices(resolve=session.devices, entries=session.entries)
 
 
 def _entries(session: Session, on: tuple[str, ...]) -> Callable[[], Sequence[InventoryEntry]]:

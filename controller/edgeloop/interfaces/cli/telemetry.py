@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeloop.interfaces.cli.session import Session, json_option, on_option
+from edgeloop.interfaces.cli.through_server import server_of
 
 if TYPE_CHECKING:
     from edgeloop.domain.telemetry import Retention
@@ -82,8 +83,12 @@ def show(ctx: click.Context, device: str, since: str, steps: int, as_json: bool)
     from edgeloop.orchestrate.telemetry import look
 
     session: Session = ctx.obj
-    with App.open(session.directory()) as app:
-        seen = look(app, device, now_s=time.time(), since_s=parse_duration_s(since), steps=steps)
+    since_s = parse_duration_s(since)
+    if server := server_of(session):
+        seen = server.telemetry(device, since_s=since_s, steps=steps)
+    else:
+        with App.open(session.directory()) as app:
+            seen = look(app, device, now_s=time.time(), since_s=since_s, steps=steps)
     if as_json:
         present.print_json(seen)
     else:

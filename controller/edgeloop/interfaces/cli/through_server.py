@@ -25,7 +25,9 @@ __all__ = ["LOCAL", "SERVED", "guarded", "served_by", "server_of"]
 
 SERVED = frozenset(
     {
-        "run", "report", "queue list", "queue attach", "queue cancel",
+        "run", "report", "queue list", "queue attach", "queue cancel", "device list", "alerts list", "telemetry show",
+        "model list", "model show", "model tag", "model untag", "artifact list", "rollout start", "rollout status",
+        "rollout pause", "rollout resume", "rollout abort", "rollout approve",
     }
 )  # fmt: skip
 """Verbs that ask the server where one is named."""
@@ -111,7 +113,9 @@ def server_of(session: Session) -> Server | None:
         return None
     from edgeloop.interfaces.server import Server
 
-    return Server.at(url, token=_token(session, url), ca=_ca(session))
+    server = Server.at(url, token=_token(session, url), ca=_ca(session))
+    click.get_current_context().call_on_close(server.close)
+    return server
 
 
 @contextlib.contextmanager

@@ -284,6 +284,21 @@ def _over_time(routes: APIRouter, daemon: Daemon) -> None:
 
         return await asyncio.to_thread(read)
 
+    @routes.get("/devices/{name:path}/telemetry")
+    async def device_telemetry(
+        name: str,
+        since_s: Annotated[
+            float, Query(gt=0, le=90 * 86_400, description="Length of the window up to now.")
+        ] = 3600.0,
+        steps: Annotated[int, Query(ge=1, le=1000)] = 12,
+    ) -> dict[str, Any]:
+        """Return what was collected from a device: its newest sample, series, what it served, bytes by day."""
+        now_s = time.time()
+        shown = await asyncio.to_thread(
+            look_back, daemon.app, name, now_s=now_s, since_s=since_s, steps=steps
+        )
+        return to_json(shown)
+
     @routes.get("/alerts", tags=["alerts"])
     async def list_alerts(
         resolved: Annotated[bool, Query(description="Resolved ones as well, the latest 100.")] = False,

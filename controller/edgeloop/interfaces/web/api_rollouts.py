@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from edgeloop_protocol.convert import to_json
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Body, Query, Request
 
 from edgeloop.domain.rollout import Rollout
 from edgeloop.interfaces.web.access import Caller
@@ -20,6 +20,12 @@ __all__ = ["AUDIT_ROWS", "AuditPage", "RolloutRow", "audit_page", "rollout_route
 
 AUDIT_ROWS = 100
 _ROWS_MAX = 500
+
+_EXAMPLE = {
+    "release": "demo",
+    "on": ["group=lab"],
+    "waves": [{"name": "canary", "count": 1}, {"name": "rest", "rest": True, "approve": True}],
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +100,28 @@ def rollout_routes(daemon: Daemon) -> APIRouter:
         """Return a rollout with its plan and every device, by its identifier or the name of its release."""
         tree: dict[str, Any] = to_json(await asyncio.to_thread(daemon.rollouts.get, rollout_id))
         return tree
+
+    @routes.post("/rollouts", tags=["rollouts"])
+    async def start_rollout(
+        request: Request,
+        plan: Annotated[
+            dict[str, Any], Body(embed=True, openapi_examples={"one canary": {"value": {"plan": _EXAMPLE}}})
+        ],
+        supersede: Annotated[
+            bool, Body(embed=True, description="Take the place of one of this release that is not over.")
+        ] = False,
+        dry_run: Annotated[
+            bool, Body(embed=True, description="Say who comes in which wave and do nothing.")
+        ] = False,
+    ) -> dict[str, Any]:
+        """Start a rollout, which the daemon drives; the plan has the keys of the file that the command line takes.
+
+        "on" has the words of --on, as the server's inventory knows them.
+        """
+        caller: Caller = request.state.caller
+        if dry_run:
+            return to_json(await daemon.rollouts.lay_out(plan))
+        return to_json(await daemon.rollouts.start(plan, caller.name, supersede=supersede))
 
     @routes.post("/rollouts/{rollout_id}/{verb}", tags=["rollouts"])
     async def act_on_rollout(

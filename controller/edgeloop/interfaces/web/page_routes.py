@@ -1,4 +1,4 @@
-"""The pages for people: fleet, device, experiments, models, rollouts, leases, audit."""
+"""The pages for people: fleet, device, experiments, queue, models, rollouts, leases, audit."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from edgeloop.domain.registry import find_model
 from edgeloop.interfaces.web.api_devices import alert_rows, device_page, find_look, page_query
+from edgeloop.interfaces.web.api_queue import queue_rows
 from edgeloop.interfaces.web.api_rollouts import AUDIT_ROWS, audit_page, rollout_row
 from edgeloop.interfaces.web.pages import Pages, asset
 from edgeloop.interfaces.web.views import SORTS, STATES, device_row, lease_rows
@@ -96,6 +97,12 @@ def _experiments(routes: APIRouter, daemon: Daemon, pages: Pages) -> None:
         more = found[-1].created_wall_s if len(found) == _ROWS_A_PAGE else None
         return pages.show(request, "experiments.html", experiments=found, more=more)
 
+    @routes.get("/queue")
+    async def queue(request: Request) -> Response:
+        found = await queue_rows(daemon.queue, _ROWS_A_PAGE)
+        url = f"{request.url.scheme}://{request.url.netloc}"
+        return pages.show(request, "queue.html", rows=found, url=url)
+
     @routes.get("/experiments/{experiment_id}")
     async def experiment(request: Request, experiment_id: str) -> Response:
         from edgeloop.report.page import page_context
@@ -122,9 +129,9 @@ def _rollouts(routes: APIRouter, daemon: Daemon, pages: Pages) -> None:
     @routes.get("/rollouts")
     async def rollouts(request: Request) -> Response:
         found = await asyncio.to_thread(daemon.rollouts.all)
-        return pages.show(
-            request, "rollouts.html", rollouts=[rollout_row(daemon, one) for one in reversed(found)]
-        )
+        releases = await asyncio.to_thread(daemon.rollouts.releases)
+        rows = [rollout_row(daemon, one) for one in reversed(found)]
+        return pages.show(request, "rollouts.html", rollouts=rows, releases=releases)
 
     @routes.get("/rollouts/{rollout_id}")
     async def rollout(request: Request, rollout_id: str) -> Response:

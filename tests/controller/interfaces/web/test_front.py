@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import signal
 import ssl
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -30,74 +23,9 @@ from edgeloop_protocol.types.identity import Role as FleetRole
 
 from tests.controller.report import factory
 
+from .front import Front, start, stop
+
 HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    text: str
-
-    def json(self) -> Any:
-        return json.loads(self.text)
-
-
-@dataclass
-class Front:
-    url: str
-    home: Path
-    process: subprocess.Popen[str]
-    context: ssl.SSLContext | None = None
-    tokens: dict[str, str] = field(default_factory=dict)
-
-    def ask(
-        self, path: str, role: str = "operator", method: str = "GET", headers: Mapping[str, str] | None = None,
-        context: ssl.SSLContext | None = None,
-    ) -> Answer:  # fmt: skip
-        parts = urlsplit(self.url)
-        assert parts.hostname is not None
-        if self.context is not None:
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                parts.hostname, parts.port, timeout=60, context=context or self.context
-            )
-        else:
-            connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
-        sent = dict(headers or {})
-        if role:
-            sent["Authorization"] = f"Bearer {self.tokens[role]}"
-        connection.request(method, path, headers=sent)
-        answer = connection.getresponse()
-        found = Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode())
-        connection.close()
-        return found
-
-
-def start(home: Path, *words: str) -> Front:
-    command = [
-        sys.executable,
-        "-m",
-        "edgeloop",
-        "--home",
-        str(home),
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--json",
-    ]
-    process = subprocess.Popen([*command, *words], stdout=subprocess.PIPE, text=True, cwd=home)
-    assert process.stdout is not None
-    said = json.loads(process.stdout.readline())
-    tokens = {role: Path(path).read_text().strip() for role, path in said["token_files"].items()}
-    return Front(said["url"], home, process, tokens=tokens)
-
-
-def stop(front: Front) -> int:
-    front.process.send_signal(signal.SIGTERM)
-    code = front.process.wait(60)
-    assert front.process.stdout is not None
-    front.process.stdout.close()
-    return code
 
 
 @pytest.fixture(scope="module")

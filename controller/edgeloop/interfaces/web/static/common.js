@@ -46,6 +46,11 @@ export function change(method, address) {
   return ask(address, { method, headers: { "x-edgeloop-csrf": csrf } });
 }
 
+export function changeWith(method, address, tree) {
+  const headers = { "x-edgeloop-csrf": csrf, "content-type": "application/json" };
+  return ask(address, { method, headers, body: JSON.stringify(tree) });
+}
+
 // Asks again and again while the page is seen; each question waits at the controller for something new.
 export async function follow(question, show) {
   let wait_ms = 0, failing = false;
