@@ -14,7 +14,6 @@ import pytest
 from click.testing import CliRunner, Result
 from edgeloop.interfaces.cli.main import cli
 from edgeloop.store.audit import AuditLog
-from edgeloop_protocol.types.isolation_tier import STRONGEST
 
 from .conftest import Tiny
 
@@ -83,12 +82,6 @@ def test_releases_come_go_and_are_refused(fleet: Fleet) -> None:
     kept = fleet.devices("deployment", "status")
     assert {(one["current_digest"], one["current_counter"]) for one in kept.values()} == {(fleet.second, 2)}
     assert {one["state"] for one in kept.values()} == {"failed"}
-
-    # This agent takes no helper program by itself, and what needs one is not put into force in less.
-    fleet.call("release", "sign", fleet.first, "--name", "demo", "--isolation", STRONGEST)
-    weak = fleet.devices("deploy", "demo", "--trial", 0, on="local", code=1)[LOCAL]
-    assert (weak["state"], weak["current_counter"]) == ("failed", 2)
-    assert f"signed to be opened in the isolation {STRONGEST} at least" in weak["reason"]
 
     back = fleet.devices("deployment", "rollback", "demo")
     assert {one["state"] for one in back.values()} == {"rolled_back"}
