@@ -35,7 +35,7 @@ from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
 from edgeloop_agent.fitness.vitals import Seen, Vitals
 from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_agent.power.sampler import Sampler, ThreadSampler
-from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count
+from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count, remove_scratch
 from edgeloop_agent.sensors import SensorSet
 from edgeloop_agent.sensors.base import Sensor
 from edgeloop_agent.sensors.clock_probe import ClockProbe
@@ -262,7 +262,7 @@ class RealBoard:
             reason = f"the runner did not describe its runtimes within {_DESCRIBE_TIMEOUT_S:.0f} s"
             return (RuntimeFacts(name="onnxruntime", reason=reason),)
         finally:
-            await asyncio.to_thread(self._fs.remove_tree, scratch)
+            await remove_scratch(self._fs, scratch)
 
     async def conditions(self) -> Conditions:
         """Read clocks, load, memory, disk and every sensor, in a thread."""

@@ -28,7 +28,7 @@ from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_f
 if TYPE_CHECKING:
     from edgeloop_agent.emulate.group import RunnerGroup
 
-__all__ = ["Reply", "RunnerProcess", "autopsy", "oom_kill_count"]
+__all__ = ["Reply", "RunnerProcess", "autopsy", "oom_kill_count", "remove_scratch"]
 
 _log = logging.getLogger(__name__)
 
@@ -193,12 +193,16 @@ class RunnerProcess:
         share, self._share = self._share, None
         if share is not None:
             share.remove()
-        try:
-            # In a thread: a hostile runner may have left a great many files.
-            await asyncio.to_thread(self._fs.remove_tree, self._scratch)
-        except OSError as error:
-            # Swept at the agent's next start; what was measured stands.
-            _log.warning("a scratch directory stays: %s", error)
+        await remove_scratch(self._fs, self._scratch)
+
+
+async def remove_scratch(fs: FileSystem, directory: Path) -> None:
+    """Remove what a runner wrote; what cannot be removed stays until the agent's next start."""
+    try:
+        # In a thread: a hostile runner may have left a great many files.
+        await asyncio.to_thread(fs.remove_tree, directory)
+    except OSError as error:
+        _log.warning("a scratch directory stays: %s", error)
 
 
 def autopsy(status: int | None, log: str, oom: bool | None, command: str) -> RunnerFailure:

@@ -48,10 +48,10 @@ def multicast() -> None:
         pytest.skip(reason)
 
 
-def browse_until(device_id: str, tries: int = 20) -> Advert | None:
-    """Return the advert of one device; a loaded machine may need several looks."""
-    for _ in range(tries):
-        for advert in browse(0.3, LOOPBACK):
+def browse_until(device_id: str) -> Advert | None:
+    """Return the advert of one device; who was asked a moment ago waits before it answers all once more."""
+    for seconds in (0.3, 0.3, 1.0, 3.0, 3.0):
+        for advert in browse(seconds, LOOPBACK):
             if advert.claimed_id == device_id:
                 return advert
     return None

@@ -121,9 +121,11 @@ def test_an_experiment_outlives_a_killed_server_and_ends_as_one_here(there: Ther
     result = json.loads(out)
     assert [c["recipe"]["label"] for c in result["candidates"]] == ["original", "int8"]
     assert result["experiment_id"] in (there.here / "report" / "index.html").read_text()
-    rows = [(row.state, row.attempt_count, row.experiment_id) for row in there.server().queue()]
+    server = there.server()
+    rows = [(row.state, row.attempt_count, row.experiment_id) for row in server.queue()]
     assert rows == [("cancelled", 0, ""), ("done", 2, result["experiment_id"])]
-    recorded = there.server().result(result["experiment_id"][:10])
+    recorded = server.result(result["experiment_id"][:10])
+    server.close()
     assert json.loads(to_canonical_json(recorded)) == result
     assert not (there.here / "never").exists(), "nothing is done in the home of the caller"
     assert second.communicate()[0] == ""

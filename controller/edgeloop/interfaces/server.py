@@ -112,7 +112,8 @@ class Server(ServerRecords):
         """
         after, attempt, waits, state = 0, 0, "", ""
         while True:
-            news = self._news(queue_id, after)
+            # The first answer comes at once: whoever waits in the queue is told so.
+            news = self._news(queue_id, after, _WAIT_S if state else 0.0)
             row = news.entry
             if row.state != state:
                 state = row.state
@@ -137,9 +138,9 @@ class Server(ServerRecords):
         else:
             self._listener.note(text)
 
-    def _news(self, queue_id: str, after: int) -> QueueNews:
+    def _news(self, queue_id: str, after: int, wait_s: float) -> QueueNews:
         """Return what is new; wait while the server is away."""
-        path, query = f"queue/{path_word(queue_id)}/events", {"after": after, "wait_s": _WAIT_S}
+        path, query = f"queue/{path_word(queue_id)}/events", {"after": after, "wait_s": wait_s}
         since_s = time.monotonic()
         while True:
             found = self._told(path, query, first=since_s, patient=time.monotonic() - since_s < _AWAY_S_MAX)

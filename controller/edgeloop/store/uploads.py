@@ -13,12 +13,11 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
-import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from edgeloop_foundation.errors import BusyError, CorruptDataError, InvalidInputError, NotFoundError
+from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, make_durable_directory
 
 from edgeloop.domain.queue import SubmittedFile
@@ -35,6 +34,7 @@ _SPARE_BYTES = 256 << 20
 _KEPT_S = 24 * 3600.0
 """A file that no waiting experiment names is kept so long after it was sent or asked for."""
 
+_CHUNK_BYTES = 1 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -108,8 +108,9 @@ class Upload:
 class UploadStore:
     """``serve/uploads`` below the controller's home; synchronous."""
 
-    def __init__(self, home: Path, fs: FileSystem | None = None) -> None:
+    def __init__(self, home: Path, fs: FileSystem | None = None, clock: Clock | None = None) -> None:
         self._fs = fs or OsFileSystem()
+        self._clock = clock or SystemClock()
         self._directory = home / "serve" / "uploads"
 
     def missing(self, digests: Iterable[str]) -> tuple[str, ...]:
@@ -159,24 +160,31 @@ class UploadStore:
         """
         with disk_errors("the files of an experiment"):
             for file in files:
-                place = directory / file.path
-                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                try:
-                    source = (self._directory / check_digest(file.digest)).open("rb")
-                except FileNotFoundError:
-                    raise NotFoundError(
-                        f"the file {file.path} is not on the server any more.",
-                        next_step="Hand the experiment in again.",
-                    ) from None
-                with source, place.open("xb") as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
-                with place.open("rb") as written:
-                    found = hashlib.file_digest(written, "sha256").hexdigest()
+                found = self._copy(file, directory / file.path)
                 if found != file.digest:
                     raise CorruptDataError(
                         f"what was sent as {file.path} is damaged on the server.",
                         next_step="Look at the server's disk, and hand the experiment in again.",
                     )
+
+    def _copy(self, file: SubmittedFile, place: Path) -> str:
+        """Copy one file and return the digest of what was copied."""
+        source = self._directory / check_digest(file.digest)
+        if not self._fs.exists(source):
+            raise NotFoundError(
+                f"the file {file.path} is not on the server any more.",
+                next_step="Hand the experiment in again.",
+            )
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        copied = hashlib.sha256()
+        copy = self._fs.create(place)
+        try:
+            for piece in self._fs.read_chunks(source, 0, _CHUNK_BYTES):
+                copied.update(piece)
+                copy.write(piece)
+        finally:
+            copy.close()
+        return copied.hexdigest()
 
     def sweep(self, wanted: Collection[str], *, starting: bool = False) -> None:
         """Remove what no waiting experiment names and nobody sent or asked for within a day.
@@ -187,7 +195,7 @@ class UploadStore:
         """
         if not self._directory.is_dir():
             return
-        old_s = time.time() - _KEPT_S
+        old_s = self._clock.wall_s() - _KEPT_S
         for path in self._directory.iterdir():
             part = path.suffix == ".part"
             with contextlib.suppress(FileNotFoundError):

@@ -44,7 +44,8 @@ def test_the_mean_error_of_each_channel_shrinks(zoo, tmp_path, load, rng, kind):
     data = Dataset(name="d", inputs={"x": x})
 
     def shift(**settings):
-        made = run(source, tmp_path, data, per_channel=False, **settings)
+        # A processor without VNNI saturates sums of full-range products, an error that no bias takes back.
+        made = run(source, tmp_path, data, per_channel=False, reduce_range=True, **settings)
         outputs = [
             answers(p, source.description, data, limit=32)["y"].reshape(32, 12, -1)
             for p in (made.path, source.path)

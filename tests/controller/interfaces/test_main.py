@@ -60,7 +60,7 @@ def test_every_verb_exists_and_has_help(call: Call, verb: str) -> None:
 @pytest.mark.parametrize("module", [place.partition(":")[0] for place, _ in _VERBS.values()])
 def test_every_file_of_the_room_is_in_the_table(module: str) -> None:
     room = Path(sys.modules["edgeloop.interfaces.cli.main"].__file__ or "").parent
-    shared = {"__init__", "main", "measuring", "session"}
+    shared = {"__init__", "main", "measuring", "session", "through_server"}
     # Verbs below "device" and "deployment".
     files = (
         {path.stem for path in room.glob("*.py")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,11 @@ def _by_onnxscript(source: Path, directory: Path) -> Any:
 
 def _by_transformers(source: Path, directory: Path) -> Any:
     """Fuse by patterns of nodes; where no operator is new, nothing was."""
+    if importlib.util.find_spec("sympy") is None:
+        raise MissingDependencyError(
+            "optimize_graph with tool transformers needs the package 'sympy', which is not installed.",
+            next_step="Install it: pip install sympy.",
+        )
     from onnxruntime.transformers.fusion_options import FusionOptions
     from onnxruntime.transformers.optimizer import optimize_by_fusion
 

@@ -149,6 +149,7 @@ def encoder(zoo, path, heads=4, width=32):
 
 
 def test_attention_becomes_one_operator_that_int8_knows(zoo, tmp_path, load, runner, rng):
+    pytest.importorskip("sympy")
     source = load(encoder(zoo, tmp_path / "m.onnx"))
     x, mask = rng.standard_normal((6, 5, 32)).astype(np.float32), np.ones((6, 5), np.int64)
     mask[::2, 3:] = 0
@@ -165,5 +166,6 @@ def test_attention_becomes_one_operator_that_int8_knows(zoo, tmp_path, load, run
 
 
 def test_a_model_without_attention_is_refused_by_the_tool_for_encoders(zoo, tmp_path, load, image_data):
+    pytest.importorskip("sympy")
     with pytest.raises(UnsupportedError, match=r"has no attention.*Take the tool onnxruntime"):
         run(load(zoo.cnn(tmp_path / "m.onnx")), tmp_path, image_data, tool="transformers")
