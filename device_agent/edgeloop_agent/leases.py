@@ -132,6 +132,12 @@ class Leases:
             )
             for one in stored
         ]
+        if self._held:
+            # Or the next start within this boot would begin the time to live once more.
+            try:
+                self._journal.heartbeat(self._untils({}))
+            except OSError as error:
+                _log.warning("until when the leases hold is not kept: %s", error)
         if (order := self._journal.load_drain()) is not None:
             self._availability = Availability(
                 state=AvailabilityState.DRAINING, reason=order[0], drained_by=order[1]

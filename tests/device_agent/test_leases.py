@@ -196,6 +196,14 @@ async def test_after_another_boot_a_lease_holds_one_time_to_live(desk: Desk) -> 
     assert desk.leases.listing()[0].expires_in_s == pytest.approx(60.0)
 
 
+async def test_restarts_within_the_next_boot_take_from_that_time_to_live(desk: Desk) -> None:
+    await final(desk.leases, request("a", ttl_s=60.0))
+    await desk.restart("boot-2")
+    await desk.clock.advance(20.0)
+    await desk.restart("boot-2")
+    assert desk.leases.listing()[0].expires_in_s == pytest.approx(40.0)
+
+
 async def test_a_released_lease_stays_released_after_a_restart(desk: Desk) -> None:
     lease = await final(desk.leases, request("a"))
     await desk.leases.release(lease.lease_id, lease.fencing_token)
