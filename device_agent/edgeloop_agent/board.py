@@ -27,7 +27,7 @@ from edgeloop_agent import __version__, inventory
 from edgeloop_agent.conditions import read_conditions
 from edgeloop_agent.containment import Containment, task_count
 from edgeloop_agent.directories import SCRATCH
-from edgeloop_agent.enclosure import Enclosure, outer_namespaces
+from edgeloop_agent.enclosure import Enclosure
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.idle_temperature import IdleTemperature
 from edgeloop_agent.fitness.kernel_files import read_vitals
@@ -349,13 +349,10 @@ class RealBoard:
         """Return the command within the enclosure that the agent was told to use, and whether it is within."""
         if self._isolation.tier != "bubblewrap":
             return argv, False
-        reason = await self._enclosure.refusal()
+        lacking = ""
         if self._emulator is not None:
-            reason = "bubblewrap: the groups of emulated resources would hold the helper program alone"
-        if reason:
-            return (*argv, "--lacking", reason), False
-        argv = (*argv, "--enclosed", "--outer-namespaces", outer_namespaces())
-        return self._enclosure.wrap(argv, readable=readable, writable=(scratch,)), True
+            lacking = "bubblewrap: the groups of emulated resources would hold the helper program alone"
+        return await self._enclosure.command(argv, readable=readable, writable=(scratch,), lacking=lacking)
 
     def _task_group(
         self, start: RunnerStart, memory: MemoryGroup | NoGroup | None, share: RunnerGroup | None

@@ -17,6 +17,7 @@ from pathlib import Path
 from edgeloop_foundation.ports.process import ProcessPort
 
 from edgeloop_agent import inventory
+from edgeloop_agent.system_paths import ACCELERATORS, LOOKED_UP
 
 __all__ = ["Enclosure", "innermost", "outer_namespaces", "status_within"]
 
@@ -29,8 +30,6 @@ _FILES = (
     "/etc/localtime",
     "/etc/nv_tegra_release",
 )
-_LOOKED_UP = ("/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/gai.conf")
-_ACCELERATORS = ("nvidia*", "nvhost*", "nvmap", "dri", "accel", "hailo*", "apex_*")
 _SHELL_SIGNALS = 128
 _TRY_S = 20.0
 _LOG_CHARACTERS = 200
@@ -93,6 +92,29 @@ class Enclosure:
         said = " ".join(child.log_tail().split())[:_LOG_CHARACTERS]
         return f"bubblewrap: {said or f'it ended with status {status}'}" if status else ""
 
+    async def command(
+        self,
+        argv: Sequence[str],
+        *,
+        readable: Iterable[Path],
+        writable: Iterable[Path],
+        serves: bool = False,
+        lacking: str = "",
+    ) -> tuple[tuple[str, ...], bool]:
+        """Return the command of a process that confines itself, told how it was started, and whether it is within.
+
+        Args:
+            argv: the command without that.
+            readable: see ``wrap``.
+            writable: see ``wrap``.
+            serves: see ``wrap``.
+            lacking: why it is not to be within, whatever the program can do; empty otherwise.
+        """
+        if reason := lacking or await self.refusal():
+            return (*argv, "--lacking", reason), False
+        told = (*argv, "--enclosed", "--outer-namespaces", outer_namespaces())
+        return self.wrap(told, readable=readable, writable=writable, serves=serves), True
+
     def wrap(
         self,
         argv: Sequence[str],
@@ -115,10 +137,10 @@ class Enclosure:
             *("--unshare-cgroup-try", "--tmpfs", "/"),
         ]
         own = dict.fromkeys((sys.prefix, sys.base_prefix, *(path for path in sys.path if path)))
-        for path in (*_SYSTEM, *_FILES, *(_LOOKED_UP if serves else ()), *own):
+        for path in (*_SYSTEM, *_FILES, *(LOOKED_UP if serves else ()), *own):
             words += _seen_as_it_is(Path(path))
         words += ["--proc", "/proc", "--dev", "/dev"]
-        for pattern in _ACCELERATORS:
+        for pattern in ACCELERATORS:
             for device in sorted(Path("/dev").glob(pattern)):
                 words += ["--dev-bind", str(device), str(device)]
         for path in readable:

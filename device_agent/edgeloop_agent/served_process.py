@@ -27,7 +27,7 @@ from edgeloop_protocol.types.telemetry import ServedTelemetry
 from edgeloop_agent import inventory
 from edgeloop_agent.containment import Containment, resident_bytes
 from edgeloop_agent.directories import SCRATCH
-from edgeloop_agent.enclosure import Enclosure, innermost, outer_namespaces, status_within
+from edgeloop_agent.enclosure import Enclosure, innermost, status_within
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
 from edgeloop_agent.isolation_policy import IsolationPolicy
@@ -186,15 +186,13 @@ class ServedProcess:
         )
         if host.policy.tier != "bubblewrap":
             return argv
-        if reason := await host.enclosure.refusal():
-            return (*argv, "--lacking", reason)
-        self._enclosed = True
-        return host.enclosure.wrap(
-            (*argv, "--enclosed", "--outer-namespaces", outer_namespaces()),
+        argv, self._enclosed = await host.enclosure.command(
+            argv,
             readable=readable_of(spec, host.state),
             writable=(scratch, *writable_of(spec, host.state)),
             serves=True,
         )
+        return argv
 
     async def _why(self, child: ChildProcess, refusal: str, oom_kills: int | None) -> Ended:
         if refusal:

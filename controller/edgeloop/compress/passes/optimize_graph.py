@@ -114,14 +114,18 @@ def _constant(source: Path, directory: Path) -> Path:
     return directory / "constant.onnx"
 
 
+def _missing(tool: str, package: str) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"optimize_graph with tool {tool} needs the package {package!r}, which is not installed.",
+        next_step=f"Install it: pip install {package}.",
+    )
+
+
 def _by_onnxslim(source: Path, directory: Path) -> Any:
     try:
         import onnxslim
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            "optimize_graph with tool onnxslim needs the package 'onnxslim', which is not installed.",
-            next_step="Install it: pip install onnxslim.",
-        ) from error
+        raise _missing("onnxslim", "onnxslim") from error
     return onnxslim.slim(load_model(source, external=True))
 
 
@@ -129,10 +133,7 @@ def _by_onnxscript(source: Path, directory: Path) -> Any:
     try:
         from onnxscript import optimizer
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            "optimize_graph with tool onnxscript needs the package 'onnxscript', which is not installed.",
-            next_step="Install it: pip install onnxscript.",
-        ) from error
+        raise _missing("onnxscript", "onnxscript") from error
     try:
         return optimizer.optimize(load_model(source, external=True))
     except Exception as error:  # it raises anything on graphs that it does not know
@@ -142,10 +143,7 @@ def _by_onnxscript(source: Path, directory: Path) -> Any:
 def _by_transformers(source: Path, directory: Path) -> Any:
     """Fuse by patterns of nodes; where no operator is new, nothing was."""
     if importlib.util.find_spec("sympy") is None:
-        raise MissingDependencyError(
-            "optimize_graph with tool transformers needs the package 'sympy', which is not installed.",
-            next_step="Install it: pip install sympy.",
-        )
+        raise _missing("transformers", "sympy")
     from onnxruntime.transformers.fusion_options import FusionOptions
     from onnxruntime.transformers.optimizer import optimize_by_fusion
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeloop_foundation.errors import (
-    EdgeloopError,
     InvalidInputError,
     MissingDependencyError,
     UnsupportedError,
@@ -24,7 +23,7 @@ from edgeloop.compress.functions import called, code_digest
 from edgeloop.compress.passes.base import Condition, Ensures, PassContext
 from edgeloop.compress.passes.settings import one_of
 from edgeloop.compress.training.base import HAS_MODULE, ModulePass, within
-from edgeloop.compress.training.data import as_batches
+from edgeloop.compress.training.data import as_batches, batch_errors
 from edgeloop.compress.training.judge import first_output, load_loss
 from edgeloop.compress.training.module import Trainable, load_trainable
 
@@ -174,17 +173,8 @@ class PruneChannels(ModulePass[Settings]):
 
 def _learn(given: Trainable, loss: Any, inputs: tuple[Any, ...], labels: Any, spec: str) -> None:
     """Add the derivatives of one batch to the network's."""
-    try:
+    with batch_errors(spec, inputs):
         value = loss(first_output(given.net(*inputs)), labels)
-    except EdgeloopError:
-        raise
-    except Exception as error:  # torch and the user's loss raise anything
-        shapes = ", ".join(str(list(one.shape)) for one in inputs)
-        raise InvalidInputError(
-            f"{spec}: a batch with inputs of shape {shapes} does not go through the network and its loss: "
-            f"{' '.join(str(error).split())[:160]}.",
-            next_step="Let it return inputs in the shape of the example inputs, and labels that the loss takes.",
-        ) from error
     value.backward()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_foundation.errors import EdgeloopError, InvalidInputError
 
 from edgeloop.compress.functions import called
 
@@ -14,7 +15,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ArrayBatches", "Held", "TrainingData", "as_batches", "as_held", "load_held", "load_training_data"]
+__all__ = [
+    "ArrayBatches",
+    "Held",
+    "TrainingData",
+    "as_batches",
+    "as_held",
+    "batch_errors",
+    "load_held",
+    "load_training_data",
+]
 
 _HELD_SHARE = 0.1
 _FORM = (
@@ -185,3 +195,23 @@ def _order(count: int, seed: int) -> NDArray[np.intp]:
     import numpy as np
 
     return np.random.default_rng(seed).permutation(count)
+
+
+@contextlib.contextmanager
+def batch_errors(spec: str, inputs: tuple[Any, ...]) -> Iterator[None]:
+    """Say of what torch or a user's loss raise which batch of which data it was.
+
+    Raises:
+        InvalidInputError: the batch does not go through the network and its loss.
+    """
+    try:
+        yield
+    except EdgeloopError:
+        raise
+    except Exception as error:  # torch and the user's loss raise anything
+        shapes = ", ".join(str(list(one.shape)) for one in inputs)
+        raise InvalidInputError(
+            f"{spec}: a batch with inputs of shape {shapes} does not go through the network and its loss: "
+            f"{' '.join(str(error).split())[:160]}.",
+            next_step="Let it return inputs in the shape of the example inputs, and labels that the loss takes.",
+        ) from error

@@ -12,9 +12,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from edgeloop_foundation.errors import EdgeloopError, InternalError, InvalidInputError
+from edgeloop_foundation.errors import InternalError, InvalidInputError
 
-from edgeloop.compress.training.data import TrainingData
+from edgeloop.compress.training.data import TrainingData, batch_errors
 
 __all__ = ["Plan", "Task", "fit", "resident_bytes", "torch_threads"]
 
@@ -160,17 +160,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         self.optimizer.zero_grad()
-        try:
+        with batch_errors(self.task.spec, inputs):
             loss = self.task.loss(inputs, labels)
-        except EdgeloopError:
-            raise
-        except Exception as error:  # torch and the user's loss raise anything
-            shapes = ", ".join(str(list(one.shape)) for one in inputs)
-            raise InvalidInputError(
-                f"{self.task.spec}: a batch with inputs of shape {shapes} does not go through the network and its "
-                f"loss: {' '.join(str(error).split())[:160]}.",
-                next_step="Let it return inputs in the shape of the example inputs, and labels that the loss takes.",
-            ) from error
         if not math.isfinite(float(loss.detach())):
             raise InternalError(
                 f"the loss was no number any more in epoch {self.epoch + 1}; a lower learning_rate may help"

@@ -16,8 +16,9 @@ from edgeloop_agent.runner.sandbox.namespaces import drop_capabilities, enter_na
 from edgeloop_agent.runner.sandbox.probes import CALLS, ENCLOSED, FILES, probe
 from edgeloop_agent.runner.sandbox.seccomp import build_filter, install
 from edgeloop_agent.runner.sandbox.syscalls import Architecture, this_architecture
+from edgeloop_agent.system_paths import ACCELERATORS, LOOKED_UP
 
-__all__ = ["Bounds", "Confinement", "add_enclosure_options", "confine"]
+__all__ = ["Bounds", "Confinement", "add_enclosure_options"]
 
 _LIBRARIES = ("/usr", "/lib", "/lib64", "/opt", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
 _MACHINE = (
@@ -25,11 +26,8 @@ _MACHINE = (
     "/proc/sys/kernel", "/proc/filesystems", "/proc/devices", "/proc/modules", "/proc/driver", "/proc/device-tree",
     "/etc/localtime", "/etc/nv_tegra_release",
 )  # fmt: skip
-# What a name is looked up in, when a listener's address is one.
-_NAMES = ("/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/gai.conf")
 _NETWORK, _USERS = Path("/proc/self/ns/net"), Path("/proc/self/ns/user")
 _PLAIN_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
-_ACCELERATORS = ("nvidia*", "nvhost*", "nvmap", "dri", "accel", "hailo*", "apex_*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +62,7 @@ class Confinement:
         self._architecture = this_architecture()
         self._problems: list[str] = []
         self._network, self._users = _NETWORK.readlink(), _USERS.readlink()
-        self._accelerators = _existing(_ACCELERATORS)
+        self._accelerators = _existing(ACCELERATORS)
 
     def _wants(self, tier: str) -> bool:
         return TIERS.index(self._bounds.tier) >= TIERS.index(tier)
@@ -86,7 +84,12 @@ class Confinement:
             self._try("Landlock", lambda: _guard_files(architecture, bounds, self._accelerators))
 
     def close(self) -> tuple[str, dict[str, bool], str]:
-        """Put the filter on every thread, try what must not be possible, and return what ``confine`` returns."""
+        """Put the filter on every thread, and try what must not be possible.
+
+        Returns:
+            The tier whose every layer was found to hold, the layers, and what kept it from a stronger one: empty when
+            nothing did.
+        """
         architecture, bounds = self._architecture, self._bounds
         if architecture is not None and self._wants("seccomp"):
             program = build_filter(
@@ -114,18 +117,6 @@ class Confinement:
             step()
         except OSError as error:
             self._problems.append(f"{what}: {error.strerror}")
-
-
-def confine(bounds: Bounds) -> tuple[str, dict[str, bool], str]:
-    """Confine this process for the rest of its life.
-
-    Returns:
-        The tier whose every layer was found to hold, the layers, and what kept it from a stronger one: empty when
-        nothing did.
-    """
-    confinement = Confinement(bounds)
-    confinement.begin()
-    return confinement.close()
 
 
 def _tier(layers: dict[str, bool]) -> str:
@@ -167,7 +158,7 @@ def _guard_files(architecture: Architecture, bounds: Bounds, accelerators: list[
     writable = [Path.cwd(), *bounds.writable]
     if cache := os.environ.get("EDGELOOP_ENGINE_CACHE"):
         writable.append(Path(cache))
-    names = _NAMES if bounds.listens else ()
+    names = LOOKED_UP if bounds.listens else ()
     restrict(
         architecture,
         readable=(*map(Path, (*libraries, *_MACHINE, *names, f"/proc/self/fd/{own}")), *bounds.readable),
