@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 import itertools
 
-from edgeloop_foundation.errors import StateError
+from edgeloop_foundation.transitions import next_in
 from edgeloop_protocol.types.deployment import DeploymentState as S
 
 __all__ = ["DEADLINE_S", "TRANSITIONS", "DeploymentEvent", "next_state"]
@@ -74,9 +74,4 @@ def next_state(state: S, event: DeploymentEvent) -> S:
     Raises:
         StateError: it cannot happen in this state.
     """
-    try:
-        return TRANSITIONS[(state, event)]
-    except KeyError:
-        raise StateError(
-            f"a deployment that is {state.value} cannot {event.value.replace('_', ' ')}."
-        ) from None
+    return next_in(TRANSITIONS, state, event, "a deployment")

@@ -7,9 +7,10 @@ are checked before anything is read, because what a runner sends is as hostile a
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from edgeloop_foundation.errors import CorruptDataError
 
@@ -20,6 +21,7 @@ __all__ = [
     "decode_header",
     "decode_prefix",
     "encode_frame",
+    "take_streams",
 ]
 
 PREFIX = struct.Struct("<II")
@@ -75,3 +77,13 @@ def _check(header_bytes: int, payload_bytes: int) -> None:
             f"a frame of {header_bytes} + {payload_bytes} bytes exceeds "
             f"{HEADER_BYTES_MAX} + {PAYLOAD_BYTES_MAX}."
         )
+
+
+def take_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Move the frames of this process away from descriptors 0 and 1, where native libraries print."""
+    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return source, sink

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from edgeloop_foundation.errors import StateError
+from edgeloop_foundation.transitions import next_in
 from edgeloop_protocol.types.job import TERMINAL, JobState
 from edgeloop_protocol.types.run import FailureKind, Outcome
 
@@ -60,7 +60,4 @@ def next_state(state: JobState, event: JobTransition) -> JobState:
     Raises:
         StateError: the table does not allow it.
     """
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        raise StateError(f"a job that is {state.value} cannot {event.value.replace('_', ' ')}.") from None
+    return next_in(TRANSITIONS, state, event, "a job")

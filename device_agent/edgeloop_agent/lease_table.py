@@ -11,7 +11,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-from edgeloop_foundation.errors import LeaseError, StateError
+from edgeloop_foundation.errors import LeaseError
+from edgeloop_foundation.transitions import next_in
 from edgeloop_protocol.types.lease import AvailabilityState, LeaseState
 
 __all__ = [
@@ -77,13 +78,7 @@ def next_state(state: LeaseState, event: LeaseEvent) -> LeaseState:
     Raises:
         LeaseError: the table does not allow it.
     """
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        raise LeaseError(
-            f"a lease that is {state.value} cannot {event.value.replace('_', ' ')}.",
-            next_step="Acquire a new lease.",
-        ) from None
+    return next_in(TRANSITIONS, state, event, "a lease", next_step="Acquire a new lease.", error=LeaseError)
 
 
 def next_availability(state: AvailabilityState, event: AvailabilityEvent) -> AvailabilityState:
@@ -92,7 +87,4 @@ def next_availability(state: AvailabilityState, event: AvailabilityEvent) -> Ava
     Raises:
         StateError: the table does not allow it.
     """
-    try:
-        return AVAILABILITY_TRANSITIONS[state, event]
-    except KeyError:
-        raise StateError(f"a device that is {state.value} cannot be {event.value}.") from None
+    return next_in(AVAILABILITY_TRANSITIONS, state, event, "a device", verb="cannot be")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+from edgeloop_foundation.addresses import is_loopback
 from edgeloop_foundation.errors import InvalidInputError, UnavailableError
 
 from edgeloop_agent.tls_material import TlsMaterial, WatchedFiles
@@ -19,7 +20,6 @@ __all__ = [
     "LoopbackListener",
     "TlsListener",
     "UnixListener",
-    "is_loopback",
     "listener_for",
     "split_address",
 ]
@@ -165,16 +165,6 @@ def split_address(address: str) -> tuple[str, int]:
     if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise InvalidInputError(f"{address!r} is not of the form HOST:PORT.")
     return host, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a host."""
-    import ipaddress  # 0.3 MB that only this way of listening needs
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def listener_for(

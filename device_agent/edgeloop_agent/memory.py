@@ -18,6 +18,7 @@ __all__ = [
     "give_back_memory",
     "give_back_memory_after_job",
     "give_back_memory_later",
+    "keep_memory",
     "leave_out_ssl",
     "limit_heap",
 ]
@@ -67,8 +68,24 @@ def limit_heap() -> None:
     mallopt(_M_TOP_PAD, 4 * 1024 * 1024)
 
 
+_kept = False
+
+
+def keep_memory() -> None:
+    """Give nothing back from now on: a process of hundreds of boards needs it again at once.
+
+    Looking through their heap would hold all of them up for a second after each job. What lives now is left alone by
+    the collector of garbage from here on, too.
+    """
+    global _kept
+    _kept = True
+    gc.freeze()
+
+
 def give_back_memory() -> None:
     """Return the free pages of the heap and the code of things past to the system; for the end of something large."""
+    if _kept:
+        return
     gc.collect()
     _trim_heap()
     _let_go_of_code()
@@ -90,6 +107,8 @@ def give_back_memory_after_job() -> None:
     What is free lies between what is kept, and thousands of jobs would touch ever more of its pages.
     """
     global _thorough_at_s
+    if _kept:
+        return
     now_s = time.monotonic()
     if now_s - _thorough_at_s >= _THOROUGH_S:
         _thorough_at_s = now_s

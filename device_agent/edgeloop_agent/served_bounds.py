@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgeloop_foundation.addresses import is_loopback
 from edgeloop_foundation.errors import CorruptDataError
 from edgeloop_protocol.types.deployment import ModelLimits
 from edgeloop_protocol.types.serving import ServingSpec, SwitchRule
 
 from edgeloop_agent.containment import STEP_S_MAX, task_count
 from edgeloop_agent.identity_files import DIRECTORY as IDENTITY
-from edgeloop_agent.listen import is_loopback, split_address
+from edgeloop_agent.listen import split_address
 from edgeloop_agent.slots import Pointer, Slot, SlotFiles
 from edgeloop_agent.telemetry.request_log import DIRECTORY as LOGS
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from edgeloop_foundation.errors import BusyError, EdgeloopError, StateError
+from edgeloop_foundation.locks import try_lock
 from edgeloop_foundation.ports.clock import Clock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, make_durable_directory
 from edgeloop_foundation.ports.process import ProcessPort, SystemProcesses
@@ -145,14 +145,12 @@ class StateLock:
         self._descriptor = os.open(
             state_directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(self._descriptor):
             os.close(self._descriptor)
             raise BusyError(
                 f"another agent runs on the state directory {state_directory}.",
                 next_step="Stop it, or choose another --state.",
-            ) from error
+            )
 
     def release(self) -> None:
         """Let the next agent in."""

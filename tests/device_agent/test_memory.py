@@ -29,3 +29,12 @@ print(full - rss_kib())
 def test_free_memory_below_what_is_kept_goes_back_after_a_job() -> None:
     found = subprocess.run([sys.executable, "-c", TORN_HEAP], capture_output=True, text=True, check=True)
     assert int(found.stdout) > 30_000
+
+
+KEPT = TORN_HEAP.replace("pieces = [", "memory.keep_memory()\npieces = [", 1)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_process_of_many_boards_keeps_its_memory() -> None:
+    found = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 3_000

@@ -105,14 +105,15 @@ def there(tmp_path: Path) -> Iterator[There]:
 @pytest.mark.timeout(300)
 def test_an_experiment_outlives_a_killed_server_and_ends_as_one_here(there: There, tiny: Tiny) -> None:
     first = there.started(tiny, "--json", "--report", "report")
+    # The experiment takes some seconds: the server has to be gone before it is done.
     until(first, "Devices")
+    there.end(signal.SIGKILL)
+    there.begin()
     # Nobody can be asked at its terminal: an interrupt calls it off, as it ends an experiment here.
     second = there.started(tiny)
     until(second, "is in the queue")
     second.send_signal(signal.SIGTERM)
     assert second.wait(60) == 130
-    there.end(signal.SIGKILL)
-    there.begin()
     out, err = first.communicate(timeout=250)
     assert first.returncode == 0, err
     assert "does not answer" in err
@@ -122,8 +123,10 @@ def test_an_experiment_outlives_a_killed_server_and_ends_as_one_here(there: Ther
     assert [c["recipe"]["label"] for c in result["candidates"]] == ["original", "int8"]
     assert result["experiment_id"] in (there.here / "report" / "index.html").read_text()
     server = there.server()
-    rows = [(row.state, row.attempt_count, row.experiment_id) for row in server.queue()]
-    assert rows == [("cancelled", 0, ""), ("done", 2, result["experiment_id"])]
+    called_off, done = server.queue()
+    # Whether its turn had come when it was called off is a matter of speed.
+    assert (called_off.state, called_off.attempt_count in {0, 1}) == ("cancelled", True)
+    assert (done.state, done.attempt_count, done.experiment_id) == ("done", 2, result["experiment_id"])
     recorded = server.result(result["experiment_id"][:10])
     server.close()
     assert json.loads(to_canonical_json(recorded)) == result

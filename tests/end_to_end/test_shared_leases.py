@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -101,17 +103,38 @@ async def is_queued(client: AgentClient, holder: str) -> bool:
     return any(x.holder == holder and x.state is LeaseState.QUEUED for x in await client.list_leases())
 
 
+TAKES = """
+import asyncio, sys
+from pathlib import Path
+from edgeloop.domain.device import DeviceSpec
+from edgeloop.transport.base import connect
+
+async def take(word, home):
+    async with connect(DeviceSpec.parse(word), Path(home), 0) as client:
+        async with client.lease("b", ttl_s=4.0, shared=True):
+            print("holds it", flush=True)
+            await asyncio.sleep(600)
+
+asyncio.run(take(*sys.argv[1:]))
+"""
+
+
+def take_and_die(word: str, home: Path) -> None:
+    """Let a controller of its own process share the device and be killed: nobody gives its lease back."""
+    with subprocess.Popen([sys.executable, "-c", TAKES, word, home], stdout=subprocess.PIPE, text=True) as it:
+        assert it.stdout is not None
+        assert it.stdout.readline() == "holds it\n"
+        it.kill()
+
+
 async def test_a_shared_lease_outlives_the_agent_and_not_its_holder(
     shelf: Shelf, tmp_path: Path, cli: Cli
 ) -> None:
     async with controllers(shelf, tmp_path) as (one, two):
         async with one.lease("a", shared=True) as lease:
-            # The other controller is gone at once: nobody gives its lease back.
-            gone = connect(DeviceSpec.parse(shelf.word), tmp_path / "gone", 0)
-            dying = await gone.__aenter__()
-            await dying.lease("b", ttl_s=2.0, shared=True).__aenter__()
+            await asyncio.to_thread(take_and_die, shelf.word, tmp_path / "gone")
+            assert ("b", "shared", "granted") in await standing(two)
             await asyncio.to_thread(shelf.stop)
-            await gone.__aexit__(None, None, None)
             await asyncio.to_thread(shelf.start)
             kept = await standing(two)
             assert ("a", "shared", "granted") in kept

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edgeloop_foundation.errors import InvalidInputError, StateError
+from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_foundation.transitions import next_in
 
 from edgeloop.domain.experiment import ExperimentRequest
 from edgeloop.domain.plain_text import plain_text
@@ -101,13 +102,8 @@ def next_state(state: QueueState, event: QueueEvent) -> QueueState:
     Raises:
         StateError: it cannot happen in this state.
     """
-    try:
-        return TRANSITIONS[(state, event)]
-    except KeyError:
-        raise StateError(
-            f"an experiment that is {state.value} cannot {event.value.replace('_', ' ')}.",
-            next_step="See how it stands: edgeloop queue list.",
-        ) from None
+    step = "See how it stands: edgeloop queue list."
+    return next_in(TRANSITIONS, state, event, "an experiment", next_step=step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

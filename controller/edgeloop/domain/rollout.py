@@ -21,7 +21,8 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgeloop_foundation.errors import InvalidInputError, StateError
+from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_foundation.transitions import next_in
 
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.domain.rollout_plan import RolloutPlan
@@ -118,13 +119,8 @@ def next_state(state: RolloutState, event: RolloutEvent) -> RolloutState:
     Raises:
         StateError: it cannot happen in this state.
     """
-    try:
-        return TRANSITIONS[(state, event)]
-    except KeyError:
-        raise StateError(
-            f"a rollout that is {state.value.replace('_', ' ')} cannot {event.value.replace('_', ' ')}.",
-            next_step="See how it stands: edgeloop rollout status.",
-        ) from None
+    step = "See how it stands: edgeloop rollout status."
+    return next_in(TRANSITIONS, state, event, "a rollout", next_step=step)
 
 
 class DevicePhase(enum.Enum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 import time
@@ -18,6 +17,7 @@ from edgeloop_foundation.errors import (
     InvalidInputError,
     NotFoundError,
 )
+from edgeloop_foundation.locks import try_lock
 from edgeloop_foundation.ports.fs import OsFileSystem, make_durable_directory, write_durably
 from edgeloop_protocol.certificate import read_certificate
 from edgeloop_protocol.convert.json import from_json, to_canonical_json
@@ -275,14 +275,10 @@ class Authority:
         )
         try:
             give_up_s = time.monotonic() + _LOCK_S
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > give_up_s:
-                        raise BusyError(f"another process changes {self.directory}.") from error
-                    time.sleep(0.05)
+            while not try_lock(descriptor):
+                if time.monotonic() > give_up_s:
+                    raise BusyError(f"another process changes {self.directory}.")
+                time.sleep(0.05)
             yield
         finally:
             os.close(descriptor)

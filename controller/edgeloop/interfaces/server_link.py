@@ -13,11 +13,11 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from edgeloop_foundation import errors as e
+from edgeloop_foundation.addresses import is_loopback
 
 __all__ = ["ServerAddress", "ServerLink", "path_word", "server_address"]
 
 _TIMEOUT_S = 60.0
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _START = "Is edgeloop serve running there? Without a server: --server ''."
 
 
@@ -55,7 +55,7 @@ def server_address(url: str, token: str, ca: Path | None = None) -> ServerAddres
         raise e.InvalidInputError(
             f"a server is written http://HOST:PORT or https://HOST:PORT, found {url[:80]!r}."
         )
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise e.InvalidInputError(
             f"{url} is reached over the network, and the token would travel in the clear.",
             next_step="Use https:// (edgeloop serve --tls), or a tunnel to 127.0.0.1.",

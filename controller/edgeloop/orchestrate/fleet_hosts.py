@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import selectors
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgeloop_foundation.errors import DeadlineError, UnavailableError
+from edgeloop_foundation.locks import is_locked
 
 from edgeloop.transport.local import AGENT_ENVIRONMENT, LAUNCH
 
@@ -42,17 +42,10 @@ def find_hosts(directory: Path, process_count: int) -> tuple[int | None, ...]:
 
 
 def _holder(lock: Path) -> int | None:
-    try:
-        file = lock.open("rb")
-    except FileNotFoundError:
+    if not is_locked(lock):
         return None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = file.read().strip()
-            return int(text) if text.isdigit() else None
-    return None
+    text = lock.read_text().strip()
+    return int(text) if text.isdigit() else None
 
 
 def stop_hosts(directory: Path, process_count: int) -> int:

@@ -8,7 +8,6 @@ time: a lock file beside its state orders them, and the kernel lets go of it wit
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import BusyError, InvalidInputError, UnavailableError
+from edgeloop_foundation.locks import try_lock
 from edgeloop_protocol.types.artifact import StateBinding
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.run import Outcome, Run
@@ -260,7 +260,7 @@ async def hold_file(path: Path, wait_s: float, what: str, listener: Listener) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         give_up, told = time.monotonic() + wait_s, False
-        while not _locked(file.fileno()):
+        while not try_lock(file.fileno()):
             if time.monotonic() >= give_up:
                 raise BusyError(
                     f"{what} is in use by another test process for more than {wait_s:.0f} s.",
@@ -271,11 +271,3 @@ async def hold_file(path: Path, wait_s: float, what: str, listener: Listener) ->
                 told = True
             await asyncio.sleep(_LOOK_S)
         yield
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

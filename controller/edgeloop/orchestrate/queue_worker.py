@@ -8,7 +8,6 @@ What happens is told on standard output, a JSON object a line.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import sys
@@ -19,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from edgeloop_foundation.errors import EdgeloopError
+from edgeloop_foundation.errors import BusyError, EdgeloopError
+from edgeloop_foundation.locks import is_locked, try_lock
 from edgeloop_protocol.convert import from_json
 
 from edgeloop.domain.experiment import ExperimentRequest
@@ -50,21 +50,19 @@ class Order:
 
 
 def hold(directory: Path) -> None:
-    """Hold the directory of an attempt until this process ends, whatever ends it."""
+    """Hold the directory of an attempt until this process ends, whatever ends it.
+
+    Raises:
+        BusyError: another process holds it.
+    """
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if not try_lock(descriptor):
+        raise BusyError(f"another process works on the attempt in {directory}.")
 
 
 def is_held(directory: Path) -> bool:
     """Return whether a process still works on the attempt of this directory."""
-    try:
-        with (directory / "lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return is_locked(directory / "lock")
 
 
 class _Teller:

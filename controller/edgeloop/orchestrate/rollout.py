@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import BusyError, StateError
+from edgeloop_foundation.locks import try_lock
 from edgeloop_foundation.ports.clock import Clock
 from edgeloop_protocol.types.run import Verdict
 
@@ -62,10 +62,8 @@ def driving(store: RolloutStore, rollout_id: str) -> Iterator[None]:
         BusyError: another process drives it.
     """
     with (store.directory(rollout_id) / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(f"another process drives rollout {rollout_id}.") from None
+        if not try_lock(file.fileno()):
+            raise BusyError(f"another process drives rollout {rollout_id}.")
         yield
 
 

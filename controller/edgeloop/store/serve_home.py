@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeloop_foundation.errors import AlreadyExistsError, CorruptDataError
+from edgeloop_foundation.locks import is_locked, try_lock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
 
 __all__ = ["ServeHome", "Tokens"]
@@ -54,14 +54,12 @@ class ServeHome:
         # The lock is the kernel's; who holds it is written down for people alone.
         descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(descriptor):
                 running = file.read(300).strip() or "starting"
                 raise AlreadyExistsError(
                     f"another edgeloop serve works on {self.directory.parent} ({running}).",
                     next_step="Use that one, end it first, or name another --home.",
-                ) from None
+                )
             file.truncate(0)
             file.write(f"process {os.getpid()}, {where}\n")
             file.flush()
@@ -69,14 +67,8 @@ class ServeHome:
 
     def answers_at(self) -> str:
         """Return the address of the daemon that runs on this home; empty when none does."""
-        try:
-            with (self.directory / "lock").open("r") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return ""
-        except BlockingIOError:
-            return (self.directory / "lock").read_text().partition(", ")[2].strip()
-        return ""
+        lock = self.directory / "lock"
+        return lock.read_text().partition(", ")[2].strip() if is_locked(lock) else ""
 
     def token_path(self, role: str) -> Path:
         """Return the file of a role's token."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import ipaddress
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar
 
+from edgeloop_foundation.addresses import is_loopback
 from edgeloop_foundation.errors import DeadlineError, InvalidInputError, UnavailableError
 from edgeloop_protocol.convert.json import from_json
 from edgeloop_protocol.types.identity import Identity, Role, SignedTrust, TrustList
@@ -41,7 +41,7 @@ class GrpcTransport(Transport):
         if tls is not None:
             await asyncio.to_thread(check_tls, self.spec.name, host, port, tls)
             examine = functools.partial(_examine, self.spec.name, host, port, tls)
-        elif not _is_loopback(host):
+        elif not is_loopback(host):
             raise InvalidInputError(
                 f"device {self.spec.name} at {address} is beyond this machine and needs mutual TLS.",
                 next_step="Make an authority (edgeloop ca init) and enrol the device (edgeloop device enrol), "
@@ -134,12 +134,3 @@ def _split(address: str, device: str) -> tuple[str, int]:
             f"device {device}: {address!r} is not an address.", next_step="Write unix:PATH or HOST:PORT."
         )
     return host, int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

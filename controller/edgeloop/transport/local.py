@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -22,6 +21,7 @@ from edgeloop_foundation.errors import (
     InvalidInputError,
     UnavailableError,
 )
+from edgeloop_foundation.locks import try_lock
 from edgeloop_protocol.convert import digest_of
 from edgeloop_protocol.types.emulation import Emulation
 
@@ -209,20 +209,18 @@ def _take_lock(path: Path, device: str) -> IO[str]:
     file = path.open("a+")
     # The agent of a controller that was killed a moment ago may still be on its way out.
     for attempt in range(2):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if attempt == 0:
-                time.sleep(0.05)
-                continue
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            file.close()
-            raise BusyError(
-                f"device {device} is in use by another edgeloop process (number {holder}).",
-                next_step="Wait for it, or start one agent for both and name it unix:PATH.",
-            ) from error
-        break
+        if try_lock(file.fileno()):
+            break
+        if attempt == 0:
+            time.sleep(0.05)
+            continue
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise BusyError(
+            f"device {device} is in use by another edgeloop process (number {holder}).",
+            next_step="Wait for it, or start one agent for both and name it unix:PATH.",
+        )
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()

@@ -14,7 +14,7 @@ from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS
 from edgeloop_protocol.types.run import FailureKind, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
-from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
+from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame, take_streams
 from edgeloop_agent.isolation_policy import check_isolation
 from edgeloop_agent.runner.limits import Limits, enter
 from edgeloop_agent.runner.memory import ProcessMemory
@@ -64,24 +64,13 @@ def main() -> int:
         check_isolation(enter(limits, bounds), arguments.require_isolation)
         sys.stdout.write(json.dumps(describe_runtimes()) + "\n")
         return 0
-    source, sink = _take_streams()
+    source, sink = take_streams()
     memory = ProcessMemory()
     isolation = enter(limits, bounds)
     worker = Worker(isolation, memory, read_own_limits() if arguments.emulated else None)
     worker.require(arguments.require_isolation)
     _serve(worker, source, sink)
     return 0
-
-
-def _take_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Move the frames away from descriptors 0 and 1, where native libraries print."""
-    source = os.fdopen(os.dup(0), "rb")
-    sink = os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    return source, sink
 
 
 def _serve(worker: Worker, source: BinaryIO, sink: BinaryIO) -> None:

@@ -22,7 +22,7 @@ from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS
 from edgeloop_protocol.types.serving import ServingSpec
 
-from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
+from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame, take_streams
 from edgeloop_agent.runner.limits import FILE_BYTES, Entry, Limits
 from edgeloop_agent.runner.sandbox.enter import Bounds, add_enclosure_options
 from edgeloop_agent.served_bounds import readable_of, writable_of
@@ -49,7 +49,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     # A thread whose run ended waits so long for one that encodes; the default of 5 ms is longer than many models run.
     sys.setswitchinterval(_SWITCH_S)
-    source, sink = _take_streams()
+    source, sink = take_streams()
     lock = threading.Lock()
 
     def tell(event: dict[str, Any]) -> None:
@@ -99,16 +99,6 @@ def _bounds(arguments: argparse.Namespace, spec: ServingSpec) -> Bounds:
         outer_namespaces=arguments.outer_namespaces,
         lacking=arguments.lacking,
     )
-
-
-def _take_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Move the frames away from descriptors 0 and 1, where native libraries print."""
-    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    return source, sink
 
 
 def _read(source: BinaryIO) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgeloop_foundation.addresses import is_loopback
 from edgeloop_foundation.errors import EdgeloopError, StateError
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.convert import to_json
@@ -18,7 +19,7 @@ from edgeloop_protocol.types.serving import ServingSpec, SwitchRule
 
 from edgeloop_agent.containment import STEP_S_MAX
 from edgeloop_agent.identity_files import DIRECTORY, IdentityFiles
-from edgeloop_agent.listen import LoopbackListener, TlsListener, is_loopback, split_address
+from edgeloop_agent.listen import LoopbackListener, TlsListener, split_address
 from edgeloop_agent.serving.admission import Admission
 from edgeloop_agent.serving.engine import Engine
 from edgeloop_agent.serving.forms import Forms, Gate, signal_of

@@ -15,11 +15,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from edgeloop_foundation import errors as e
+from edgeloop_foundation.addresses import is_loopback
 
 from edgeloop_agent import __version__
 from edgeloop_agent.access.methods import Caller
 from edgeloop_agent.access.peer import Peer, holder_of
-from edgeloop_agent.listen import is_loopback, split_address
+from edgeloop_agent.listen import split_address
 from edgeloop_agent.serving.admission import Admission
 from edgeloop_agent.serving.engine import Engine
 from edgeloop_agent.serving.rest_codec import decode, encode, metadata_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import resource
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgeloop_foundation.errors import BusyError, NotFoundError
+from edgeloop_foundation.locks import try_lock
 from edgeloop_profiles import load_profile
 from edgeloop_profiles.fault_script import draw_faults, load_faults
 from edgeloop_profiles.fleet_file import BoardPlan, FleetPlan
@@ -24,7 +24,7 @@ from edgeloop_protocol.convert import from_json
 
 from edgeloop_agent.daemon import DISK_THREADS, execute_job
 from edgeloop_agent.listen import UnixListener
-from edgeloop_agent.memory import give_back_memory
+from edgeloop_agent.memory import give_back_memory, keep_memory
 from edgeloop_agent.server import StateLock
 from edgeloop_agent.simulate.life import BoardLife
 
@@ -62,6 +62,7 @@ async def serve(options: argparse.Namespace) -> None:
             lambda pair: pair[1].start(UnixListener(path=Path(pair[0].socket))),
         )
         give_back_memory()
+        keep_memory()
         sys.stdout.write(f"ready {len(lives)} boards\n")
         sys.stdout.flush()
         await asked_to_stop.wait()
@@ -84,11 +85,9 @@ def _read_plan(path: Path) -> FleetPlan:
 def _take_part(path: Path, part: int) -> int:
     """Hold a lock with our number in it for as long as we live: it tells who serves this part."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not try_lock(descriptor):
         os.close(descriptor)
-        raise BusyError(f"another process serves part {part} of this fleet.") from error
+        raise BusyError(f"another process serves part {part} of this fleet.")
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor

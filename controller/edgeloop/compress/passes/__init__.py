@@ -37,6 +37,7 @@ BUILTIN = {
     "quantize_dynamic": "edgeloop.compress.passes.quantize_dynamic:QuantizeDynamic",
     "quantize_int4": "edgeloop.compress.passes.quantize_int4:QuantizeInt4",
     "quantize_mixed": "edgeloop.compress.passes.quantize_mixed:QuantizeMixed",
+    "quantize_nncf": "edgeloop.compress.passes.quantize_nncf:QuantizeNncf",
     "quantize_static": "edgeloop.compress.passes.quantize_static:QuantizeStatic",
     "reduce_neighbours": "edgeloop.compress.passes.reduce_neighbours:ReduceNeighbours",
 }

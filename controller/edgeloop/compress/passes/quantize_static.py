@@ -20,7 +20,7 @@ from edgeloop.compress.prepare import prepare
 from edgeloop.domain.dataset import Dataset
 from edgeloop.domain.model import ModelDescription
 
-__all__ = ["ENCODINGS", "PRODUCTS", "QuantizeStatic", "Settings"]
+__all__ = ["ENCODINGS", "PRODUCTS", "QuantizeStatic", "Settings", "product_names"]
 
 ENCODINGS = ("U8S8", "S8S8", "U8U8")
 """Activation and weight type; the same numbers differ several times in speed between them."""
@@ -100,6 +100,20 @@ def _has_products(model: ModelDescription, settings: Settings, context: PassCont
     return f"it has none of {', '.join(PRODUCTS)}"
 
 
+def product_names(proto: Any, title: str, model_name: str) -> list[str]:
+    """Return the names of the products that a calibration sees.
+
+    Raises:
+        UnsupportedError: there are none.
+    """
+    names = [node.name for node in proto.graph.node if node.op_type in PRODUCTS]
+    if not names:
+        raise UnsupportedError(
+            f"{title} does not apply to {model_name}: its products are all inside of If, Loop or Scan bodies."
+        )
+    return names
+
+
 class QuantizeStatic(Pass[Settings]):
     """QDQ form with float inputs and outputs."""
 
@@ -154,7 +168,7 @@ class QuantizeStatic(Pass[Settings]):
         return input_means(prepared, data, model)
 
     def _excluded(self, proto: Any, model_name: str) -> list[str]:
-        products = [node.name for node in proto.graph.node if node.op_type in PRODUCTS]
+        products = product_names(proto, self.title, model_name)
         names = {node.name for node in proto.graph.node}
         unknown = [name for name in self.settings.exclude if name not in names]
         if unknown:
@@ -166,14 +180,9 @@ class QuantizeStatic(Pass[Settings]):
         ends = products[: self.settings.exclude_first]
         ends += products[len(products) - min(self.settings.exclude_last, len(products)) :]
         excluded = list(dict.fromkeys([*self.settings.exclude, *ends]))
-        if products and set(products) <= set(excluded):
+        if set(products) <= set(excluded):
             raise InvalidInputError(
                 f"pass 'quantize_static': all {len(products)} products of {model_name} are excluded."
-            )
-        if not products:
-            raise UnsupportedError(
-                f"{self.title} does not apply to {model_name}: its products are all inside of If, "
-                f"Loop or Scan bodies."
             )
         return excluded
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from edgeloop_foundation.addresses import is_loopback
 
 from edgeloop.interfaces.cli.session import Session, on_option
 
@@ -72,7 +73,7 @@ def serve(
             f"edgeloop serve needs {error.name}.", next_step='Install "edgeloop[controller,serve]".'
         ) from error
     host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
-    if not server.is_loopback(host) and not (tls or tls_cert):
+    if not is_loopback(host) and not (tls or tls_cert):
         raise InvalidInputError(
             f"{address} is reached from elsewhere, and tokens would travel in the clear.",
             next_step="Add --tls (after edgeloop ca init), or listen on 127.0.0.1 and use a tunnel.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from edgeloop_foundation.addresses import is_loopback
 from edgeloop_foundation.errors import BusyError, EdgeloopError, InvalidInputError
 from edgeloop_protocol.certificate import read_certificate
 from edgeloop_protocol.types.identity import Identity
@@ -28,7 +28,7 @@ from edgeloop.orchestrate.daemon import Daemon
 from edgeloop.orchestrate.front_identity import FrontIdentity
 from edgeloop.store.serve_home import Tokens
 
-__all__ = ["Listening", "is_loopback", "listen", "serve"]
+__all__ = ["Listening", "listen", "serve"]
 
 _log = logging.getLogger(__name__)
 
@@ -50,14 +50,6 @@ class Listening:
         host = name or ("127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host)  # noqa: S104 - compared only
         shown = f"[{host}]" if ":" in host else host
         return f"{'https' if secure else 'http'}://{shown}:{self.port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a host's listener."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def listen(address: str) -> Listening:

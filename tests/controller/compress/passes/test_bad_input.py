@@ -156,6 +156,8 @@ CASES = [
     ("quantize_int4", "strange", NO_DATA, {}, UNKNOWN, "standard operators"),
     ("quantize_mixed", "cnn", NO_DATA, {}, "there is no calibration data", "Give --data"),
     ("quantize_mixed", "cnn", NOT_FINITE, {}, "none of the 4 calibration items", "Remove NaN"),
+    ("quantize_nncf", "cnn", NO_DATA, {}, "there is no calibration data", "Give --data"),
+    ("quantize_nncf", "tree", NO_DATA, {}, "its work is in ai.onnx.ml operators", "prune_forest"),
     ("quantize_static", "cnn", NO_DATA, {}, "there is no calibration data", "Give --data"),
     ("quantize_static", "cnn", NOT_FINITE, {}, "none of the 4 calibration items", "Remove NaN"),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -53,11 +54,16 @@ def forward(server: Any, connect_to: Any, known_hosts: Path, echo: Path) -> Iter
 
 def exchange(path: Path, data: bytes) -> bytes:
     """Send data while reading what comes back; an end in between is an empty answer."""
+
+    def send() -> None:
+        # The reader below sees how it ended.
+        with contextlib.suppress(OSError):
+            client.sendall(data)
+
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
         client.connect(str(path))
-        sender = threading.Thread(target=client.sendall, args=(data,), daemon=True)
-        sender.start()
+        threading.Thread(target=send, daemon=True).start()
         got = bytearray()
         try:
             while len(got) < len(data) and (piece := client.recv(1 << 16)):
