@@ -29,7 +29,7 @@ ALLOWED = {
 def test_every_pair_is_decided(state: DeploymentState, event: DeploymentEvent) -> None:
     expected = ALLOWED[state.value].get(event.value)
     if expected is None:
-        with pytest.raises(StateError, match=f"that is {state.value} cannot"):
+        with pytest.raises(StateError, match=f"that is {state.value.replace('_', ' ')} cannot"):
             next_state(state, event)
     else:
         assert next_state(state, event) is DeploymentState(expected)

@@ -39,7 +39,7 @@ ALLOWED = {
 def test_every_pair_is_decided(state: JobState, event: JobTransition) -> None:
     expected = ALLOWED[state.value].get(event.value)
     if expected is None:
-        with pytest.raises(StateError, match=f"that is {state.value}"):
+        with pytest.raises(StateError, match=f"that is {state.value.replace('_', ' ')} cannot"):
             next_state(state, event)
     else:
         assert next_state(state, event) is JobState(expected)

@@ -113,7 +113,7 @@ def test_an_experiment_outlives_a_killed_server_and_ends_as_one_here(there: Ther
     second = there.started(tiny)
     until(second, "is in the queue")
     second.send_signal(signal.SIGTERM)
-    assert second.wait(60) == 130
+    assert second.wait(60) == 130, second.communicate()
     out, err = first.communicate(timeout=250)
     assert first.returncode == 0, err
     assert "does not answer" in err

@@ -180,9 +180,11 @@ def test_a_reader_that_goes_away_is_no_fault() -> None:
         assert child.wait(10) == 128 + signal.SIGPIPE
 
 
-def test_sigterm_ends_like_an_interrupt() -> None:
+@pytest.mark.parametrize("start", ["", "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"])
+def test_sigterm_ends_like_an_interrupt(start: str) -> None:
+    """Also where SIGINT is ignored, as a script's shell has it for what it starts in the background."""
     program = (
-        "import asyncio, sys\nimport click\n"
+        f"{start}import asyncio, sys\nimport click\n"
         "import edgeloop.interfaces.cli.decide as d\n"
         "from edgeloop.interfaces.cli.main import main\n"
         "async def work():\n"

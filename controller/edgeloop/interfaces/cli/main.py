@@ -234,8 +234,15 @@ def cli(
     )
 
 
+def _end_as_interrupted(number: int, frame: object) -> None:
+    # What a script's shell starts in the background ignores SIGINT, and asyncio then leaves it alone too.
+    if not callable(signal.getsignal(signal.SIGINT)):
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> None:
     """Run the command line and exit."""
     # A cancelled CI job sends SIGTERM: leases are given back as on Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _end_as_interrupted)
     cli()
