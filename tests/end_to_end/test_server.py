@@ -92,17 +92,6 @@ def until(caller: subprocess.Popen[str], words: str) -> None:
         assert line, f"it ended without {words!r}"
 
 
-def interrupted(caller: subprocess.Popen[str]) -> int:
-    """End a caller as a person does, who asks again after a second: Python drops what arrives within a finaliser."""
-    for _ in range(60):
-        caller.send_signal(signal.SIGTERM)
-        try:
-            return caller.wait(1)
-        except subprocess.TimeoutExpired:
-            continue
-    raise AssertionError("it does not end")
-
-
 @pytest.fixture
 def there(tmp_path: Path) -> Iterator[There]:
     found = There(tmp_path / "home", tmp_path / "here")
@@ -123,7 +112,8 @@ def test_an_experiment_outlives_a_killed_server_and_ends_as_one_here(there: Ther
     # Nobody can be asked at its terminal: an interrupt calls it off, as it ends an experiment here.
     second = there.started(tiny)
     until(second, "is in the queue")
-    assert interrupted(second) == 130, second.communicate()
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(60) == 130, second.communicate()
     out, err = first.communicate(timeout=250)
     assert first.returncode == 0, err
     assert "does not answer" in err

@@ -140,8 +140,9 @@ class ServerLink:
                 # It may have refused before it had read everything: the answer says why.
                 if body is None or connection.sock is None:
                     raise
-            answer = connection.getresponse()
-            data = answer.read()
+            # Closed here: closed by its finaliser, at the next request, it would swallow an interrupt that comes then.
+            with connection.getresponse() as answer:
+                data = answer.read()
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise self._unreachable(error) from error
