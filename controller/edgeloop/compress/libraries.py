@@ -10,6 +10,7 @@ import edgeloop
 __all__ = ["library_versions"]
 
 _NAMES = (
+    "nncf",
     "numpy",
     "onnx",
     "onnxruntime",

@@ -98,6 +98,21 @@ def mlp(path: Path) -> Path:
     return save(path, nodes, [value("x", ["n", 32])], outputs, weights)
 
 
+def layered(path: Path, share: float) -> Path:
+    """Three MatMul: "touchy" takes only that share of its first feature, which may be large, then "calm" and "last"."""
+    first = numpy_helper.to_array(weight((64, 48), "a", 1)).copy()
+    first[0] *= share
+    weights = [numpy_helper.from_array(first, "a"), weight((48, 96), "b", 2), weight((96, 10), "c", 3)]
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["h"], name="touchy"),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "b"], ["g"], name="calm"),
+        helper.make_node("Relu", ["g"], ["s"]),
+        helper.make_node("MatMul", ["s", "c"], ["y"], name="last"),
+    ]
+    return save(path, nodes, [value("x", ["n", 64])], [value("y", ["n", 10])], weights)
+
+
 def two_inputs(path: Path) -> Path:
     """A gather from a table by token and a float side input, joined."""
     weights = [weight((50, 16), "table", 1), weight((24, 6), "w", 2)]

@@ -102,10 +102,10 @@ class QuantizeNncf(Pass[Settings]):
         made = self._quantized(nncf, float_model, feeds, judge)
         prune_opset_imports(made)
         save_model(made, target)
-        products = sum(node.op_type in PRODUCTS for node in nodes_in(made))
+        product_count = sum(node.op_type in PRODUCTS for node in nodes_in(made))
         note(
             f"static int8 by NNCF, {self.settings.preset}, {self.settings.bias_correction} bias correction, "
-            f"{len(data)} items: {products - len(_float_products(made))} of {products} products in int8"
+            f"{len(data)} items: {_int8_count(made)} of {product_count} products in int8"
         )
 
     def _quantized(self, nncf: Any, float_model: Any, feeds: list[Any], judge: _Judge | None) -> Any:
@@ -171,7 +171,7 @@ def _library() -> Any:
     return nncf
 
 
-def _float_products(proto: Any) -> list[str]:
-    """Return the products whose weights are not what a DequantizeLinear made."""
+def _int8_count(proto: Any) -> int:
+    """Return how many products have weights that a DequantizeLinear made; bodies of If, Loop and Scan have none."""
     made = {name for node in proto.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    return [n.name for n in proto.graph.node if n.op_type in PRODUCTS and n.input[1] not in made]
+    return sum(node.op_type in PRODUCTS and node.input[1] in made for node in proto.graph.node)

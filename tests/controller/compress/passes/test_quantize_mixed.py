@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 from edgeloop.compress.compare import answers, output_error
 from edgeloop.compress.passes import make_pass
@@ -16,25 +15,6 @@ def data(rng):
     x = rng.standard_normal((24, 64)).astype(np.float32)
     x[:, 0] *= 3000  # one feature of its own scale: int8 activations of the first product lose all others
     return Dataset(name="d", inputs={"x": x})
-
-
-def layered(zoo, path):
-    """Three products; the first one reads a feature 3,000 times as large as the others and nearly ignores it."""
-    first = np.array(onnx.numpy_helper.to_array(zoo.weight((64, 48), "a", 1)))
-    first[0] *= 1e-5
-    weights = [
-        onnx.numpy_helper.from_array(first, "a"),
-        zoo.weight((48, 96), "b", 2),
-        zoo.weight((96, 10), "c", 3),
-    ]
-    nodes = [
-        onnx.helper.make_node("MatMul", ["x", "a"], ["h"], name="touchy"),
-        onnx.helper.make_node("Relu", ["h"], ["r"]),
-        onnx.helper.make_node("MatMul", ["r", "b"], ["g"], name="calm"),
-        onnx.helper.make_node("Relu", ["g"], ["s"]),
-        onnx.helper.make_node("MatMul", ["s", "c"], ["y"], name="last"),
-    ]
-    return zoo.save(path, nodes, [zoo.value("x", ["n", 64])], [zoo.value("y", ["n", 10])], weights)
 
 
 def run(name, source, tmp_path, data, **settings):
@@ -53,7 +33,7 @@ def error(result, source, data):
 
 
 def test_the_product_that_costs_most_stays_in_float(zoo, tmp_path, load, data):
-    source = load(layered(zoo, tmp_path / "m.onnx"))
+    source = load(zoo.layered(tmp_path / "m.onnx", 1e-5))
     whole = run("quantize_static", source, tmp_path, data)
     mixed = run("quantize_mixed", source, tmp_path, data, time_budget=0.95, error_budget=0.08)
     assert "1 of 3 products in float (touchy)" in mixed.notes[-1]
@@ -73,7 +53,7 @@ def test_a_model_within_the_budget_is_quantised_whole(zoo, tmp_path, load, image
 
 
 def test_bad_input(zoo, tmp_path, load, data):
-    source = load(layered(zoo, tmp_path / "m.onnx"))
+    source = load(zoo.layered(tmp_path / "m.onnx", 1e-5))
     with pytest.raises(
         UnsupportedError, match=r"the error is still \S+; touchy costs most.*Raise error_budget"
     ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 
 import numpy as np
-import onnx
 import pytest
 from edgeloop.compress.compare import answers, output_error
 from edgeloop.compress.passes import make_pass
@@ -24,25 +23,6 @@ def data(rng):
     # One feature of its own scale: int8 activations of the first product lose all others.
     x[:, 0] *= 300
     return Dataset(name="d", inputs={"x": x})
-
-
-def layered(zoo, path):
-    """Three products; the first one reads a feature 300 times as large as the others and nearly ignores it."""
-    first = np.array(onnx.numpy_helper.to_array(zoo.weight((64, 48), "a", 1)))
-    first[0] *= 1e-4
-    weights = [
-        onnx.numpy_helper.from_array(first, "a"),
-        zoo.weight((48, 96), "b", 2),
-        zoo.weight((96, 10), "c", 3),
-    ]
-    nodes = [
-        onnx.helper.make_node("MatMul", ["x", "a"], ["h"], name="touchy"),
-        onnx.helper.make_node("Relu", ["h"], ["r"]),
-        onnx.helper.make_node("MatMul", ["r", "b"], ["g"], name="calm"),
-        onnx.helper.make_node("Relu", ["g"], ["s"]),
-        onnx.helper.make_node("MatMul", ["s", "c"], ["y"], name="last"),
-    ]
-    return zoo.save(path, nodes, [zoo.value("x", ["n", 64])], [zoo.value("y", ["n", 10])], weights)
 
 
 def run(source, tmp_path, data, **settings):
@@ -70,7 +50,7 @@ def test_a_convolutional_network_becomes_int8(zoo, tmp_path, load, image_data):
 
 @needs_nncf
 def test_smoothing_moves_a_wild_feature_into_the_weights(zoo, tmp_path, load, data):
-    source = load(layered(zoo, tmp_path / "m.onnx"))
+    source = load(zoo.layered(tmp_path / "m.onnx", 1e-4))
     plain = error(run(source, tmp_path, data), source, data)
     smooth = error(run(source, tmp_path, data, smooth_alpha=0.9), source, data)
     assert plain > 0.2
@@ -79,7 +59,7 @@ def test_smoothing_moves_a_wild_feature_into_the_weights(zoo, tmp_path, load, da
 
 @needs_nncf
 def test_the_touchy_product_goes_back_to_float_until_the_answers_agree(zoo, tmp_path, load, data):
-    source = load(layered(zoo, tmp_path / "m.onnx"))
+    source = load(zoo.layered(tmp_path / "m.onnx", 1e-4))
     assert error(run(source, tmp_path, data), source, data) > 0.2
     controlled = run(source, tmp_path, data, error_budget=0.1)
     assert error(controlled, source, data) <= 0.1
