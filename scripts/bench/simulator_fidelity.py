@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import numpy as np  # noqa: E402
+from edgeloop.calibrate.conformal import conformal_quantile  # noqa: E402
 from edgeloop.calibrate.pooled import Pool  # noqa: E402
 from fidelity_metrics import (  # noqa: E402
     HEADER,
@@ -35,7 +36,6 @@ BOARDS = DATA.with_name("published_boards.csv")
 CACHE = Path("build/fidelity/tables.json")
 CELLS_BOARD = "raspberry_pi_4"
 FOLDS = 5
-COVERAGE = 0.9
 MONDRIAN_MIN = 9
 CELL_MIN = 10
 
@@ -83,7 +83,7 @@ def predicted(
     scores = np.abs(errors) / deviations
     factors = []
     for row, spread in zip(test, spreads, strict=True):
-        factors.append(math.exp(_quantile(scores[_alike(row, train)]) * float(spread)))
+        factors.append(math.exp(conformal_quantile(scores[_alike(row, train)]) * float(spread)))
     return [float(value) for value in np.exp(points)], factors
 
 
@@ -98,12 +98,6 @@ def _alike(row: Published, train: Sequence[Published]) -> np.ndarray:
         if chosen.sum() >= MONDRIAN_MIN:
             return chosen
     return np.ones(len(train), bool)
-
-
-def _quantile(scores: np.ndarray) -> float:
-    ordered = np.sort(scores)
-    rank = math.ceil((len(ordered) + 1) * COVERAGE)
-    return float(ordered[min(rank, len(ordered)) - 1])
 
 
 def baselines(test: Sequence[Published], train: Sequence[Published]) -> dict[str, list[float]]:

@@ -9,37 +9,13 @@ from dataclasses import replace
 from edgeloop_profiles.predict import family_shares
 from edgeloop_profiles.profile import CalibratedFamily, Calibration, Profile, RuntimeModel
 
+from edgeloop.calibrate.conformal import conformal_factor
 from edgeloop.calibrate.fit import Fit, Observation, predict
 
-__all__ = ["calibrated", "conformal_factor"]
+__all__ = ["calibrated"]
 
-_COVERAGE = 0.9
 _UNSEEN_FAMILY = 2.0
 """With one family only, nothing is known of others: the factor's logarithm is doubled."""
-
-
-def conformal_factor(log_errors: Sequence[float], coverage: float = _COVERAGE) -> float:
-    """Return the split-conformal interval of a prediction as a factor.
-
-    The rank is that of Vovk, Gammerman and Shafer (2005): the smallest error that at least ``(n + 1) x coverage`` of n
-    are within. With fewer than nine errors no rank reaches 90 %: the largest is then widened by what is missing,
-    in units of the errors' own spread (a normal tail, an assumption).
-
-    Args:
-        log_errors: logarithms of predicted over measured, of models that were left out.
-        coverage: share of new models of the same kind that are to be within.
-
-    Raises:
-        ValueError: no errors.
-    """
-    ordered = sorted(abs(error) for error in log_errors)
-    if not ordered:
-        raise ValueError("an interval needs errors")
-    rank = math.ceil((len(ordered) + 1) * coverage)
-    if rank <= len(ordered):
-        return math.exp(ordered[rank - 1])
-    spread = math.sqrt(sum(error**2 for error in ordered) / len(ordered))
-    return math.exp(max(ordered[-1], 1.645 * spread * math.sqrt(1 + 1 / len(ordered))))
 
 
 def calibrated(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from edgeloop.calibrate.fit import Observation, fit, predict
-from edgeloop.calibrate.result import calibrated, conformal_factor
+from edgeloop.calibrate.result import calibrated
 from edgeloop.calibrate.scale import scaled
 from edgeloop_profiles import load_profile
 from edgeloop_profiles.profile import Profile
@@ -129,16 +129,6 @@ def test_too_few_observations_are_refused() -> None:
 def test_a_latency_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="is above 0"):
         Observation(model="m", family="f", kernels=(), threads=1, latency_s=0.0)
-
-
-@pytest.mark.parametrize("count", [9, 19, 40])
-def test_conformal_intervals_cover_what_they_say(count: int) -> None:
-    covered, draws = 0, 4000
-    for seed in range(draws):
-        rng = random.Random(seed)
-        errors = [rng.gauss(0, 0.1) for _ in range(count)]
-        covered += abs(rng.gauss(0, 0.1)) <= math.log(conformal_factor(errors))
-    assert 0.885 <= covered / draws <= 0.90 + 1 / (count + 1) + 0.015
 
 
 def test_a_calibrated_profile_is_a_file_that_loads_and_carries_its_trust(tmp_path: Path) -> None:
