@@ -7,8 +7,8 @@ that came with it (``ncnn-list2019`` has none of mobilenet_v3 and later, ``ncnn`
 Of the revision that ncnn_boards.csv names, every section is in it that has int8 beside float on cores whose kind the
 section tells. Out are what ran on more than one kind; the Snapdragon 675 and the Apple M1, which have two; and the
 iPhone 5S, whose large networks page: VGG16 takes 4.3 s on both cores and 4.8 s on one, repeats of ResNet-50 take 0.5 to
-1.3 s. No part of the pool stands for that; with it the sign is told in 76.0 % instead of 76.7 %, and another family on
-the Raspberry Pi 4 is 26 % off instead of 17 %.
+1.3 s. No part of the pool stands for that; with it the sign was told in 76.0 % instead of 76.7 %, and another family on
+the Raspberry Pi 4 was 26 % off instead of 17 % (before 3x3 convolutions had a part of their own).
 """
 
 from __future__ import annotations
@@ -59,6 +59,25 @@ FMLA has 4 lanes of fp32 and 8 of fp16; int8 takes SMULL, SMLAL and SADALP for 1
 SMMLA for 32 (Arm Architecture Reference Manual, DDI 0487). x86 without VNNI widens to 16 bits: extension, PMADDWD and
 PADDD for 8 in SSE, which has no FMA, and for 16 in AVX2; VPDPBUSD does 32 and 64 (Intel SDM, volume 2).
 """
+
+WINOGRAD = {"ncnn": ("fp32", "fp16", "int8"), "armnn": ("fp32", "fp16")}
+"""Runtimes that do 3x3 convolutions of stride 1 by Winograd's algorithm, and in which precisions.
+
+Tencent/ncnn: src/layer/arm/convolution_arm.cpp, src/layer/x86/convolution_x86.cpp. ArmNN on NEON: CpuConv2d.cpp and
+CpuWinogradConv2d.cpp in ARM-software/ComputeLibrary src/cpu/operators, for floats, unit strides and 16 input channels
+or more. TFLite gathers inputs and multiplies matrices (tensorflow/lite/kernels/conv.cc).
+"""
+
+WINOGRAD_INT8_MACS = {"neon": 4.0, "neon_fp16": 4.0, "sse4": 4.0, "avx2": 8.0}
+"""Transformed int8 has 16 bits: multiply-accumulates of an instruction (SMLAL; PMADDWD with PADDD), by tier.
+
+Where there are dot products, they are faster than that, and ncnn uses them (the same convolution_arm.cpp).
+"""
+
+WINOGRAD_GAIN = 4.0
+"""F(4x4, 3x3) multiplies 36 times for 16 outputs instead of 144 times (Lavin and Gray 2016, arXiv 1509.09308)."""
+
+WINOGRAD_CHANNELS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +160,7 @@ def _published(
         raise ValueError("the architecture is not known to the zoo")
     kernels = in_precision(tables.of(model), entry["precision"])
     threads = int(entry["threads"].strip("?") or 1)
-    parts = _parts(profile, kernels, threads)
+    parts = _parts(profile, kernels, threads, entry["runtime"])
     vector = [0.0] * len(names)
     for name, seconds in parts.items():
         place = names.setdefault(name, len(names))
@@ -250,21 +269,47 @@ def _profile(board: str, boards: dict[str, dict[str, str]]) -> Profile:
     )
 
 
-def _parts(profile: Profile, kernels: Sequence[Kernel], threads: int) -> dict[str, float]:
+def _parts(profile: Profile, kernels: Sequence[Kernel], threads: int, runtime: str) -> dict[str, float]:
     """Return the seconds of each kind of work, precision left out of the names."""
     ready = detailed(profile, RUNTIME, kernels)
     cores = len(ready.runtime(RUNTIME).threads.speedup)
     found = predict_latency(ready, tuple(kernels), threads=min(threads, cores))
     model, parts = ready.runtime(RUNTIME), dict[str, float]()
     for time in found.kernels:
+        small = _by_winograd(time.kernel)
         for seconds, names in factors_of(model, time):
             plain = [
                 name for name in names if not name.startswith("row/") and not name.endswith("/unaligned")
             ]
             name = plain[-1].partition("/")[2] or plain[-1]
-            parts[name] = parts.get(name, 0.0) + seconds / _gain(profile, time.kernel.precision, name)
+            gain = _gain(profile, time.kernel.precision, name)
+            if small and name.partition("/")[0] == "conv":
+                if name == "conv" and time.kernel.precision in WINOGRAD.get(runtime.partition("-")[0], ()):
+                    gain *= _winograd_gain(profile.processor.isa_tier, time.kernel.precision)
+                name = f"3x3 {name}"
+            parts[name] = parts.get(name, 0.0) + seconds / gain
     parts["inference"] = model.overheads.inference_s
     return parts
+
+
+def _winograd_gain(tier: str, precision: str) -> float:
+    """Return how much faster Winograd's algorithm is than products of the plain numbers."""
+    if precision != "int8":
+        return WINOGRAD_GAIN
+    wide = WINOGRAD_INT8_MACS.get(tier)
+    return WINOGRAD_GAIN * wide / MACS_PER_INSTRUCTION[tier]["int8"] if wide else 1.0
+
+
+def _by_winograd(kernel: Kernel) -> bool:
+    """Return whether a kernel is a 3x3 convolution of stride 1 with enough channels for Winograd's algorithm."""
+    pairs = kernel.input_channels * kernel.output_channels
+    inputs = kernel.input_bytes // BYTES[kernel.precision]
+    return (
+        kernel.kernel_class == "conv"
+        and min(kernel.input_channels, kernel.output_channels) >= WINOGRAD_CHANNELS
+        and kernel.macs == 9 * pairs * kernel.output_positions
+        and inputs == kernel.input_channels * kernel.output_positions
+    )
 
 
 def _gain(profile: Profile, precision: str, part: str) -> float:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeloop_profiles import load_profile
+from edgeloop_protocol.types.artifact import Kernel
 
 BENCH = Path(__file__).parents[3] / "scripts" / "bench"
 
@@ -53,3 +55,41 @@ def test_int8_and_float_of_a_pair_both_have_their_repeats() -> None:
     for *where, _ in int8:
         assert places[(*where, True)], where
         assert places[(*where, False)], where
+
+
+def convolution(size: int = 3, stride: int = 1, channels: int = 64) -> Kernel:
+    positions = (56 // stride) ** 2
+    return Kernel(
+        name="c",
+        kernel_class="conv",
+        op_type="Conv",
+        precision="fp32",
+        macs=size**2 * channels * channels * positions,
+        input_bytes=4 * channels * 56**2,
+        weight_bytes=4 * size**2 * channels * channels,
+        output_bytes=4 * channels * positions,
+        input_channels=channels,
+        output_channels=channels,
+        output_positions=positions,
+    )
+
+
+def test_small_convolutions_of_stride_1_are_work_of_their_own(published_rows: Any) -> None:
+    board = load_profile("raspberry_pi_4")
+
+    def parts(runtime: str, *kernels: Kernel) -> dict[str, float]:
+        return published_rows._parts(board, kernels, 1, runtime)  # type: ignore[no-any-return]
+
+    for other in (convolution(size=5), convolution(stride=2), convolution(channels=8)):
+        assert "3x3 conv" not in parts("armnn-1", other)
+        assert parts("armnn-1", other) == parts("tflite-1", other)
+    gathered, transformed = parts("tflite-1", convolution()), parts("armnn-1", convolution())
+    assert "conv" not in gathered
+    # Winograd's algorithm takes a quarter of the products, and moves as much.
+    assert gathered["3x3 conv"] == pytest.approx(4.0 * transformed["3x3 conv"])
+    assert gathered["3x3 conv/output"] == transformed["3x3 conv/output"]
+    (int8,) = published_rows.in_precision([convolution()], "int8")
+    assert parts("armnn-1", int8)["3x3 conv"] == parts("tflite-1", int8)["3x3 conv"]
+    # int8 becomes 16 bits, of which an instruction does three quarters as many as of int8.
+    assert parts("tflite-1", int8)["3x3 conv"] == pytest.approx(3.0 * parts("ncnn", int8)["3x3 conv"])
+    assert published_rows._winograd_gain("neon_dotprod", "int8") == 1.0
