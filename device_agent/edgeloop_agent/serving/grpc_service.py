@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 import grpc
 from edgeloop_foundation.errors import (
@@ -21,7 +21,7 @@ from edgeloop_protocol.v1 import open_inference_grpc_pb2 as pb
 from edgeloop_protocol.v1 import open_inference_grpc_pb2_grpc as pb_grpc
 
 from edgeloop_agent import __version__
-from edgeloop_agent.access.peer import peer_of
+from edgeloop_agent.access.peer import LOOPBACK, peer_of
 from edgeloop_agent.listen import Listener
 from edgeloop_agent.serving.admission import Admission
 from edgeloop_agent.serving.engine import Answer, Engine
@@ -32,11 +32,13 @@ from edgeloop_agent.serving.tensors import (
     array_of_raw,
     check_claim,
     datatype_of,
+    datatype_of_array,
     raw_of,
 )
 
 __all__ = ["GrpcListener", "InferenceService"]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 _MESSAGE_LENGTH_MAX = 2000
@@ -75,7 +77,9 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
 
     def _guarded(self, method: str, context: grpc.ServicerContext, work: Callable[[], R]) -> R:
         try:
-            self._admission.check(method, peer_of(context, trusts_loopback=self._trusts_loopback))
+            # On a plain listener nobody proves anything: there is nothing to ask the connection for.
+            peer = LOOPBACK if self._trusts_loopback else peer_of(context, trusts_loopback=False)
+            self._admission.check(method, peer)
             return work()
         except Exception as error:
             known = error if isinstance(error, EdgeloopError) else InternalError("the server failed.")
@@ -200,9 +204,31 @@ def _response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelInferRes
         model_name=request.model_name, model_version=answer.version, id=request.id
     )
     for name, array in answer.outputs:
-        response.outputs.add(name=name, datatype=datatype_of(array.dtype.name), shape=array.shape)
+        response.outputs.add(name=name, datatype=datatype_of_array(array), shape=array.shape)
         response.raw_output_contents.append(raw_of(array))
     return response
+
+
+class _Handlers(ThreadPoolExecutor):
+    """Threads that do what is left to do for a call after its answer has been sent, each for its own.
+
+    A callback of the call would run on the library's one thread for events, and hold every other call up.
+    """
+
+    def __init__(self, threads: int, afterwards: Callable[[], None]) -> None:
+        super().__init__(threads, thread_name_prefix="grpc")
+        self._afterwards = afterwards
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Run a call."""
+
+        def run() -> R:
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                self._afterwards()
+
+        return super().submit(run)
 
 
 class GrpcListener:
@@ -212,7 +238,7 @@ class GrpcListener:
         spec = engine.spec
         threads = spec.queue_max + 2 * spec.batch_max + _SPARE_THREADS
         self._server = grpc.server(
-            ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+            _Handlers(threads, engine.settle),
             options=(
                 ("grpc.max_receive_message_length", spec.message_bytes_max),
                 ("grpc.max_send_message_length", spec.message_bytes_max),
