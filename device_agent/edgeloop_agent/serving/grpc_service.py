@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -26,6 +26,7 @@ from edgeloop_agent.listen import Listener
 from edgeloop_agent.serving.admission import Admission
 from edgeloop_agent.serving.engine import Answer, Engine
 from edgeloop_agent.serving.model import ServedModel
+from edgeloop_agent.serving.raw_request import RawRequest, parse_request
 from edgeloop_agent.serving.tensors import (
     Array,
     array_of_list,
@@ -140,15 +141,16 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
         return self._guarded("ModelMetadata", context, work)
 
     def ModelInfer(  # noqa: N802 - named by the wire
-        self, request: pb.ModelInferRequest, context: grpc.ServicerContext
+        self, asked: RawRequest, context: grpc.ServicerContext
     ) -> pb.ModelInferResponse:
         """Run one inference."""
+        request = asked.message
 
         def work() -> pb.ModelInferResponse:
             with self._engine.counted("grpc") as answered:
                 model = self._engine.model(request.model_name, request.model_version)
                 wanted = [output.name for output in request.outputs]
-                answer = self._engine.infer(model, _feeds(model, request), wanted, context.is_active)
+                answer = self._engine.infer(model, _feeds(model, asked), wanted, context.is_active)
                 response = _response(request, answer)
                 answered(answer)
             return response
@@ -165,17 +167,17 @@ def _tensors(specs: Sequence[TensorSpec]) -> list[pb.ModelMetadataResponse.Tenso
     ]
 
 
-def _feeds(model: ServedModel, request: pb.ModelInferRequest) -> dict[str, Array]:
+def _feeds(model: ServedModel, asked: RawRequest) -> dict[str, Array]:
     """Return the arrays of a request.
 
     Raises:
         InvalidInputError: they are not what the model takes.
     """
-    raw = request.raw_input_contents
-    if raw and len(raw) != len(request.inputs):
-        raise InvalidInputError(f"{len(request.inputs)} inputs came with {len(raw)} raw contents.")
+    raw, inputs = asked.raw, asked.message.inputs
+    if raw and len(raw) != len(inputs):
+        raise InvalidInputError(f"{len(inputs)} inputs came with {len(raw)} raw contents.")
     feeds: dict[str, Array] = {}
-    for index, tensor in enumerate(request.inputs):
+    for index, tensor in enumerate(inputs):
         spec = model.inputs.get(tensor.name)
         if spec is None or tensor.name in feeds:
             raise InvalidInputError(
@@ -231,6 +233,29 @@ class _Handlers(ThreadPoolExecutor):
         return super().submit(run)
 
 
+class _Methods:
+    """Takes the generated table of methods to a server, with requests of inferences read where they lie."""
+
+    def __init__(self, server: grpc.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler[Any, Any]]) -> None:
+        """Leave out the same table in its older form."""
+
+    def add_registered_method_handlers(
+        self, service: str, methods: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Take the table."""
+        infer: Any = methods["ModelInfer"]
+        raw = grpc.unary_unary_rpc_method_handler(
+            infer.unary_unary,
+            request_deserializer=parse_request,
+            response_serializer=infer.response_serializer,
+        )
+        add: Any = self._server
+        add.add_registered_method_handlers(service, {**methods, "ModelInfer": raw})
+
+
 class GrpcListener:
     """A gRPC server of its own for one deployment."""
 
@@ -253,7 +278,7 @@ class GrpcListener:
         )
         service = InferenceService(engine, admission, trusts_loopback=plain)
         add: Any = pb_grpc.add_GRPCInferenceServiceServicer_to_server
-        add(service, self._server)
+        add(service, _Methods(self._server))
         self.address = listener.bind(self._server)
 
     def start(self) -> None:
