@@ -21,7 +21,7 @@ from edgeloop_protocol.types.identity import Identity, Role
 
 from edgeloop_agent.access.methods import Caller
 
-__all__ = ["Context", "Peer", "holder_of", "peer_of"]
+__all__ = ["LOOPBACK", "Context", "Peer", "holder_of", "peer_of"]
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -46,6 +46,10 @@ class Peer:
     fleet: str = ""
 
 
+LOOPBACK = Peer(caller=Caller.LOCAL, name="somebody on this machine")
+"""Whoever calls over plain TCP on loopback, where that is trusted."""
+
+
 def peer_of(context: Context | grpc.ServicerContext, *, trusts_loopback: bool) -> Peer:
     """Return who makes a call.
 
@@ -61,7 +65,7 @@ def peer_of(context: Context | grpc.ServicerContext, *, trusts_loopback: bool) -
     if address.startswith("unix:"):
         return Peer(caller=Caller.LOCAL, name="the owner of the socket")
     if trusts_loopback:
-        return Peer(caller=Caller.LOCAL, name="somebody on this machine")
+        return LOOPBACK
     return Peer(caller=Caller.NOBODY, name="a caller without a certificate")
 
 

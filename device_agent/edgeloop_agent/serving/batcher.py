@@ -1,12 +1,16 @@
-"""Requests to batches: the first thread in line runs for all who wait behind it, then hands the lead on.
+"""Requests to batches: who finds nobody running runs itself, at once; a thread of the line's own runs for who waits.
 
-No thread of its own: a request that finds nobody running runs itself, at once, so that an idle server adds no change
-of thread. Whoever comes meanwhile waits, and goes in one batch when the lead is free. A request waits at most for the
-batch that runs and those ahead of it in a queue of bounded length, and ``delay_s_max`` for others to join.
+An idle server adds no change of thread. Whoever comes meanwhile waits; the first one hands the lead to the line's
+thread, which runs batch after batch until nobody waits. It has the next batch gathered before it wakes those of the
+last one: sixteen threads that write their answers would otherwise stand between the runtime and its next run. A request
+waits at most for the batch that runs and those ahead of it in a queue of bounded length, and ``delay_s_max`` for others
+to join.
 """
 
 from __future__ import annotations
 
+import logging
+import queue
 import threading
 import time
 from collections import deque
@@ -20,6 +24,8 @@ from edgeloop_agent.serving.model import Feeds, ServedModel
 from edgeloop_agent.serving.tensors import Array
 
 __all__ = ["Batcher", "Ride", "RunReport"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,32 +56,38 @@ class _Pending:
     """One request in line."""
 
     __slots__ = (
+        "_shapes",
         "alive",
         "came_s",
         "error",
         "feeds",
         "model",
         "outputs",
+        "report",
         "ride",
         "row_count",
-        "shapes",
         "turn",
     )
 
     def __init__(self, model: ServedModel, feeds: Feeds, alive: Callable[[], bool]) -> None:
         self.model, self.feeds, self.alive = model, feeds, alive
         self.came_s = time.perf_counter()
-        self.turn = threading.Event()
+        #: Locked until it is answered; None for who leads and never waits.
+        self.turn: threading.Lock | None = None
         self.outputs: Sequence[Array] | None = None
         self.ride: Ride | None = None
         self.error: EdgeloopError | None = None
-        batched = model.batch_limit > 1
-        self.row_count = next(iter(feeds.values())).shape[0] if batched else 1
-        self.shapes = tuple(sorted((name, array.shape[1:]) for name, array in feeds.items()))
+        #: Of the run that it was the first of.
+        self.report: RunReport | None = None
+        self.row_count = next(iter(feeds.values())).shape[0] if model.batch_limit > 1 else 1
+        self._shapes: tuple[tuple[str, tuple[int, ...]], ...] | None = None
 
     @property
-    def done(self) -> bool:
-        return self.outputs is not None or self.error is not None
+    def shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Shapes of its rows by input."""
+        if self._shapes is None:
+            self._shapes = tuple(sorted((name, array.shape[1:]) for name, array in self.feeds.items()))
+        return self._shapes
 
     def joins(self, other: _Pending) -> bool:
         """Return whether both can be rows of one run."""
@@ -83,7 +95,7 @@ class _Pending:
 
 
 class Batcher:
-    """The line of one deployment.
+    """The line of one deployment; its thread ends with ``close``.
 
     Args:
         queue_max: most requests that wait.
@@ -94,9 +106,13 @@ class Batcher:
     def __init__(self, queue_max: int, delay_s_max: float, report: Callable[[RunReport], None]) -> None:
         self._queue_max, self._delay_s_max, self._report = queue_max, delay_s_max, report
         self._line: deque[_Pending] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._led = self._closed = False
         self._inside = 0
+        # True hands the lead over, False ends the thread.
+        self._baton: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        threading.Thread(target=self._drive, name="batches", daemon=True).start()
 
     @property
     def waiting(self) -> int:
@@ -124,17 +140,20 @@ class Batcher:
             InternalError: the runtime failed.
         """
         mine = _Pending(model, feeds, alive)
-        with self._changed:
-            leads = self._enter(mine)
+        with self._lock:
+            self._enter(mine)
         try:
-            if not leads:
-                mine.turn.wait()
-            if not mine.done:
+            if mine.turn is None:
                 self._lead()
+            else:
+                mine.turn.acquire()
         finally:
-            with self._changed:
+            with self._lock:
                 self._inside -= 1
-                self._changed.notify_all()
+                if self._closed:
+                    self._changed.notify_all()
+        if mine.report is not None:
+            self._report(mine.report)
         if mine.error is not None:
             raise mine.error
         if mine.outputs is None:
@@ -143,41 +162,74 @@ class Batcher:
             note(mine.ride)
         return mine.outputs
 
-    def _enter(self, mine: _Pending) -> bool:
-        """Take a place in line; return whether it leads."""
+    def _enter(self, mine: _Pending) -> None:
+        """Take a place in line, with a lock to wait for unless it leads."""
         if self._closed:
             raise UnavailableError("the server ends.", next_step="Try again in a moment.")
-        # Who leads has left the line, or leaves it next.
-        if self._led and len(self._line) >= self._queue_max:
-            raise BusyError(f"{self._queue_max} requests wait already.", next_step="Try again in a moment.")
+        if self._led:
+            # Who leads has left the line, or leaves it next.
+            if len(self._line) >= self._queue_max:
+                raise BusyError(
+                    f"{self._queue_max} requests wait already.", next_step="Try again in a moment."
+                )
+            mine.turn = threading.Lock()
+            mine.turn.acquire()
+        self._led = True
         self._inside += 1
         self._line.append(mine)
-        leads, self._led = not self._led, True
-        self._changed.notify_all()
-        return leads
+        if self._delay_s_max:
+            self._changed.notify_all()
 
     def _lead(self) -> None:
         """Run the batch at the head of the line, which holds the leader's request, and hand the lead on."""
         batch = self._take()
-        reports: list[RunReport] = []
         try:
-            self._run([one for one in batch if one.error is None], reports)
+            self._run(batch, _gathered(batch))
         finally:
             # The lead first: the runtime is the narrow place, and who has an answer only writes it.
-            with self._changed:
-                if self._line:
-                    self._line[0].turn.set()
-                else:
-                    self._led = False
-            for one in batch:
-                if not one.done:
-                    one.error = InternalError("the batch of this request broke off.")
-                one.turn.set()
-        for report in reports:
-            self._report(report)
+            with self._lock:
+                self._led = bool(self._line)
+                if self._led:
+                    self._baton.put(True)
+            _hand_out(batch)
+
+    def _drive(self) -> None:
+        """Run for who waits whenever the lead is handed over."""
+        while self._baton.get():
+            ran: list[_Pending] = []
+            while batch := self._next(ran):
+                ran = batch
+
+    def _next(self, ran: list[_Pending]) -> list[_Pending]:
+        """Run the next batch, and hand out the answers of the last one as soon as it is gathered.
+
+        Returns:
+            The requests that ran and have yet to be woken; empty when nobody waits, and the lead is free.
+        """
+        if self._delay_s_max:
+            _hand_out(ran)
+            ran = []
+        batch = self._take()
+        try:
+            live = [one for one in batch if one.error is None]
+            feeds = _gathered(live) if live else {}
+            _hand_out(ran)
+            ran = []
+            if live:
+                self._run(live, feeds)
+        except Exception as error:
+            # Who waits in line needs this thread.
+            _log.error("a batch broke off", exc_info=error)
+        finally:
+            _hand_out(ran)
+        return batch
 
     def _take(self) -> list[_Pending]:
-        with self._changed:
+        """Take the next batch out of the line; nobody in it frees the lead."""
+        with self._lock:
+            if not self._line:
+                self._led = False
+                return []
             first = self._line[0]
             if self._delay_s_max:
                 until_s = first.came_s + self._delay_s_max
@@ -192,60 +244,75 @@ class Batcher:
                     break
                 rows += self._line[0].row_count
                 batch.append(self._line.popleft())
-        for one in batch[1:]:
-            if not one.alive():
+        for one in batch:
+            if one.turn is not None and not one.alive():
                 one.error = UnavailableError("its caller is gone.")
         return batch
 
     def _rows(self, first: _Pending) -> int:
         return sum(one.row_count for one in self._line if one.joins(first))
 
-    def _run(self, batch: list[_Pending], reports: list[RunReport]) -> None:
+    def _run(self, batch: list[_Pending], feeds: Feeds) -> None:
         model, started_s = batch[0].model, time.perf_counter()
         try:
-            _answer(model, batch)
+            _answer(model, batch, feeds)
         except EdgeloopError as error:
             if len(batch) == 1:
                 batch[0].error = error
                 return
             # One request's rows must not fail the others': each alone, so that the culprit fails alone.
             for one in batch:
-                self._run([one], reports)
+                self._run([one], one.feeds)
             return
-        rows = sum(one.row_count for one in batch)
-        for one in batch:
-            one.ride = Ride(wait_s=started_s - one.came_s, row_count=rows)
-        reports.append(
-            RunReport(
-                version=model.version,
-                row_count=rows,
-                run_s=time.perf_counter() - started_s,
-                waits_s=tuple(started_s - one.came_s for one in batch),
-            )
+        ended_s, rows = time.perf_counter(), sum(one.row_count for one in batch)
+        waits_s = tuple(started_s - one.came_s for one in batch)
+        for one, wait_s in zip(batch, waits_s, strict=True):
+            one.ride = Ride(wait_s=wait_s, row_count=rows)
+        batch[0].report = RunReport(
+            version=model.version, row_count=rows, run_s=ended_s - started_s, waits_s=waits_s
         )
 
     def close(self, grace_s: float) -> bool:
         """Take no more; return whether everything in line was answered within ``grace_s``."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: self._inside == 0, grace_s)
+            empty = self._changed.wait_for(lambda: self._inside == 0, grace_s)
+        if empty:
+            self._baton.put(False)
+        return empty
 
 
-def _answer(model: ServedModel, batch: list[_Pending]) -> None:
+def _gathered(batch: list[_Pending]) -> Feeds:
+    """Return the inputs of all requests, one after the other."""
+    if len(batch) == 1:
+        return batch[0].feeds
+    return {name: np.concatenate([one.feeds[name] for one in batch]) for name in batch[0].feeds}
+
+
+def _hand_out(batch: list[_Pending]) -> None:
+    """Wake who waits for these answers."""
+    for one in batch:
+        if one.outputs is None and one.error is None:
+            one.error = InternalError("the batch of this request broke off.")
+        if one.turn is not None:
+            one.turn.release()
+
+
+def _answer(model: ServedModel, batch: list[_Pending], feeds: Feeds) -> None:
     """Run a batch and give each request its rows.
 
     Raises:
         InternalError: the runtime failed, or returned another number of rows than it was given.
     """
+    outputs = model.run(feeds)
     if len(batch) == 1:
-        batch[0].outputs = model.run(batch[0].feeds)
+        batch[0].outputs = outputs
         return
-    outputs = model.run({name: np.concatenate([one.feeds[name] for one in batch]) for name in batch[0].feeds})
-    ends = np.cumsum([one.row_count for one in batch])
-    if any(output.shape[:1] != (ends[-1],) for output in outputs):
-        raise InternalError(
-            f"the model returned another number of rows than the {ends[-1]} that it was given."
-        )
-    for one, end in zip(batch, ends, strict=True):
-        one.outputs = [output[end - one.row_count : end] for output in outputs]
+    rows = sum(one.row_count for one in batch)
+    if any(output.shape[:1] != (rows,) for output in outputs):
+        raise InternalError(f"the model returned another number of rows than the {rows} that it was given.")
+    end = 0
+    for one in batch:
+        begin, end = end, end + one.row_count
+        one.outputs = [output[begin:end] for output in outputs]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -61,7 +63,12 @@ class Engine:
     def __init__(self, spec: ServingSpec, versions: Versions[ServedModel], log: RequestLog) -> None:
         self.spec, self.versions = spec, versions
         self._log, self._counts = log, Counts(spec.name, spec.threads)
-        self._batcher = Batcher(spec.queue_max, spec.delay_s_max, self._ran)
+        self._uncounted: deque[Callable[[], None]] = deque()
+        self._batcher = Batcher(
+            spec.queue_max,
+            spec.delay_s_max,
+            lambda report: self._uncounted.append(functools.partial(self._ran, report)),
+        )
         self._inside, self._count = 0, threading.Lock()
         name = "edgeloop_serving_"
         about = "Time from a whole request to its answer, in seconds."
@@ -169,7 +176,7 @@ class Engine:
 
     @contextlib.contextmanager
     def counted(self, protocol: str) -> Iterator[Callable[[Answer], None]]:
-        """Count what happens inside; hand the answer to what is yielded.
+        """Count what happens inside; hand the answer to what is yielded, and ``settle`` once it is on its way.
 
         Raises:
             BusyError: as many requests are inside as may wait and run.
@@ -177,8 +184,12 @@ class Engine:
         started_s = time.perf_counter()
         answered: list[Answer] = []
         try:
-            with self._place():
+            self._come_in()
+            try:
                 yield answered.append
+            finally:
+                with self._count:
+                    self._inside -= 1
         except Exception as error:
             kind = type(error).__name__ if isinstance(error, EdgeloopError) else "InternalError"
             self._errors.add(self.spec.name, protocol, kind)
@@ -186,32 +197,35 @@ class Engine:
             raise
         for answer in answered:
             took_s = time.perf_counter() - started_s
-            self._requests.observe(took_s, self.spec.name, answer.version, protocol)
-            self._counts.answered(answer.version, took_s)
-            if self._log.on:
-                self._log.add(
-                    wall_s=time.time(),
-                    latency_s=took_s,
-                    queue_s=answer.ride.wait_s,
-                    rows=answer.ride.row_count,
-                    version=answer.version,
-                    precision=answer.precision,
-                    protocol=protocol,
-                )
+            self._uncounted.append(functools.partial(self._answered, answer, protocol, took_s, time.time()))
 
-    @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
+    def settle(self) -> None:
+        """Count what was answered since the last time: what nobody waits for comes after the answer."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._uncounted.popleft()()
+
+    def _answered(self, answer: Answer, protocol: str, took_s: float, wall_s: float) -> None:
+        self._requests.observe(took_s, self.spec.name, answer.version, protocol)
+        self._counts.answered(answer.version, took_s)
+        if self._log.on:
+            self._log.add(
+                wall_s=wall_s,
+                latency_s=took_s,
+                queue_s=answer.ride.wait_s,
+                rows=answer.ride.row_count,
+                version=answer.version,
+                precision=answer.precision,
+                protocol=protocol,
+            )
+
+    def _come_in(self) -> None:
         """Bound the requests in memory, those that are still being read included."""
         with self._count:
             # Two batches beside those who wait: the one that runs, and the one whose answers are being written.
             if self._inside >= self.spec.queue_max + 2 * self.spec.batch_max:
                 raise BusyError(f"{self._inside} requests are under way.", next_step="Try again in a moment.")
             self._inside += 1
-        try:
-            yield
-        finally:
-            with self._count:
-                self._inside -= 1
 
     def _ran(self, report: RunReport) -> None:
         labels = (self.spec.name, report.version)
@@ -224,6 +238,7 @@ class Engine:
 
     def scrape(self) -> bytes:
         """Return everything that is counted, as Prometheus text."""
+        self.settle()
         name = "edgeloop_serving_"
         label = {"model": self.spec.name}
         model = self.active
@@ -243,6 +258,7 @@ class Engine:
 
     def telemetry(self) -> ServedTelemetry:
         """Return what was counted, and let the request log reach the disk."""
+        self.settle()
         self._log.flush()
         shadow = None if self.shadow is None else self.shadow.value()
         return self._counts.value(self.active, self._batcher.waiting, shadow)
@@ -252,6 +268,7 @@ class Engine:
         closed = self._batcher.close(grace_s)
         if self.shadow is not None:
             self.shadow.stop()
+        self.settle()
         self._log.flush()
         return closed
 

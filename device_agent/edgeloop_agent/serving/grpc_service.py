@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 import grpc
 from edgeloop_foundation.errors import (
@@ -21,22 +21,25 @@ from edgeloop_protocol.v1 import open_inference_grpc_pb2 as pb
 from edgeloop_protocol.v1 import open_inference_grpc_pb2_grpc as pb_grpc
 
 from edgeloop_agent import __version__
-from edgeloop_agent.access.peer import peer_of
+from edgeloop_agent.access.peer import LOOPBACK, peer_of
 from edgeloop_agent.listen import Listener
 from edgeloop_agent.serving.admission import Admission
 from edgeloop_agent.serving.engine import Answer, Engine
 from edgeloop_agent.serving.model import ServedModel
+from edgeloop_agent.serving.raw_request import RawRequest, parse_request
 from edgeloop_agent.serving.tensors import (
     Array,
     array_of_list,
     array_of_raw,
     check_claim,
     datatype_of,
+    datatype_of_array,
     raw_of,
 )
 
 __all__ = ["GrpcListener", "InferenceService"]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 _MESSAGE_LENGTH_MAX = 2000
@@ -75,7 +78,9 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
 
     def _guarded(self, method: str, context: grpc.ServicerContext, work: Callable[[], R]) -> R:
         try:
-            self._admission.check(method, peer_of(context, trusts_loopback=self._trusts_loopback))
+            # On a plain listener nobody proves anything: there is nothing to ask the connection for.
+            peer = LOOPBACK if self._trusts_loopback else peer_of(context, trusts_loopback=False)
+            self._admission.check(method, peer)
             return work()
         except Exception as error:
             known = error if isinstance(error, EdgeloopError) else InternalError("the server failed.")
@@ -136,15 +141,16 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
         return self._guarded("ModelMetadata", context, work)
 
     def ModelInfer(  # noqa: N802 - named by the wire
-        self, request: pb.ModelInferRequest, context: grpc.ServicerContext
+        self, asked: RawRequest, context: grpc.ServicerContext
     ) -> pb.ModelInferResponse:
         """Run one inference."""
+        request = asked.message
 
         def work() -> pb.ModelInferResponse:
             with self._engine.counted("grpc") as answered:
                 model = self._engine.model(request.model_name, request.model_version)
                 wanted = [output.name for output in request.outputs]
-                answer = self._engine.infer(model, _feeds(model, request), wanted, context.is_active)
+                answer = self._engine.infer(model, _feeds(model, asked), wanted, context.is_active)
                 response = _response(request, answer)
                 answered(answer)
             return response
@@ -161,17 +167,17 @@ def _tensors(specs: Sequence[TensorSpec]) -> list[pb.ModelMetadataResponse.Tenso
     ]
 
 
-def _feeds(model: ServedModel, request: pb.ModelInferRequest) -> dict[str, Array]:
+def _feeds(model: ServedModel, asked: RawRequest) -> dict[str, Array]:
     """Return the arrays of a request.
 
     Raises:
         InvalidInputError: they are not what the model takes.
     """
-    raw = request.raw_input_contents
-    if raw and len(raw) != len(request.inputs):
-        raise InvalidInputError(f"{len(request.inputs)} inputs came with {len(raw)} raw contents.")
+    raw, inputs = asked.raw, asked.message.inputs
+    if raw and len(raw) != len(inputs):
+        raise InvalidInputError(f"{len(inputs)} inputs came with {len(raw)} raw contents.")
     feeds: dict[str, Array] = {}
-    for index, tensor in enumerate(request.inputs):
+    for index, tensor in enumerate(inputs):
         spec = model.inputs.get(tensor.name)
         if spec is None or tensor.name in feeds:
             raise InvalidInputError(
@@ -200,9 +206,54 @@ def _response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelInferRes
         model_name=request.model_name, model_version=answer.version, id=request.id
     )
     for name, array in answer.outputs:
-        response.outputs.add(name=name, datatype=datatype_of(array.dtype.name), shape=array.shape)
+        response.outputs.add(name=name, datatype=datatype_of_array(array), shape=array.shape)
         response.raw_output_contents.append(raw_of(array))
     return response
+
+
+class _Handlers(ThreadPoolExecutor):
+    """Threads that do what is left to do for a call after its answer has been sent, each for its own.
+
+    A callback of the call would run on the library's one thread for events, and hold every other call up.
+    """
+
+    def __init__(self, threads: int, afterwards: Callable[[], None]) -> None:
+        super().__init__(threads, thread_name_prefix="grpc")
+        self._afterwards = afterwards
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Run a call."""
+
+        def run() -> R:
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                self._afterwards()
+
+        return super().submit(run)
+
+
+class _Methods:
+    """Takes the generated table of methods to a server, with requests of inferences read where they lie."""
+
+    def __init__(self, server: grpc.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler[Any, Any]]) -> None:
+        """Leave out the same table in its older form."""
+
+    def add_registered_method_handlers(
+        self, service: str, methods: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Take the table."""
+        infer: Any = methods["ModelInfer"]
+        raw = grpc.unary_unary_rpc_method_handler(
+            infer.unary_unary,
+            request_deserializer=parse_request,
+            response_serializer=infer.response_serializer,
+        )
+        add: Any = self._server
+        add.add_registered_method_handlers(service, {**methods, "ModelInfer": raw})
 
 
 class GrpcListener:
@@ -212,7 +263,7 @@ class GrpcListener:
         spec = engine.spec
         threads = spec.queue_max + 2 * spec.batch_max + _SPARE_THREADS
         self._server = grpc.server(
-            ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+            _Handlers(threads, engine.settle),
             options=(
                 ("grpc.max_receive_message_length", spec.message_bytes_max),
                 ("grpc.max_send_message_length", spec.message_bytes_max),
@@ -227,7 +278,7 @@ class GrpcListener:
         )
         service = InferenceService(engine, admission, trusts_loopback=plain)
         add: Any = pb_grpc.add_GRPCInferenceServiceServicer_to_server
-        add(service, self._server)
+        add(service, _Methods(self._server))
         self.address = listener.bind(self._server)
 
     def start(self) -> None:

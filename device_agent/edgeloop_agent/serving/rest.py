@@ -18,8 +18,7 @@ from edgeloop_foundation import errors as e
 from edgeloop_foundation.addresses import is_loopback
 
 from edgeloop_agent import __version__
-from edgeloop_agent.access.methods import Caller
-from edgeloop_agent.access.peer import Peer, holder_of
+from edgeloop_agent.access.peer import LOOPBACK, Peer, holder_of
 from edgeloop_agent.listen import split_address
 from edgeloop_agent.serving.admission import Admission
 from edgeloop_agent.serving.engine import Engine
@@ -176,6 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
             answered(answer)
         head = {} if json_bytes is None else {"Inference-Header-Content-Length": str(json_bytes)}
         kind = "application/json" if json_bytes is None else "application/octet-stream"
+        engine.settle()
         self._body(200, encoded, kind, head)
 
     def _read_body(self) -> bytes:
@@ -281,7 +281,7 @@ class _Server(ThreadingHTTPServer):
     def peer_of(self, connection: Any) -> Peer:
         """Return who is at the other end."""
         if self.plain:
-            return Peer(caller=Caller.LOCAL, name="somebody on this machine")
+            return LOOPBACK
         der = connection.getpeercert(binary_form=True)
         return holder_of(ssl.DER_cert_to_PEM_cert(der).encode())
 

@@ -22,6 +22,7 @@ from edgeloop_agent.serving.tensors import (
     array_of_raw,
     check_claim,
     datatype_of,
+    datatype_of_array,
     raw_of,
 )
 
@@ -131,7 +132,7 @@ def encode(name: str, request: InferRequest, answer: Answer) -> tuple[bytes, int
     for output, array in answer.outputs:
         told: dict[str, Any] = {
             "name": output,
-            "datatype": datatype_of(array.dtype.name),
+            "datatype": datatype_of_array(array),
             "shape": list(array.shape),
         }
         if request.binary.get(output, request.binary_by_default):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,15 @@ from edgeloop_foundation.errors import InvalidInputError, UnsupportedError
 from edgeloop_protocol.types.artifact import TensorSpec
 from numpy.typing import NDArray
 
-__all__ = ["Array", "array_of_list", "array_of_raw", "check_claim", "datatype_of", "raw_of"]
+__all__ = [
+    "Array",
+    "array_of_list",
+    "array_of_raw",
+    "check_claim",
+    "datatype_of",
+    "datatype_of_array",
+    "raw_of",
+]
 
 Array = NDArray[Any]
 
@@ -31,6 +40,10 @@ _DATATYPES = {
 }
 """NumPy name to the protocol's."""
 
+_OF_DTYPE = {np.dtype(name): datatype for name, datatype in _DATATYPES.items()}
+_LITTLE = {name: np.dtype(name).newbyteorder("<") for name in _DATATYPES}
+# NumPy makes names and byte orders anew whenever they are asked for, at the cost of microseconds.
+
 
 def datatype_of(dtype: str) -> str:
     """Return the protocol's name of an element type.
@@ -41,6 +54,15 @@ def datatype_of(dtype: str) -> str:
     if dtype not in _DATATYPES:
         raise UnsupportedError(f"tensors of {dtype} are not served; numbers and truth values are.")
     return _DATATYPES[dtype]
+
+
+def datatype_of_array(array: Array) -> str:
+    """Return the protocol's name of an array's element type.
+
+    Raises:
+        UnsupportedError: it is none of numbers.
+    """
+    return _OF_DTYPE.get(array.dtype) or datatype_of(array.dtype.name)
 
 
 def check_claim(spec: TensorSpec, datatype: str, shape: Sequence[int]) -> tuple[int, ...]:
@@ -68,7 +90,7 @@ def array_of_raw(spec: TensorSpec, shape: tuple[int, ...], raw: bytes | memoryvi
     Raises:
         InvalidInputError: their number is not what the shape says.
     """
-    dtype = np.dtype(spec.dtype).newbyteorder("<")
+    dtype = _LITTLE[spec.dtype]
     if len(raw) != math.prod(shape) * dtype.itemsize:
         raise InvalidInputError(
             f"input {spec.name!r} of shape {list(shape)} takes {math.prod(shape) * dtype.itemsize} bytes, "
@@ -97,5 +119,6 @@ def array_of_list(spec: TensorSpec, shape: tuple[int, ...], elements: Sequence[A
 
 def raw_of(array: Array) -> bytes:
     """Return the elements row by row, little-endian."""
-    little = array.dtype.newbyteorder("<")
-    return array.astype(little, copy=False).tobytes()
+    if array.dtype.isnative and sys.byteorder == "little":
+        return array.tobytes()
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
