@@ -35,4 +35,6 @@ def test_a_runner_imports_neither_the_wire_nor_a_runtime_before_it_is_asked() ->
     modules = {name.partition(".")[0] for name in names}
     assert modules & {"google", "grpc", "numpy", "onnxruntime", "mlperf_loadgen", "asyncio"} == set()
     assert names & {"email", "zipfile", "statistics", "importlib.metadata"} == set()
-    assert names & {f"edgeloop_protocol.types.{name}" for name in ("run", "conditions", "measurement")} == set()
+    assert (
+        names & {f"edgeloop_protocol.types.{name}" for name in ("run", "conditions", "measurement")} == set()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -135,9 +136,12 @@ def test_files_table_and_names_are_the_same() -> None:
     assert files == set(BUILTIN) == {RUNTIMES.load(name).name for name in BUILTIN}
 
 
-def test_describe_prints_what_this_runtime_really_loads() -> None:
+def test_describe_prints_what_this_runtime_really_loads(tmp_path: Path) -> None:
     argv = [sys.executable, "-I", "-m", "edgeloop_agent.runner", "--describe"]
-    said = json.loads(subprocess.run(argv, capture_output=True, check=True, text=True).stdout)
+    # As the agent does: a runtime may keep files in its home, which the runner could not read elsewhere.
+    home = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(argv, capture_output=True, check=True, text=True, env=home, cwd=tmp_path)
+    said = json.loads(done.stdout)
     every = said["runtimes"]
     assert said["lasting"] is True
     assert [entry["name"] for entry in every] == list(RUNTIMES.names())
