@@ -252,10 +252,8 @@ class RealBoard:
             return kept
 
     def _dependencies(self) -> str:
-        options = self._isolation.arguments(None, self._state_directory)
-        return dependencies(
-            self._root, inventory.boot_id(self._root), inventory.runner_environment(), options
-        )
+        how = (self._isolation.tier, self._isolation.minimum)
+        return dependencies(self._root, inventory.boot_id(self._root), inventory.runner_environment(), how)
 
     def _probe(self) -> Facts:
         return Facts(
