@@ -34,6 +34,7 @@ from edgeloop_agent.fitness.kernel_files import read_vitals
 from edgeloop_agent.fitness.memory_group import MemoryGroup, NoGroup
 from edgeloop_agent.fitness.vitals import Seen, Vitals
 from edgeloop_agent.isolation_policy import IsolationPolicy
+from edgeloop_agent.kept_runtimes import Described, dependencies, keep_runtimes, read_runtimes
 from edgeloop_agent.power.sampler import Sampler, ThreadSampler
 from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count, remove_scratch
 from edgeloop_agent.sensors import SensorSet
@@ -223,15 +224,36 @@ class RealBoard:
             ClockProbe(slice_count=_PROBE_SLICES) if root == Path("/") else None
         )
         self.idle_temperature = IdleTemperature()
-        self._runtimes: tuple[RuntimeFacts, ...] | None = None
+        # What the runtimes depended on, and what they were then.
+        self._runtimes: tuple[str, tuple[RuntimeFacts, ...]] | None = None
+        self._asking = asyncio.Lock()
 
     async def facts(self) -> Facts:
-        """Return what this board is; the runtimes are asked once, in a process of their own."""
-        if self._runtimes is None:
-            self._runtimes = await self._ask_runtimes()
+        """Return what this board is; the runtimes are asked in a process of their own, where that is not known yet."""
+        runtimes = await self._described()
         facts = await asyncio.to_thread(self._probe)
-        facts = replace(facts, runtimes=self._runtimes)
+        facts = replace(facts, runtimes=runtimes)
         return facts if self._emulator is None else self._emulator.mark(facts)
+
+    async def _described(self) -> tuple[RuntimeFacts, ...]:
+        """Return the runtimes: asked again after something was installed, removed or replaced."""
+        async with self._asking:
+            depends_on = await asyncio.to_thread(self._dependencies)
+            if self._runtimes is not None and self._runtimes[0] == depends_on:
+                return self._runtimes[1]
+            kept = await asyncio.to_thread(read_runtimes, self._state_directory, depends_on)
+            if kept is None:
+                described = await self._ask_runtimes()
+                kept = described.runtimes
+                # Without the kernel's word for it, a boot with other hardware would go unnoticed.
+                if described.lasting and inventory.boot_id(self._root):
+                    await asyncio.to_thread(keep_runtimes, self._fs, self._state_directory, depends_on, kept)
+            self._runtimes = depends_on, kept
+            return kept
+
+    def _dependencies(self) -> str:
+        how = (self._isolation.tier, self._isolation.minimum)
+        return dependencies(self._root, inventory.boot_id(self._root), inventory.runner_environment(), how)
 
     def _probe(self) -> Facts:
         return Facts(
@@ -246,7 +268,7 @@ class RealBoard:
             agent_version=__version__,
         )
 
-    async def _ask_runtimes(self) -> tuple[RuntimeFacts, ...]:
+    async def _ask_runtimes(self) -> Described:
         scratch = self._state_directory / SCRATCH / secrets.token_hex(8)
         argv: tuple[str, ...] = (
             *(sys.executable, "-I", "-m", "edgeloop_agent.runner", "--describe"),
@@ -260,7 +282,7 @@ class RealBoard:
             return await asyncio.wait_for(asking, _DESCRIBE_TIMEOUT_S)
         except asyncio.TimeoutError:
             reason = f"the runner did not describe its runtimes within {_DESCRIBE_TIMEOUT_S:.0f} s"
-            return (RuntimeFacts(name="onnxruntime", reason=reason),)
+            return Described(runtimes=(RuntimeFacts(name="onnxruntime", reason=reason),))
         finally:
             await remove_scratch(self._fs, scratch)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeloop_foundation.errors import EdgeloopError
-from edgeloop_protocol.types.run import FailureKind, Outcome
+from edgeloop_protocol.types.outcome import FailureKind, Outcome
 
 __all__ = ["RunnerFailure"]
 

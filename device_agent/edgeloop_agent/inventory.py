@@ -21,6 +21,8 @@ from edgeloop_foundation.ports.process import ProcessPort
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.facts import Hardware, OperatingSystem, RuntimeFacts
 
+from edgeloop_agent.kept_runtimes import Described
+
 __all__ = [
     "boot_id",
     "device_id",
@@ -232,13 +234,11 @@ def runner_environment() -> dict[str, str]:
     return {**kept, "ORT_DISABLE_TELEMETRY": "1", "ORT_TELEMETRY_DISABLED": "1"}
 
 
-async def runtime_facts(
-    processes: ProcessPort, argv: Sequence[str], scratch: Path
-) -> tuple[RuntimeFacts, ...]:
+async def runtime_facts(processes: ProcessPort, argv: Sequence[str], scratch: Path) -> Described:
     """Ask the runner which runtimes it has; takes as long as importing them.
 
-    The runner prints one line of JSON: a list of RuntimeFacts. A runner that cannot start is a runtime that
-    is absent with the reason.
+    The runner prints one line of JSON: the RuntimeFacts, and whether they last. A runner that cannot start is a
+    runtime that is absent with the reason.
 
     Args:
         processes: starts it.
@@ -256,7 +256,10 @@ async def runtime_facts(
     finally:
         child.kill()
     try:
-        return tuple(from_json(entry, RuntimeFacts) for entry in json.loads(line))
-    except (ValueError, TypeError, InvalidInputError):
+        said = json.loads(line)
+        runtimes = tuple(from_json(entry, RuntimeFacts) for entry in said["runtimes"])
+        return Described(runtimes=runtimes, lasting=said["lasting"] is True and status == 0)
+    except (ValueError, TypeError, KeyError, InvalidInputError):
         tail = child.log_tail().strip().splitlines()[-1:] or ["it wrote nothing"]
-        return (RuntimeFacts(name="onnxruntime", reason=f"the runner ended with {status}: {tail[0]}"),)
+        absent = RuntimeFacts(name="onnxruntime", reason=f"the runner ended with {status}: {tail[0]}")
+        return Described(runtimes=(absent,))

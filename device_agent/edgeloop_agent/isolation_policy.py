@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeloop_foundation.errors import InvalidInputError
 from edgeloop_protocol.types.isolation_tier import DEFAULT, STRONGEST, TIERS, check_tier, reaches
-from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
+from edgeloop_protocol.types.outcome import FailureKind, Isolation, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
 

@@ -31,5 +31,10 @@ RUNNER = "import sys, edgeloop_agent.runner.worker; print(','.join(sys.modules))
 def test_a_runner_imports_neither_the_wire_nor_a_runtime_before_it_is_asked() -> None:
     """It starts once per round and trial, so that every import counts."""
     done = subprocess.run([sys.executable, "-c", RUNNER], capture_output=True, text=True, check=True)
-    modules = {name.partition(".")[0] for name in done.stdout.strip().split(",")}
+    names = set(done.stdout.strip().split(","))
+    modules = {name.partition(".")[0] for name in names}
     assert modules & {"google", "grpc", "numpy", "onnxruntime", "mlperf_loadgen", "asyncio"} == set()
+    assert names & {"email", "zipfile", "statistics", "importlib.metadata"} == set()
+    assert (
+        names & {f"edgeloop_protocol.types.{name}" for name in ("run", "conditions", "measurement")} == set()
+    )

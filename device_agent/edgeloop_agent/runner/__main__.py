@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS
-from edgeloop_protocol.types.run import FailureKind, Outcome
+from edgeloop_protocol.types.outcome import FailureKind, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame, take_streams

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from edgeloop_protocol.types.artifact import Artifact, TensorSpec
-from edgeloop_protocol.types.run import FailureKind, Outcome
+from edgeloop_protocol.types.outcome import FailureKind, Outcome
 from numpy.typing import NDArray
 
 from edgeloop_agent.failure import RunnerFailure

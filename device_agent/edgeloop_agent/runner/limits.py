@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgeloop_protocol.types.run import Isolation
+from edgeloop_protocol.types.outcome import Isolation
 
 from edgeloop_agent.runner.sandbox.enter import Bounds, Confinement
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeloop_protocol.types.run import NodeTime, Placement
+from edgeloop_protocol.types.outcome import NodeTime, Placement
 
 __all__ = ["placement_from_events", "placement_from_profile"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from edgeloop_protocol.types.run import FailureKind, Outcome
+from edgeloop_protocol.types.outcome import FailureKind, Outcome
 
 from edgeloop_agent.failure import RunnerFailure
 

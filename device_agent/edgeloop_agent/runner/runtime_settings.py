@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 
-from edgeloop_protocol.types.run import FailureKind, Outcome
+from edgeloop_protocol.types.outcome import FailureKind, Outcome
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
@@ -15,6 +14,9 @@ __all__ = ["installed_version", "out_of_memory", "pin", "refuse", "require_plain
 
 def installed_version(*distributions: str) -> str:
     """Return the version of the first of these packages that is installed; empty when none is."""
+    # It brings the mail and archive modules along, which a runner that opens a model does without.
+    import importlib.metadata
+
     for name in distributions:
         try:
             return importlib.metadata.version(name)

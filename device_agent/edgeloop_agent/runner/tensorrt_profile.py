@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgeloop_protocol.types.run import NodeTime, Placement
+from edgeloop_protocol.types.outcome import NodeTime, Placement
 
 __all__ = ["LayerRecorder", "LayerTime", "layer_types", "parse_profile", "placement_from_layers"]
 

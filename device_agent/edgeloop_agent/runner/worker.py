@@ -18,7 +18,7 @@ from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.emulation import EmulationReading
 from edgeloop_protocol.types.isolation_tier import TIERS, check_tier
-from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome, Placement
+from edgeloop_protocol.types.outcome import FailureKind, Isolation, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.arrivals import SCHEDULE_COUNT_MAX, Serve, draw_schedule, serve_paced, serve_schedule
@@ -27,10 +27,9 @@ from edgeloop_agent.frames import HEADER_BYTES_MAX
 from edgeloop_agent.isolation_policy import check_isolation
 from edgeloop_agent.runner.loop import wait_until
 from edgeloop_agent.runner.memory import ProcessMemory
-from edgeloop_agent.runner.runtimes import RUNTIMES
+from edgeloop_agent.runner.runtimes import BUILTIN, RUNTIMES
 from edgeloop_agent.runner.runtimes.base import LoadedModel, Runtime
 from edgeloop_agent.samples import to_bytes
-from edgeloop_agent.scenarios import Plan, play
 
 __all__ = ["Answer", "Worker", "describe_runtimes"]
 
@@ -46,15 +45,24 @@ _DROP_PAUSE_S = 0.005
 _now = time.perf_counter_ns
 
 
-def describe_runtimes() -> list[dict[str, Any]]:
-    """Return the facts of every registered runtime, present and absent."""
-    found = []
+def describe_runtimes() -> dict[str, Any]:
+    """Return the facts of every registered runtime, present and absent, and whether they last.
+
+    They last while nothing that is installed changes: every driver is one of ours and found its runtime, or found that
+    the package is not there. One that failed may succeed the next time, and of others' drivers nobody knows what they
+    depend on.
+    """
+    found, lasting = [], True
     for name in RUNTIMES.names():
         try:
-            found.append(to_json(RUNTIMES.load(name)().facts()))
+            runtime = RUNTIMES.load(name)()
+            facts = runtime.facts()
+            found.append(to_json(facts))
+            lasting &= name in BUILTIN and bool(facts.version) == bool(runtime.installed())
         except EdgeloopError as error:  # noqa: PERF203 - one broken driver must not hide the others
             found.append({"name": name, "reason": str(error)})
-    return found
+            lasting = False
+    return {"runtimes": found, "lasting": lasting}
 
 
 class Worker:
@@ -81,7 +89,7 @@ class Worker:
         """
         commands: dict[str, Callable[[dict[str, Any]], Answer]] = {
             "isolation": lambda _: ({"isolation": to_json(self._isolation)}, b""),
-            "describe": lambda _: ({"runtimes": describe_runtimes()}, b""),
+            "describe": lambda _: (describe_runtimes(), b""),
             "prepare": self._prepare,
             "open": self._open,
             "infer": self._infer,
@@ -166,6 +174,7 @@ class Worker:
     def _scenario(self, header: dict[str, Any]) -> Answer:
         """Play one MLPerf scenario; with LoadGen where it is installed."""
         from edgeloop_agent.runner.loadgen import is_installed, play_with_loadgen
+        from edgeloop_agent.scenarios import Plan, play
 
         plan = Plan(**header["plan"])
         with self._session.serving() as serve:

@@ -14,7 +14,7 @@ from edgeloop_foundation.errors import EdgeloopError, StateError
 from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.convert import to_json
 from edgeloop_protocol.types.isolation_tier import reaches
-from edgeloop_protocol.types.run import Isolation
+from edgeloop_protocol.types.outcome import Isolation
 from edgeloop_protocol.types.serving import ServingSpec, SwitchRule
 
 from edgeloop_agent.containment import STEP_S_MAX

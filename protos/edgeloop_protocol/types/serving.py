@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edgeloop_foundation.errors import InvalidInputError
 
 from edgeloop_protocol.types.deployment import check_deployment_name
-from edgeloop_protocol.types.run import Isolation
+from edgeloop_protocol.types.outcome import Isolation
 
 __all__ = ["MESSAGE_BYTES_MAX", "ServingSpec", "ServingState", "ServingStatus", "SwitchRule"]
 

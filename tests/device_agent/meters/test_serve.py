@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from edgeloop_agent.daemon import _real_board
+from edgeloop_agent.kept_runtimes import keep_runtimes
+from edgeloop_foundation.ports.fs import OsFileSystem
 from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS
 
 _CONFINED = {"isolation": DEFAULT, "require_isolation": TIERS[0]}
@@ -27,7 +29,7 @@ async def test_a_named_meter_is_among_sensors_and_readings(meter_server: Any, tm
         "/rpc/Switch.GetStatus?id=0": {"id": 0, "apower": 4.5, "aenergy": {"total": 2.0}}
     }
     board = _real_board(options(meter=[f"shelly={meter_server.address}"]), tmp_path)
-    board._runtimes = ()
+    keep_runtimes(OsFileSystem(), tmp_path, board._dependencies(), ())
     (facts,) = [s for s in (await board.facts()).sensors if s.name == "shelly"]
     assert (facts.scope, facts.reason, facts.channels) == ("wall", "", ("shelly/channel-0",))
     (reading,) = [r for r in (await board.conditions()).readings if r.name.startswith("shelly/")]

@@ -19,6 +19,7 @@ import pytest
 from edgeloop_agent.board import RealBoard
 from edgeloop_agent.execution import ExecutionContext, Progress, StopSignal
 from edgeloop_agent.isolation_policy import IsolationPolicy
+from edgeloop_agent.kept_runtimes import FILE
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.process import ProcessPort, SystemProcesses
 from edgeloop_protocol.convert import digest_of, to_canonical_json
@@ -245,9 +246,20 @@ class Bench:
         return digest
 
 
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the runtimes of this machine said, asked once for all benches."""
+    state = tmp_path_factory.mktemp("told")
+    asyncio.run(RealBoard(state, "bench", SystemProcesses()).facts())
+    return state / FILE
+
+
 @pytest.fixture
-def bench(tmp_path: Path, workshop: Workshop) -> Bench:
-    return Bench(tmp_path / "state", workshop)
+def bench(tmp_path: Path, workshop: Workshop, told: Path) -> Bench:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    shutil.copy(told, state)
+    return Bench(state, workshop)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,13 +15,16 @@ import onnxruntime
 import pytest
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.frames import encode_frame
-from edgeloop_agent.runner import runtimes
+from edgeloop_agent.runner import runtimes, worker
 from edgeloop_agent.runner.loop import FeedCycle, time_inferences
 from edgeloop_agent.runner.memory import ProcessMemory
 from edgeloop_agent.runner.nodes import placement_from_events
 from edgeloop_agent.runner.runtimes import BUILTIN, RUNTIMES
+from edgeloop_agent.runner.runtimes.base import Runtime
 from edgeloop_agent.runner.runtimes.onnxruntime import identity_model
 from edgeloop_agent.runner.worker import Worker
+from edgeloop_foundation.errors import MissingDependencyError
+from edgeloop_protocol.types.facts import RuntimeFacts
 from edgeloop_protocol.types.run import FailureKind, Isolation, NodeTime, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
@@ -132,9 +136,14 @@ def test_files_table_and_names_are_the_same() -> None:
     assert files == set(BUILTIN) == {RUNTIMES.load(name).name for name in BUILTIN}
 
 
-def test_describe_prints_what_this_runtime_really_loads() -> None:
+def test_describe_prints_what_this_runtime_really_loads(tmp_path: Path) -> None:
     argv = [sys.executable, "-I", "-m", "edgeloop_agent.runner", "--describe"]
-    every = json.loads(subprocess.run(argv, capture_output=True, check=True, text=True).stdout)
+    # As the agent does: a runtime may keep files in its home, which the runner could not read elsewhere.
+    home = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(argv, capture_output=True, check=True, text=True, env=home, cwd=tmp_path)
+    said = json.loads(done.stdout)
+    every = said["runtimes"]
+    assert said["lasting"] is True
     assert [entry["name"] for entry in every] == list(RUNTIMES.names())
     facts = every[0]
     assert (facts["name"], facts["version"]) == ("onnxruntime", onnxruntime.__version__)
@@ -142,6 +151,75 @@ def test_describe_prints_what_this_runtime_really_loads() -> None:
     onnxruntime.InferenceSession(identity_model(newest), providers=["CPUExecutionProvider"])
     with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.Fail, match=f"till opset {newest}"):
         onnxruntime.InferenceSession(identity_model(newest + 1), providers=["CPUExecutionProvider"])
+
+
+class Broken(Runtime):
+    """Installed, and fails when it is asked."""
+
+    name = "broken"
+    formats = ("onnx",)
+    distributions = ("numpy",)
+
+    def prepare(self) -> str:
+        raise RunnerFailure(Outcome.UNSUPPORTED, FailureKind.LOAD_FAILED, "no")
+
+    def _facts(self) -> RuntimeFacts:
+        raise OSError("a library is missing")
+
+    def _load(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+
+class Absent(Broken):
+    """Not installed, and says so."""
+
+    distributions = ("no-such-package",)
+
+    def _facts(self) -> RuntimeFacts:
+        return RuntimeFacts(name=self.name, reason="the package is not installed")
+
+
+class Usable(Broken):
+    """Installed and well."""
+
+    def _facts(self) -> RuntimeFacts:
+        return RuntimeFacts(name=self.name, version="1.0.0", providers=("CPU",))
+
+
+class Table:
+    """One driver under its name; None cannot be imported."""
+
+    def __init__(self, driver: type[Runtime] | None) -> None:
+        self._driver = driver
+
+    def names(self) -> tuple[str, ...]:
+        return ("broken",)
+
+    def load(self, name: str) -> type[Runtime]:
+        if self._driver is None:
+            raise MissingDependencyError("it needs a package that is not installed.")
+        return self._driver
+
+
+@pytest.mark.parametrize(
+    ("driver", "ours", "lasting"),
+    [
+        (Usable, True, True),
+        (Absent, True, True),
+        (Broken, True, False),
+        (None, True, False),
+        (Usable, False, False),
+    ],
+    ids=["usable", "absent", "failed", "not imported", "somebody else's"],
+)
+def test_a_description_lasts_only_when_nothing_failed_and_every_driver_is_ours(
+    monkeypatch: pytest.MonkeyPatch, driver: type[Runtime] | None, ours: bool, lasting: bool
+) -> None:
+    monkeypatch.setattr(worker, "RUNTIMES", Table(driver))
+    monkeypatch.setattr(worker, "BUILTIN", {"broken": "here"} if ours else {})
+    said = worker.describe_runtimes()
+    assert [entry["name"] for entry in said["runtimes"]] == ["broken"]
+    assert said["lasting"] is lasting
 
 
 def test_every_setting_reaches_the_session(workshop: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_protocol.types.artifact import Artifact
-from edgeloop_protocol.types.run import FailureKind, Outcome, Placement
+from edgeloop_protocol.types.outcome import FailureKind, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure

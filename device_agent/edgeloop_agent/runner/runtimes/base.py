@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.facts import RuntimeFacts
-from edgeloop_protocol.types.run import FailureKind, Outcome, Placement
+from edgeloop_protocol.types.outcome import FailureKind, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
+from edgeloop_agent.runner.runtime_settings import installed_version
 
 __all__ = ["Arrays", "Execute", "LoadedModel", "Runtime"]
 
@@ -56,6 +57,12 @@ class Runtime(ABC):
     name: ClassVar[str]
     #: Artifact formats that it opens.
     formats: ClassVar[tuple[str, ...]]
+    #: Packages that bring it, each alone.
+    distributions: ClassVar[tuple[str, ...]] = ()
+
+    def installed(self) -> str:
+        """Return the version of the package that brings it; empty when none is installed."""
+        return installed_version(*self.distributions)
 
     def facts(self) -> RuntimeFacts:
         """Return what this installation can do, or why it cannot be used; never raises."""

@@ -14,12 +14,11 @@ from typing import Any, ClassVar
 
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.facts import RuntimeFacts
-from edgeloop_protocol.types.run import FailureKind, Outcome, Placement
+from edgeloop_protocol.types.outcome import FailureKind, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.runtime_settings import (
-    installed_version,
     out_of_memory,
     pin,
     refuse,
@@ -62,18 +61,19 @@ class ExecuTorch(Runtime):
 
     name: ClassVar[str] = "executorch"
     formats: ClassVar[tuple[str, ...]] = ("pte",)
+    distributions: ClassVar[tuple[str, ...]] = ("executorch",)
 
     def prepare(self) -> str:
         """Import the package."""
         _module()
-        return f"{self.name} {installed_version('executorch')}"
+        return f"{self.name} {self.installed()}"
 
     def _facts(self) -> RuntimeFacts:
-        if not installed_version("executorch"):
+        if not self.installed():
             return RuntimeFacts(name=self.name, reason="the package executorch is not installed")
         registry = _module().Runtime.get().backend_registry
         usable = tuple(name for name in registry.registered_backend_names if registry.is_available(name))
-        version = installed_version("executorch")
+        version = self.installed()
         return RuntimeFacts(name=self.name, version=version, providers=(*usable, _PORTABLE))
 
     def _load(

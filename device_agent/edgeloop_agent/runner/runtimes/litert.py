@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.facts import RuntimeFacts
-from edgeloop_protocol.types.run import FailureKind, Outcome, Placement
+from edgeloop_protocol.types.outcome import FailureKind, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
@@ -37,6 +37,7 @@ class LiteRt(Runtime):
 
     name: ClassVar[str] = "litert"
     formats: ClassVar[tuple[str, ...]] = ("tflite",)
+    distributions: ClassVar[tuple[str, ...]] = ("ai-edge-litert", "tflite-runtime")
 
     def prepare(self) -> str:
         """Import the package."""
@@ -44,7 +45,7 @@ class LiteRt(Runtime):
         return f"{distribution} {installed_version(distribution)}"
 
     def _facts(self) -> RuntimeFacts:
-        if not installed_version("ai-edge-litert", "tflite-runtime"):
+        if not self.installed():
             return RuntimeFacts(name=self.name, reason="the package ai-edge-litert is not installed")
         _, distribution = _module()
         return RuntimeFacts(

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.facts import RuntimeFacts
-from edgeloop_protocol.types.run import FailureKind, Outcome, Placement
+from edgeloop_protocol.types.outcome import FailureKind, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.nodes import placement_from_profile
 from edgeloop_agent.runner.onnxruntime_errors import explain
-from edgeloop_agent.runner.runtime_settings import installed_version, pin, refuse
+from edgeloop_agent.runner.runtime_settings import pin, refuse
 from edgeloop_agent.runner.runtimes.base import Execute, LoadedModel, Runtime
 
 __all__ = ["OnnxRuntime", "engine", "session_options"]
@@ -58,13 +58,14 @@ class OnnxRuntime(Runtime):
 
     name: ClassVar[str] = "onnxruntime"
     formats: ClassVar[tuple[str, ...]] = ("onnx",)
+    distributions: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
     def prepare(self) -> str:
         """Import the package with its telemetry off."""
         return f"{self.name} {engine().__version__}"
 
     def _facts(self) -> RuntimeFacts:
-        if not installed_version("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"):
+        if not self.installed():
             return RuntimeFacts(name=self.name, reason="the package onnxruntime is not installed")
         module = engine()
         return RuntimeFacts(

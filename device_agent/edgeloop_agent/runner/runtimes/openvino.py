@@ -14,12 +14,11 @@ from typing import Any, ClassVar
 
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.facts import RuntimeFacts
-from edgeloop_protocol.types.run import FailureKind, NodeTime, Outcome, Placement
+from edgeloop_protocol.types.outcome import FailureKind, NodeTime, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.runtime_settings import (
-    installed_version,
     out_of_memory,
     pin,
     refuse,
@@ -50,13 +49,14 @@ class OpenVino(Runtime):
 
     name: ClassVar[str] = "openvino"
     formats: ClassVar[tuple[str, ...]] = ("onnx", "openvino")
+    distributions: ClassVar[tuple[str, ...]] = ("openvino",)
 
     def prepare(self) -> str:
         """Import the package."""
         return f"{self.name} {_version(_module())}"
 
     def _facts(self) -> RuntimeFacts:
-        if not installed_version("openvino"):
+        if not self.installed():
             return RuntimeFacts(name=self.name, reason="the package openvino is not installed")
         module = _module()
         devices = tuple(module.Core().available_devices)

@@ -16,13 +16,13 @@ from typing import Any, ClassVar
 
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.facts import RuntimeFacts
-from edgeloop_protocol.types.run import FailureKind, Outcome, Placement
+from edgeloop_protocol.types.outcome import FailureKind, Outcome, Placement
 from edgeloop_protocol.types.trial import RuntimeSettings
 
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.runner.cuda import Cuda
 from edgeloop_agent.runner.engine_cache import EngineIdentity, cache_directory, find, keep
-from edgeloop_agent.runner.runtime_settings import installed_version, out_of_memory, pin, refuse, unsupported
+from edgeloop_agent.runner.runtime_settings import out_of_memory, pin, refuse, unsupported
 from edgeloop_agent.runner.runtimes.base import Arrays, Execute, LoadedModel, Runtime
 from edgeloop_agent.runner.tensorrt_profile import LayerRecorder, layer_types, placement_from_layers
 
@@ -41,13 +41,14 @@ class TensorRt(Runtime):
 
     name: ClassVar[str] = "tensorrt"
     formats: ClassVar[tuple[str, ...]] = ("onnx",)
+    distributions: ClassVar[tuple[str, ...]] = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")
 
     def prepare(self) -> str:
         """Import the package."""
         return f"{self.name} {_module().__version__}"
 
     def _facts(self) -> RuntimeFacts:
-        if not installed_version("tensorrt", "tensorrt-cu12", "tensorrt-cu13"):
+        if not self.installed():
             reason = (
                 "the package tensorrt is not installed; this driver was written against its documentation and not "
                 "run on hardware"
