@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeloop_protocol.v1 import bytestream_pb2
+from edgeloop_protocol.wire_format import fields_of, tag_of
 
 __all__ = ["WriteFrame", "decode_write"]
 
-_DATA = bytestream_pb2.WriteRequest.DATA_FIELD_NUMBER
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
+_DATA = tag_of(bytestream_pb2.WriteRequest.DATA_FIELD_NUMBER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,26 +33,12 @@ def decode_write(message: bytes) -> WriteFrame:
         ValueError: it is cut off or no such message; the library answers a call that carries one with INTERNAL.
     """
     view = memoryview(message)
-    head, data, at = bytearray(), view[:0], 0
-    while at < len(view):
-        tag, begin = _varint(view, at)
-        kind = tag & 7
-        if kind == _BYTES:
-            size, begin = _varint(view, begin)
-            end = begin + size
-        elif kind == _VARINT:
-            _, end = _varint(view, begin)
-        elif kind in _FIXED_BYTES:
-            end = begin + _FIXED_BYTES[kind]
+    head, data = bytearray(), view[:0]
+    for field in fields_of(message):
+        if field.tag == _DATA:
+            data = view[field.content : field.end]
         else:
-            raise ValueError(f"a WriteRequest has a field of the unknown kind {kind}.")
-        if end > len(view):
-            raise ValueError("a WriteRequest is cut off.")
-        if tag == _DATA << 3 | _BYTES:
-            data = view[begin:end]
-        else:
-            head += view[at:end]
-        at = end
+            head += view[field.begin : field.end]
     said = bytestream_pb2.WriteRequest.FromString(bytes(head))
     return WriteFrame(
         resource_name=said.resource_name,
@@ -61,16 +46,3 @@ def decode_write(message: bytes) -> WriteFrame:
         finish_write=said.finish_write,
         data=data,
     )
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    """Return the number that begins there and where it ends."""
-    number = 0
-    for index in range(10):
-        if at + index >= len(view):
-            break
-        byte = view[at + index]
-        number |= (byte & 0x7F) << 7 * index
-        if byte < 0x80:
-            return number, at + index + 1
-    raise ValueError("a WriteRequest has a number that does not end.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import grpc
+import numpy as np
 from edgeloop_foundation.errors import (
     EdgeloopError,
     InternalError,
@@ -19,6 +20,7 @@ from edgeloop_protocol.errors import status_for
 from edgeloop_protocol.types.artifact import TensorSpec
 from edgeloop_protocol.v1 import open_inference_grpc_pb2 as pb
 from edgeloop_protocol.v1 import open_inference_grpc_pb2_grpc as pb_grpc
+from edgeloop_protocol.wire_format import encode_varint, tag_of
 
 from edgeloop_agent import __version__
 from edgeloop_agent.access.peer import LOOPBACK, peer_of
@@ -26,14 +28,13 @@ from edgeloop_agent.listen import Listener
 from edgeloop_agent.serving.admission import Admission
 from edgeloop_agent.serving.engine import Answer, Engine
 from edgeloop_agent.serving.model import ServedModel
-from edgeloop_agent.serving.raw_request import RawRequest, parse_request
+from edgeloop_agent.serving.raw_request import Head, RawRequest, RequestReader
 from edgeloop_agent.serving.tensors import (
     Array,
     array_of_list,
     array_of_raw,
     check_claim,
     datatype_of,
-    datatype_of_array,
     raw_of,
 )
 
@@ -42,10 +43,15 @@ __all__ = ["GrpcListener", "InferenceService"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+Layout: TypeAlias = tuple[tuple[str, "np.dtype[Any]", tuple[int, ...]], ...]
+"""Name, element type and shape of each output."""
+
 _MESSAGE_LENGTH_MAX = 2000
 # Health and metadata find a thread while every place in line is taken.
 _SPARE_THREADS = 4
 _CONNECTIONS_MAX = 64
+
+_RAW_OUTPUT = encode_varint(tag_of(pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER))
 
 _CONTENTS = {
     "bool": "bool_contents",
@@ -142,16 +148,16 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
 
     def ModelInfer(  # noqa: N802 - named by the wire
         self, asked: RawRequest, context: grpc.ServicerContext
-    ) -> pb.ModelInferResponse:
-        """Run one inference."""
-        request = asked.message
+    ) -> bytes:
+        """Run one inference and return the encoded ModelInferResponse."""
+        request = asked.head.message
 
-        def work() -> pb.ModelInferResponse:
+        def work() -> bytes:
             with self._engine.counted("grpc") as answered:
                 model = self._engine.model(request.model_name, request.model_version)
                 wanted = [output.name for output in request.outputs]
                 answer = self._engine.infer(model, _feeds(model, asked), wanted, context.is_active)
-                response = _response(request, answer)
+                response = _encoded(asked.head, answer)
                 answered(answer)
             return response
 
@@ -167,30 +173,49 @@ def _tensors(specs: Sequence[TensorSpec]) -> list[pb.ModelMetadataResponse.Tenso
     ]
 
 
+def _claims(model: ServedModel, message: pb.ModelInferRequest) -> list[tuple[TensorSpec, tuple[int, ...]]]:
+    """Return the input that each tensor is for, and its shape.
+
+    Raises:
+        InvalidInputError: they are not what the model takes.
+    """
+    claims: dict[str, tuple[TensorSpec, tuple[int, ...]]] = {}
+    for tensor in message.inputs:
+        spec = model.inputs.get(tensor.name)
+        if spec is None or tensor.name in claims:
+            raise InvalidInputError(
+                f"{tensor.name[:80]!r} is no input, or came twice; {', '.join(model.inputs)} are inputs."
+            )
+        claims[tensor.name] = spec, check_claim(spec, tensor.datatype, tensor.shape)
+    return list(claims.values())
+
+
+def _raw_claims(
+    model: ServedModel, message: pb.ModelInferRequest
+) -> list[tuple[TensorSpec, tuple[int, ...]]]:
+    claims = _claims(model, message)
+    for tensor in message.inputs:
+        if tensor.HasField("contents"):
+            raise InvalidInputError(f"input {tensor.name!r} came both raw and in contents.")
+    return claims
+
+
 def _feeds(model: ServedModel, asked: RawRequest) -> dict[str, Array]:
     """Return the arrays of a request.
 
     Raises:
         InvalidInputError: they are not what the model takes.
     """
-    raw, inputs = asked.raw, asked.message.inputs
-    if raw and len(raw) != len(inputs):
-        raise InvalidInputError(f"{len(inputs)} inputs came with {len(raw)} raw contents.")
-    feeds: dict[str, Array] = {}
-    for index, tensor in enumerate(inputs):
-        spec = model.inputs.get(tensor.name)
-        if spec is None or tensor.name in feeds:
-            raise InvalidInputError(
-                f"{tensor.name[:80]!r} is no input, or came twice; {', '.join(model.inputs)} are inputs."
-            )
-        shape = check_claim(spec, tensor.datatype, tensor.shape)
-        if not raw:
-            feeds[tensor.name] = array_of_list(spec, shape, _contents(spec, tensor))
-        elif tensor.HasField("contents"):
-            raise InvalidInputError(f"input {tensor.name!r} came both raw and in contents.")
-        else:
-            feeds[tensor.name] = array_of_raw(spec, shape, raw[index])
-    return feeds
+    raw, message = asked.raw, asked.head.message
+    if not raw:
+        return {
+            spec.name: array_of_list(spec, shape, _contents(spec, tensor))
+            for (spec, shape), tensor in zip(_claims(model, message), message.inputs, strict=True)
+        }
+    claims = asked.head.checked(model, _raw_claims)
+    if len(raw) != len(claims):
+        raise InvalidInputError(f"{len(claims)} inputs came with {len(raw)} raw contents.")
+    return {spec.name: array_of_raw(spec, shape, one) for (spec, shape), one in zip(claims, raw, strict=True)}
 
 
 def _contents(spec: TensorSpec, tensor: pb.ModelInferRequest.InferInputTensor) -> Sequence[Any]:
@@ -201,14 +226,23 @@ def _contents(spec: TensorSpec, tensor: pb.ModelInferRequest.InferInputTensor) -
     return found
 
 
-def _response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelInferResponse:
-    response = pb.ModelInferResponse(
-        model_name=request.model_name, model_version=answer.version, id=request.id
-    )
-    for name, array in answer.outputs:
-        response.outputs.add(name=name, datatype=datatype_of_array(array), shape=array.shape)
-        response.raw_output_contents.append(raw_of(array))
-    return response
+def _encoded(head: Head, answer: Answer) -> bytes:
+    """Return the response as the wire has it, outputs not copied twice on the way there."""
+    layout = tuple((name, array.dtype, array.shape) for name, array in answer.outputs)
+    pieces = [head.encoded((answer.version, layout), _response)]
+    for _, array in answer.outputs:
+        raw = raw_of(array)
+        pieces += (_RAW_OUTPUT, encode_varint(len(raw)), raw)
+    return b"".join(pieces)
+
+
+def _response(asked: pb.ModelInferRequest, said: tuple[str, Layout]) -> bytes:
+    """Return a response but for its raw contents, whose number is the highest: they come last."""
+    version, layout = said
+    response = pb.ModelInferResponse(model_name=asked.model_name, model_version=version, id=asked.id)
+    for name, dtype, shape in layout:
+        response.outputs.add(name=name, datatype=datatype_of(dtype.name), shape=shape)
+    return response.SerializeToString()
 
 
 class _Handlers(ThreadPoolExecutor):
@@ -234,7 +268,7 @@ class _Handlers(ThreadPoolExecutor):
 
 
 class _Methods:
-    """Takes the generated table of methods to a server, with requests of inferences read where they lie."""
+    """Takes the generated methods to a server, with inferences read and written without the copies of the library."""
 
     def __init__(self, server: grpc.Server) -> None:
         self._server = server
@@ -249,8 +283,7 @@ class _Methods:
         infer: Any = methods["ModelInfer"]
         raw = grpc.unary_unary_rpc_method_handler(
             infer.unary_unary,
-            request_deserializer=parse_request,
-            response_serializer=infer.response_serializer,
+            request_deserializer=RequestReader().read,
         )
         add: Any = self._server
         add.add_registered_method_handlers(service, {**methods, "ModelInfer": raw})

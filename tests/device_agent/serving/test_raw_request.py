@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 
 import pytest
 from edgeloop_agent.serving import raw_request
-from edgeloop_agent.serving.raw_request import parse_request
+from edgeloop_agent.serving.raw_request import RequestReader
 from edgeloop_protocol.v1 import open_inference_grpc_pb2 as pb
 from google.protobuf.message import DecodeError
+
+
+def parse_request(data: bytes) -> raw_request.RawRequest:
+    return RequestReader().read(data)
 
 
 def request(*raw: bytes, inputs: int = 2) -> pb.ModelInferRequest:
@@ -27,7 +33,7 @@ def test_tensors_stay_where_they_came() -> None:
     found = parse_request(data)
     assert [bytes(raw) for raw in found.raw] == [first, second]
     assert all(isinstance(raw, memoryview) and raw.obj is data for raw in found.raw)
-    assert found.message == request()
+    assert found.head.message == request()
 
 
 def test_fields_may_come_in_any_order_and_be_unknown() -> None:
@@ -40,7 +46,9 @@ def test_fields_may_come_in_any_order_and_be_unknown() -> None:
     assert isinstance(found.raw[0], memoryview)
     whole = pb.ModelInferRequest.FromString(data)
     whole.ClearField("raw_input_contents")
-    assert found.message.SerializeToString(deterministic=True) == whole.SerializeToString(deterministic=True)
+    assert found.head.message.SerializeToString(deterministic=True) == whole.SerializeToString(
+        deterministic=True
+    )
 
 
 @pytest.mark.parametrize("message", [request(b"abcd"), request(*[b"a" * 1000] * 40), request(inputs=400)])
@@ -52,18 +60,83 @@ def test_small_requests_and_those_of_many_fields_are_read_by_the_library(
     assert not any(isinstance(raw, memoryview) for raw in found.raw)
 
 
+def test_requests_that_begin_alike_share_their_head() -> None:
+    reader = RequestReader()
+    first = reader.read(request(b"a" * 4096, b"b" * 4096).SerializeToString())
+    second = reader.read(request(b"c" * 4096, b"d" * 100).SerializeToString())
+    assert second.head is first.head
+    assert [bytes(raw) for raw in second.raw] == [b"c" * 4096, b"d" * 100]
+    assert [bytes(raw) for raw in first.raw] == [b"a" * 4096, b"b" * 4096]
+
+
+def test_a_head_that_only_begins_like_a_known_one_is_its_own() -> None:
+    reader = RequestReader()
+    short, longer = request(b"a" * 4096), request(b"b" * 4096)
+    short.ClearField("outputs")
+    short.ClearField("parameters")
+    for message in (short, longer, short, longer):
+        found = reader.read(message.SerializeToString())
+        expected = pb.ModelInferRequest()
+        expected.CopyFrom(message)
+        expected.ClearField("raw_input_contents")
+        assert found.head.message == expected
+        assert [bytes(raw) for raw in found.raw] == list(message.raw_input_contents)
+
+
+def test_few_heads_are_kept_and_none_that_is_long() -> None:
+    reader = RequestReader()
+    for number in range(100):
+        message = request(b"a" * 4096)
+        message.id = str(number)
+        reader.read(message.SerializeToString())
+    long = request(b"a" * 4096)
+    long.id = "x" * 5000
+    head = reader.read(long.SerializeToString()).head
+    assert len(reader._heads) == raw_request._HEADS_KEPT
+    assert reader.read(long.SerializeToString()).head is not head
+
+
+def test_what_was_checked_holds_for_one_model_and_keeps_none_alive() -> None:
+    class Model:
+        pass
+
+    head, asked = RequestReader().read(request(b"a" * 4096).SerializeToString()).head, []
+
+    def check(model: Model, message: pb.ModelInferRequest) -> int:
+        asked.append(model)
+        return len(asked)
+
+    first, second = Model(), Model()
+    assert [head.checked(first, check), head.checked(first, check)] == [1, 1]
+    assert [head.checked(second, check), head.checked(first, check)] == [2, 3]
+    asked.clear()
+    gone = weakref.ref(first)
+    del first
+    gc.collect()
+    assert gone() is None
+
+
 def test_whatever_comes_is_read_or_refused_as_by_the_library() -> None:
     data, random_ = request(b"a" * 3000, b"b" * 3000).SerializeToString(), random.Random(0)
-    heads = len(data) - 6000
+    heads, reader = len(data) - 6000, RequestReader()
+    reader.read(data)
     for _ in range(3000):
         spoilt = bytearray(data)
-        for _ in range(random_.randint(1, 3)):
-            spoilt[random_.randrange(heads)] = random_.randrange(256)
-        changed = bytes(spoilt[: random_.randint(raw_request._BYTES_MIN, len(data))])
+        for _ in range(random_.randint(0, 3)):
+            spoilt[random_.choice((random_.randrange(heads), random_.randrange(len(data))))] = (
+                random_.randrange(256)
+            )
+        changed = bytes(
+            spoilt[: random_.choice((len(data), random_.randint(raw_request._BYTES_MIN, len(data))))]
+        )
         try:
             expected = pb.ModelInferRequest.FromString(changed)
         except DecodeError:
             with pytest.raises(DecodeError):
-                parse_request(changed)
+                reader.read(changed)
             continue
-        assert list(map(bytes, parse_request(changed).raw)) == list(expected.raw_input_contents)
+        found = reader.read(changed)
+        assert list(map(bytes, found.raw)) == list(expected.raw_input_contents)
+        expected.ClearField("raw_input_contents")
+        expected_bytes = expected.SerializeToString(deterministic=True)
+        assert found.head.message.SerializeToString(deterministic=True) == expected_bytes

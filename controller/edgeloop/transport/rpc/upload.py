@@ -20,6 +20,7 @@ from edgeloop_foundation.errors import (
     UnavailableError,
 )
 from edgeloop_protocol.v1 import bytestream_pb2
+from edgeloop_protocol.wire_format import encode_varint, tag_of
 
 from edgeloop.transport.rpc.call import Caller, is_break
 from edgeloop.transport.rpc.pace import Pace
@@ -53,7 +54,7 @@ _ASK_BYTES = 2 << 20
 # Of zlib: the largest window, with the head of gzip.
 _GZIP_BITS = 31
 
-_DATA_TAG = bytes([bytestream_pb2.WriteRequest.DATA_FIELD_NUMBER << 3 | 2])
+_DATA_TAG = encode_varint(tag_of(bytestream_pb2.WriteRequest.DATA_FIELD_NUMBER))
 
 
 def raw_writer(channel: grpc.aio.Channel) -> Any:
@@ -68,16 +69,7 @@ def raw_writer(channel: grpc.aio.Channel) -> Any:
 def _encoded(name: str, offset: int, data: bytes | memoryview, last: bool) -> bytes:
     """Return the WriteRequest on the wire; protobuf would copy the data three times on the way there."""
     head = bytestream_pb2.WriteRequest(resource_name=name, write_offset=offset, finish_write=last)
-    return b"".join((head.SerializeToString(), _DATA_TAG, _varint(len(data)), data))
-
-
-def _varint(number: int) -> bytes:
-    digits = bytearray()
-    while number > 0x7F:
-        digits.append(number & 0x7F | 0x80)
-        number >>= 7
-    digits.append(number)
-    return bytes(digits)
+    return b"".join((head.SerializeToString(), _DATA_TAG, encode_varint(len(data)), data))
 
 
 def squeezed_bytes(message: bytes) -> int:
