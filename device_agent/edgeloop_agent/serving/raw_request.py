@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from edgeloop_protocol.v1 import open_inference_grpc_pb2 as pb
 from edgeloop_protocol.wire_format import fields_of, tag_of
@@ -23,12 +22,12 @@ __all__ = ["Head", "RawRequest", "RequestReader"]
 _RAW = tag_of(pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER)
 # More, or less to copy, and the library is faster; a request of millions of fields would keep the interpreter busy.
 _FIELDS_MAX, _BYTES_MIN = 32, 4096
-# A client says the same again and again, but for its tensors; more or longer heads are no such client's.
-_HEADS_KEPT, _HEAD_BYTES_MAX, _ANSWERS_KEPT = 8, 1024, 8
+# A client says the same again and again, but for its tensors; what is longer, or of more kinds, is no such client's.
+_LAYOUTS_KEPT, _AROUND_BYTES_MAX, _ANSWERS_KEPT = 8, 1024, 8
 
 
 class Head:
-    """Everything of a request but its raw contents; requests that begin alike share one, and nobody changes it.
+    """Everything of a request but its raw contents; requests of one layout share it, and nobody changes it.
 
     Args:
         message: what was read.
@@ -63,21 +62,43 @@ class Head:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawRequest:
+class RawRequest(NamedTuple):
     """What came over the wire."""
 
-    #: What came before, or around, raw contents.
+    #: All of it but raw contents.
     head: Head
     #: Raw contents in their order, within the bytes that came.
     raw: Sequence[bytes | memoryview]
 
 
+class _Layout:
+    """Requests that are the same but for their raw contents, which lie in the same places."""
+
+    def __init__(self, data: bytes, places: Sequence[slice], head: Head) -> None:
+        self.places, self.head, self._size = places, head, len(data)
+        begins, ends = [0, *(place.stop for place in places)], [*(place.start for place in places), len(data)]
+        self._around = [(begin, data[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+
+    @property
+    def bytes_around(self) -> int:
+        """What is compared."""
+        return sum(len(piece) for _, piece in self._around)
+
+    def fits(self, data: bytes) -> bool:
+        """Return whether a request is one of these."""
+        return len(data) == self._size and all(data.startswith(piece, at) for at, piece in self._around)
+
+    def request(self, data: bytes) -> RawRequest:
+        """Return a request that fits."""
+        view = memoryview(data)
+        return RawRequest(self.head, [view[place] for place in self.places])
+
+
 class RequestReader:
-    """Reads requests and knows their heads again; any number of threads may read at once."""
+    """Reads requests, and knows again those that differ in raw contents alone; threads may read at once."""
 
     def __init__(self) -> None:
-        self._heads: tuple[tuple[bytes, Head], ...] = ()
+        self._layouts: tuple[_Layout, ...] = ()
 
     def read(self, data: bytes) -> RawRequest:
         """Return the request that ``data`` encodes.
@@ -85,42 +106,33 @@ class RequestReader:
         Raises:
             google.protobuf.message.DecodeError: it encodes none.
         """
-        for start, head in self._heads:
-            if data.startswith(start) and (raw := _raw_to_the_end(data, len(start))):
-                return RawRequest(head=head, raw=raw)
-        found = _apart(data) if len(data) >= _BYTES_MIN else None
-        if found is None:
+        for layout in self._layouts:
+            if layout.fits(data):
+                return layout.request(data)
+        rest, places = _apart(data) if len(data) >= _BYTES_MIN else ([], [])
+        if not places:
             message = pb.ModelInferRequest.FromString(data)
-            return RawRequest(head=Head(message), raw=list(message.raw_input_contents))
-        rest, raw = found
-        start = b"".join(rest)
-        head = Head(pb.ModelInferRequest.FromString(start))
-        # What comes among or behind tensors is no beginning that others can share.
-        if raw and len(start) == len(rest[0]) <= _HEAD_BYTES_MAX:
-            self._heads = ((start, head), *self._heads[: _HEADS_KEPT - 1])
-        return RawRequest(head=head, raw=raw)
+            return RawRequest(Head(message), list(message.raw_input_contents))
+        layout = _Layout(data, places, Head(pb.ModelInferRequest.FromString(b"".join(rest))))
+        if layout.bytes_around <= _AROUND_BYTES_MAX:
+            self._layouts = (layout, *self._layouts[: _LAYOUTS_KEPT - 1])
+        return layout.request(data)
 
 
-def _raw_to_the_end(data: bytes, at: int) -> list[memoryview] | None:
-    """Return raw contents from ``at`` to the end; None where there is anything else."""
-    found = _apart(data, at)
-    return None if found is None or any(found[0]) else found[1]
-
-
-def _apart(data: bytes, at: int = 0) -> tuple[list[memoryview], list[memoryview]] | None:
-    """Return what is around raw contents from ``at`` on, and these; None where the library had better look at all."""
-    view = memoryview(data)
+def _apart(data: bytes) -> tuple[list[memoryview], list[slice]]:
+    """Return the fields around raw contents, and where these lie; none where the library had better look at it all."""
+    view, at = memoryview(data), 0
     rest: list[memoryview] = []
-    raw: list[memoryview] = []
+    places: list[slice] = []
     try:
-        for count, field in enumerate(fields_of(data, at)):
+        for count, field in enumerate(fields_of(data)):
             if count == _FIELDS_MAX:
-                return None
+                return [], []
             if field.tag == _RAW:
                 rest.append(view[at : field.begin])
-                raw.append(view[field.content : field.end])
+                places.append(slice(field.content, field.end))
                 at = field.end
     except ValueError:
-        return None
+        return [], []
     rest.append(view[at:])
-    return rest, raw
+    return rest, places

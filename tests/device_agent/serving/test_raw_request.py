@@ -60,30 +60,37 @@ def test_small_requests_and_those_of_many_fields_are_read_by_the_library(
     assert not any(isinstance(raw, memoryview) for raw in found.raw)
 
 
-def test_requests_that_begin_alike_share_their_head() -> None:
+def test_requests_that_differ_in_tensors_alone_share_their_head() -> None:
     reader = RequestReader()
     first = reader.read(request(b"a" * 4096, b"b" * 4096).SerializeToString())
-    second = reader.read(request(b"c" * 4096, b"d" * 100).SerializeToString())
+    second = reader.read(request(b"c" * 4096, b"d" * 4096).SerializeToString())
     assert second.head is first.head
-    assert [bytes(raw) for raw in second.raw] == [b"c" * 4096, b"d" * 100]
+    assert [bytes(raw) for raw in second.raw] == [b"c" * 4096, b"d" * 4096]
     assert [bytes(raw) for raw in first.raw] == [b"a" * 4096, b"b" * 4096]
 
 
-def test_a_head_that_only_begins_like_a_known_one_is_its_own() -> None:
+def test_what_is_around_tensors_makes_another_head() -> None:
     reader = RequestReader()
-    short, longer = request(b"a" * 4096), request(b"b" * 4096)
-    short.ClearField("outputs")
-    short.ClearField("parameters")
-    for message in (short, longer, short, longer):
-        found = reader.read(message.SerializeToString())
-        expected = pb.ModelInferRequest()
-        expected.CopyFrom(message)
+    plain, named = request(b"a" * 4096, b"b" * 4096), request(b"a" * 4096, b"b" * 4096)
+    named.id = "8"
+    shifted = request(b"a" * 4095, b"b" * 4097)
+    # As long as the first one, and what follows the tensors is another model's name.
+    late = [
+        message.SerializeToString() + b"\x0a\x01" + name for message, name in ((plain, b"p"), (plain, b"q"))
+    ]
+    data = [*(message.SerializeToString() for message in (plain, named, shifted)), *late]
+    heads = [reader.read(one).head for one in data]
+    assert len({id(head) for head in heads}) == len(data)
+    for one, head in zip(data, heads, strict=True):
+        expected = pb.ModelInferRequest.FromString(one)
+        found = reader.read(one)
+        assert found.head is head
+        assert [bytes(raw) for raw in found.raw] == list(expected.raw_input_contents)
         expected.ClearField("raw_input_contents")
-        assert found.head.message == expected
-        assert [bytes(raw) for raw in found.raw] == list(message.raw_input_contents)
+        assert head.message == expected
 
 
-def test_few_heads_are_kept_and_none_that_is_long() -> None:
+def test_few_layouts_are_kept_and_none_that_is_long() -> None:
     reader = RequestReader()
     for number in range(100):
         message = request(b"a" * 4096)
@@ -92,7 +99,7 @@ def test_few_heads_are_kept_and_none_that_is_long() -> None:
     long = request(b"a" * 4096)
     long.id = "x" * 5000
     head = reader.read(long.SerializeToString()).head
-    assert len(reader._heads) == raw_request._HEADS_KEPT
+    assert len(reader._layouts) == raw_request._LAYOUTS_KEPT
     assert reader.read(long.SerializeToString()).head is not head
 
 
