@@ -1,10 +1,10 @@
 """Requests to batches: who finds nobody running runs itself, at once; a thread of the line's own runs for who waits.
 
-An idle server adds no change of thread. Whoever comes meanwhile waits; the first one hands the lead to the line's
-thread, which runs batch after batch until nobody waits. It has the next batch gathered before it wakes those of the
-last one: sixteen threads that write their answers would otherwise stand between the runtime and its next run. A request
-waits at most for the batch that runs and those ahead of it in a queue of bounded length, and ``delay_s_max`` for others
-to join.
+An idle server adds no change of thread. Whoever comes meanwhile waits, as everybody does where requests are delayed so
+that others join; its thread then runs batch after batch until nobody waits. It has the next batch gathered before
+it wakes those of the last one: sixteen threads that write their answers would otherwise stand between the runtime and
+its next run. A request waits at most for the run under way and those ahead of it in a queue of bounded length, and
+``delay_s_max`` for others to join.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from edgeloop_foundation.errors import BusyError, EdgeloopError, InternalError, UnavailableError
@@ -28,8 +28,7 @@ __all__ = ["Batcher", "Ride", "RunReport"]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport:
+class RunReport(NamedTuple):
     """One run as it went."""
 
     #: Version that ran.
@@ -42,8 +41,7 @@ class RunReport:
     waits_s: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ride:
+class Ride(NamedTuple):
     """How one request came to its answer."""
 
     #: How long it waited for its run.
@@ -72,14 +70,15 @@ class _Pending:
     def __init__(self, model: ServedModel, feeds: Feeds, alive: Callable[[], bool]) -> None:
         self.model, self.feeds, self.alive = model, feeds, alive
         self.came_s = time.perf_counter()
-        #: Locked until it is answered; None for who leads and never waits.
-        self.turn: threading.Lock | None = None
+        #: Locked until it is answered.
+        self.turn = threading.Lock()
+        self.turn.acquire()
         self.outputs: Sequence[Array] | None = None
         self.ride: Ride | None = None
         self.error: EdgeloopError | None = None
         #: Of the run that it was the first of.
         self.report: RunReport | None = None
-        self.row_count = next(iter(feeds.values())).shape[0] if model.batch_limit > 1 else 1
+        self.row_count = _row_count(model, feeds)
         self._shapes: tuple[tuple[str, tuple[int, ...]], ...] | None = None
 
     @property
@@ -139,19 +138,19 @@ class Batcher:
             UnavailableError: the server ends.
             InternalError: the runtime failed.
         """
-        mine = _Pending(model, feeds, alive)
+        mine: _Pending | None = None
         with self._lock:
-            self._enter(mine)
-        try:
-            if mine.turn is None:
-                self._lead()
-            else:
-                mine.turn.acquire()
-        finally:
-            with self._lock:
-                self._inside -= 1
-                if self._closed:
-                    self._changed.notify_all()
+            if self._closed:
+                raise UnavailableError("the server ends.", next_step="Try again in a moment.")
+            if self._led or self._delay_s_max:
+                mine = self._line_up(_Pending(model, feeds, alive))
+            self._led = True
+            self._inside += 1
+        if mine is None:
+            return self._alone(model, feeds, note)
+        mine.turn.acquire()
+        with self._lock:
+            self._leave()
         if mine.report is not None:
             self._report(mine.report)
         if mine.error is not None:
@@ -162,36 +161,45 @@ class Batcher:
             note(mine.ride)
         return mine.outputs
 
-    def _enter(self, mine: _Pending) -> None:
-        """Take a place in line, with a lock to wait for unless it leads."""
-        if self._closed:
-            raise UnavailableError("the server ends.", next_step="Try again in a moment.")
+    def _line_up(self, mine: _Pending) -> _Pending:
+        """Take a place in line, and hand the lead to the line's thread if nobody has it."""
         if self._led:
-            # Who leads has left the line, or leaves it next.
+            # What runs has left the line.
             if len(self._line) >= self._queue_max:
                 raise BusyError(
                     f"{self._queue_max} requests wait already.", next_step="Try again in a moment."
                 )
-            mine.turn = threading.Lock()
-            mine.turn.acquire()
-        self._led = True
-        self._inside += 1
+        else:
+            self._baton.put(True)
         self._line.append(mine)
         if self._delay_s_max:
             self._changed.notify_all()
+        return mine
 
-    def _lead(self) -> None:
-        """Run the batch at the head of the line, which holds the leader's request, and hand the lead on."""
-        batch = self._take()
+    def _alone(
+        self, model: ServedModel, feeds: Feeds, note: Callable[[Ride], None] | None
+    ) -> Sequence[Array]:
+        """Run one request in its own thread, and hand the lead on."""
+        started_s = time.perf_counter()
         try:
-            self._run(batch, _gathered(batch))
+            outputs = model.run(feeds)
         finally:
-            # The lead first: the runtime is the narrow place, and who has an answer only writes it.
+            ended_s = time.perf_counter()
             with self._lock:
                 self._led = bool(self._line)
                 if self._led:
                     self._baton.put(True)
-            _hand_out(batch)
+                self._leave()
+        rows = _row_count(model, feeds)
+        self._report(RunReport(model.version, rows, ended_s - started_s, (0.0,)))
+        if note is not None:
+            note(Ride(0.0, rows))
+        return outputs
+
+    def _leave(self) -> None:
+        self._inside -= 1
+        if self._closed:
+            self._changed.notify_all()
 
     def _drive(self) -> None:
         """Run for who waits whenever the lead is handed over."""
@@ -245,7 +253,7 @@ class Batcher:
                 rows += self._line[0].row_count
                 batch.append(self._line.popleft())
         for one in batch:
-            if one.turn is not None and not one.alive():
+            if not one.alive():
                 one.error = UnavailableError("its caller is gone.")
         return batch
 
@@ -283,6 +291,10 @@ class Batcher:
         return empty
 
 
+def _row_count(model: ServedModel, feeds: Feeds) -> int:
+    return int(next(iter(feeds.values())).shape[0]) if model.batch_limit > 1 else 1
+
+
 def _gathered(batch: list[_Pending]) -> Feeds:
     """Return the inputs of all requests, one after the other."""
     if len(batch) == 1:
@@ -295,8 +307,7 @@ def _hand_out(batch: list[_Pending]) -> None:
     for one in batch:
         if one.outputs is None and one.error is None:
             one.error = InternalError("the batch of this request broke off.")
-        if one.turn is not None:
-            one.turn.release()
+        one.turn.release()
 
 
 def _answer(model: ServedModel, batch: list[_Pending], feeds: Feeds) -> None:

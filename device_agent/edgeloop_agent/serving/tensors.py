@@ -97,7 +97,9 @@ def array_of_raw(spec: TensorSpec, shape: tuple[int, ...], raw: bytes | memoryvi
             f"{len(raw)} were sent."
         )
     array = np.frombuffer(raw, dtype).reshape(shape)
-    return array if array.flags.aligned and dtype.isnative else np.array(array, dtype.newbyteorder("="))
+    if not dtype.isnative:
+        return array.astype(dtype.newbyteorder("="))
+    return array if array.flags.aligned else array.copy()
 
 
 def array_of_list(spec: TensorSpec, shape: tuple[int, ...], elements: Sequence[Any]) -> Array:
