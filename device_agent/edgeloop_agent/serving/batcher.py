@@ -1,7 +1,7 @@
 """Requests to batches: who finds nobody running runs itself, at once; a thread of the line's own runs for who waits.
 
 An idle server adds no change of thread. Whoever comes meanwhile waits, as everybody does where requests are delayed so
-that others join; its thread then runs batch after batch until nobody waits. It has the next batch gathered before
+that others join. The line's thread then runs batch after batch until nobody waits. It has the next one gathered before
 it wakes those of the last one: sixteen threads that write their answers would otherwise stand between the runtime and
 its next run. A request waits at most for the run under way and those ahead of it in a queue of bounded length, and
 ``delay_s_max`` for others to join.
