@@ -123,15 +123,13 @@ class Batcher:
         model: ServedModel,
         feeds: Feeds,
         alive: Callable[[], bool],
-        note: Callable[[Ride], None] | None = None,
-    ) -> Sequence[Array]:
-        """Run a request, alone or among others, and return its own outputs.
+    ) -> tuple[Sequence[Array], Ride]:
+        """Run a request, alone or among others, and return its own outputs and how it came to them.
 
         Args:
             model: the version that it was checked against and that answers it, whatever is switched meanwhile.
             feeds: every input; with a batch axis, of the same number of rows.
             alive: whether somebody still waits for the answer.
-            note: is told how the request came to its answer.
 
         Raises:
             BusyError: too many wait.
@@ -147,7 +145,7 @@ class Batcher:
             self._led = True
             self._inside += 1
         if mine is None:
-            return self._alone(model, feeds, note)
+            return self._alone(model, feeds)
         mine.turn.acquire()
         with self._lock:
             self._leave()
@@ -155,11 +153,9 @@ class Batcher:
             self._report(mine.report)
         if mine.error is not None:
             raise mine.error
-        if mine.outputs is None:
+        if mine.outputs is None or mine.ride is None:
             raise InternalError("a request left the line without an answer.")
-        if note is not None and mine.ride is not None:
-            note(mine.ride)
-        return mine.outputs
+        return mine.outputs, mine.ride
 
     def _line_up(self, mine: _Pending) -> _Pending:
         """Take a place in line, and hand the lead to the line's thread if nobody has it."""
@@ -176,9 +172,7 @@ class Batcher:
             self._changed.notify_all()
         return mine
 
-    def _alone(
-        self, model: ServedModel, feeds: Feeds, note: Callable[[Ride], None] | None
-    ) -> Sequence[Array]:
+    def _alone(self, model: ServedModel, feeds: Feeds) -> tuple[Sequence[Array], Ride]:
         """Run one request in its own thread, and hand the lead on."""
         started_s = time.perf_counter()
         try:
@@ -192,9 +186,7 @@ class Batcher:
                 self._leave()
         rows = _row_count(model, feeds)
         self._report(RunReport(model.version, rows, ended_s - started_s, (0.0,)))
-        if note is not None:
-            note(Ride(0.0, rows))
-        return outputs
+        return outputs, Ride(0.0, rows)
 
     def _leave(self) -> None:
         self._inside -= 1

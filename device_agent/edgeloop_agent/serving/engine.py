@@ -7,9 +7,9 @@ import functools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 from edgeloop_foundation.errors import (
     BusyError,
@@ -37,8 +37,7 @@ __all__ = ["Answer", "Engine"]
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """What a request gets back."""
 
     #: Version that answered.
@@ -49,6 +48,46 @@ class Answer:
     ride: Ride
     #: What most of the version's arithmetic is in.
     precision: str
+
+
+class Counted:
+    """One request while it is inside: a context manager that takes its answer.
+
+    Written out, not generated: half of a generator's work happens while the answer waits.
+
+    Args:
+        engine: counts.
+        protocol: that it came by.
+    """
+
+    __slots__ = ("_engine", "_protocol", "_started_s", "answer")
+
+    def __init__(self, engine: Engine, protocol: str) -> None:
+        self._engine, self._protocol, self._started_s = engine, protocol, time.perf_counter()
+        #: What it is answered with.
+        self.answer: Answer | None = None
+
+    def __enter__(self) -> Counted:
+        """Take a place.
+
+        Raises:
+            BusyError: as many requests are inside as may wait and run.
+        """
+        try:
+            self._engine.enter()
+        except BusyError as error:
+            self._engine.count_error(error, self._protocol)
+            raise
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Leave it, and count the answer or the error."""
+        self._engine.leave()
+        if error is not None:
+            if isinstance(error, Exception):
+                self._engine.count_error(error, self._protocol)
+        elif self.answer is not None:
+            self._engine.count_answer(self.answer, self._protocol, time.perf_counter() - self._started_s)
 
 
 class Engine:
@@ -160,8 +199,7 @@ class Engine:
             )
         if model.batch_limit > 1 and len({array.shape[0] for array in feeds.values()}) != 1:
             raise InvalidInputError("all inputs have the same number of rows.")
-        rides: list[Ride] = []
-        outputs = self._batcher.submit(model, feeds, alive, rides.append)
+        outputs, ride = self._batcher.submit(model, feeds, alive)
         named = dict(zip(model.output_names, outputs, strict=True))
         if model.watch is not None:
             model.watch.add(feeds, named)
@@ -170,34 +208,40 @@ class Engine:
         return Answer(
             version=model.version,
             outputs=tuple((name, named[name]) for name in wanted or model.output_names),
-            ride=rides[0],
+            ride=ride,
             precision=model.precision,
         )
 
-    @contextlib.contextmanager
-    def counted(self, protocol: str) -> Iterator[Callable[[Answer], None]]:
-        """Count what happens inside; hand the answer to what is yielded, and ``settle`` once it is on its way.
+    def counted(self, protocol: str) -> Counted:
+        """Return what counts a request; ``settle`` once its answer is on its way."""
+        return Counted(self, protocol)
+
+    def enter(self) -> None:
+        """Bound the requests in memory, those that are still being read included.
 
         Raises:
-            BusyError: as many requests are inside as may wait and run.
+            BusyError: as many are inside as may wait and run.
         """
-        started_s = time.perf_counter()
-        answered: list[Answer] = []
-        try:
-            self._come_in()
-            try:
-                yield answered.append
-            finally:
-                with self._count:
-                    self._inside -= 1
-        except Exception as error:
-            kind = type(error).__name__ if isinstance(error, EdgeloopError) else "InternalError"
-            self._errors.add(self.spec.name, protocol, kind)
-            self._counts.failed()
-            raise
-        for answer in answered:
-            took_s = time.perf_counter() - started_s
-            self._uncounted.append(functools.partial(self._answered, answer, protocol, took_s, time.time()))
+        with self._count:
+            # Two batches beside those who wait: the one that runs, and the one whose answers are being written.
+            if self._inside >= self.spec.queue_max + 2 * self.spec.batch_max:
+                raise BusyError(f"{self._inside} requests are under way.", next_step="Try again in a moment.")
+            self._inside += 1
+
+    def leave(self) -> None:
+        """Make room for another request."""
+        with self._count:
+            self._inside -= 1
+
+    def count_answer(self, answer: Answer, protocol: str, took_s: float) -> None:
+        """Count an answer when ``settle`` is called next."""
+        self._uncounted.append(functools.partial(self._answered, answer, protocol, took_s, time.time()))
+
+    def count_error(self, error: BaseException, protocol: str) -> None:
+        """Count a request that is not answered."""
+        kind = type(error).__name__ if isinstance(error, EdgeloopError) else "InternalError"
+        self._errors.add(self.spec.name, protocol, kind)
+        self._counts.failed()
 
     def settle(self) -> None:
         """Count what was answered since the last time: what nobody waits for comes after the answer."""
@@ -218,14 +262,6 @@ class Engine:
                 precision=answer.precision,
                 protocol=protocol,
             )
-
-    def _come_in(self) -> None:
-        """Bound the requests in memory, those that are still being read included."""
-        with self._count:
-            # Two batches beside those who wait: the one that runs, and the one whose answers are being written.
-            if self._inside >= self.spec.queue_max + 2 * self.spec.batch_max:
-                raise BusyError(f"{self._inside} requests are under way.", next_step="Try again in a moment.")
-            self._inside += 1
 
     def _ran(self, report: RunReport) -> None:
         labels = (self.spec.name, report.version)

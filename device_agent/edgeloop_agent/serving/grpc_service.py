@@ -150,15 +150,15 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
         self, asked: RawRequest, context: grpc.ServicerContext
     ) -> bytes:
         """Run one inference and return the encoded ModelInferResponse."""
-        request = asked.head.message
 
         def work() -> bytes:
-            with self._engine.counted("grpc") as answered:
-                model = self._engine.model(request.model_name, request.model_version)
-                wanted = [output.name for output in request.outputs]
+            with self._engine.counted("grpc") as counted:
+                said = asked.head.message
+                model = self._engine.model(said.model_name, said.model_version)
+                wanted = [output.name for output in said.outputs]
                 answer = self._engine.infer(model, _feeds(model, asked), wanted, context.is_active)
                 response = _encoded(asked.head, answer)
-                answered(answer)
+                counted.answer = answer
             return response
 
         return self._guarded("ModelInfer", context, work)

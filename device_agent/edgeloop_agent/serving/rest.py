@@ -165,14 +165,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._admit("ModelInfer")
         if match is None or match[3] != "/infer":
             raise e.NotFoundError(f"nothing takes a POST at {self.path[:200]!r}.")
-        with engine.counted("http") as answered:
+        with engine.counted("http") as counted:
             body = self._read_body()
             model = engine.model(unquote(match[1]), unquote(match[2] or ""))
             length = self.headers.get("Inference-Header-Content-Length")
             request = decode(model, body, None if length is None else _whole(length))
             answer = engine.infer(model, request.feeds, request.wanted, lambda: True)
             encoded, json_bytes = encode(engine.spec.name, request, answer)
-            answered(answer)
+            counted.answer = answer
         head = {} if json_bytes is None else {"Inference-Header-Content-Length": str(json_bytes)}
         kind = "application/json" if json_bytes is None else "application/octet-stream"
         engine.settle()

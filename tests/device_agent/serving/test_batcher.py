@@ -67,7 +67,7 @@ class Line:
         self, model: ServedModel, *values: float, waits_for: int | None = None, alive: bool = True
     ) -> Future[Sequence[Array]]:
         x = np.array([[value] * 4 for value in values], np.float32)
-        sent = self._pool.submit(self._batcher.submit, model, {"x": x}, lambda: alive)
+        sent = self._pool.submit(lambda: self._batcher.submit(model, {"x": x}, lambda: alive)[0])
         if waits_for is not None:
             done = threading.Event()
             while self._batcher.waiting < waits_for and not sent.done():
