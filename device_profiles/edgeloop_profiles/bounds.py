@@ -52,7 +52,7 @@ class Bounds:
             f"at least {self.minimum:g}" if self.minimum is not None else "",
             f"above {self.above:g}" if self.above is not None else "",
             f"at most {self.maximum:g}" if self.maximum is not None else "",
-            "" if self.empty else "a text that is not empty",
+            "" if self.empty else "that is not empty",
         ]
         return " and ".join(part for part in parts if part)
 
