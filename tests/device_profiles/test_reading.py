@@ -126,7 +126,12 @@ def test_an_unknown_profile_lists_the_known_ones(name: str) -> None:
             "at least physical_cores 4",
         ),
         (replace('kind = "datasheet"', 'kind = "hearsay"'), "processor.kind", "'hearsay'", "'literature'"),
-        (replace('source = "SD card', 'source = "" #'), "storage.source", "str ''", "is a text that is not empty"),
+        (
+            replace('source = "SD card', 'source = "" #'),
+            "storage.source",
+            "str ''",
+            "is a text that is not empty",
+        ),
         (
             replace("one_core_bytes_per_s = 4.6e9", "one_core_bytes_per_s = nan"),
             "bandwidth.one_core_bytes_per_s",

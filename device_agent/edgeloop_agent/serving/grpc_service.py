@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import numpy as np
@@ -27,6 +26,7 @@ from edgeloop_agent.access.peer import LOOPBACK, peer_of
 from edgeloop_agent.listen import Listener
 from edgeloop_agent.serving.admission import Admission
 from edgeloop_agent.serving.engine import Answer, Engine
+from edgeloop_agent.serving.handler_threads import HandlerThreads
 from edgeloop_agent.serving.model import ServedModel
 from edgeloop_agent.serving.raw_request import Head, RawRequest, RequestReader
 from edgeloop_agent.serving.tensors import (
@@ -40,7 +40,6 @@ from edgeloop_agent.serving.tensors import (
 
 __all__ = ["GrpcListener", "InferenceService"]
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 Layout: TypeAlias = tuple[tuple[str, "np.dtype[Any]", tuple[int, ...]], ...]
@@ -245,28 +244,6 @@ def _response(asked: pb.ModelInferRequest, said: tuple[str, Layout]) -> bytes:
     return response.SerializeToString()
 
 
-class _Handlers(ThreadPoolExecutor):
-    """Threads that do what is left to do for a call after its answer has been sent, each for its own.
-
-    A callback of the call would run on the library's one thread for events, and hold every other call up.
-    """
-
-    def __init__(self, threads: int, afterwards: Callable[[], None]) -> None:
-        super().__init__(threads, thread_name_prefix="grpc")
-        self._afterwards = afterwards
-
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Run a call."""
-
-        def run() -> R:
-            try:
-                return fn(*args, **kwargs)
-            finally:
-                self._afterwards()
-
-        return super().submit(run)
-
-
 class _Methods:
     """Takes the generated methods to a server, with inferences read and written without the copies of the library."""
 
@@ -295,8 +272,10 @@ class GrpcListener:
     def __init__(self, engine: Engine, admission: Admission, listener: Listener, *, plain: bool) -> None:
         spec = engine.spec
         threads = spec.queue_max + 2 * spec.batch_max + _SPARE_THREADS
+        # Declared as the standard pool, of which gRPC calls ``submit`` alone.
+        pool: Any = HandlerThreads(threads, engine.settle)
         self._server = grpc.server(
-            _Handlers(threads, engine.settle),
+            pool,
             options=(
                 ("grpc.max_receive_message_length", spec.message_bytes_max),
                 ("grpc.max_send_message_length", spec.message_bytes_max),
