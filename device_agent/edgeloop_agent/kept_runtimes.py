@@ -123,27 +123,32 @@ def _packages() -> tuple[Path, ...]:
     return tuple(Path(file).parent for file in files if file)
 
 
-def _sources(directory: Path) -> Iterator[Path]:
-    for path, directories, names in os.walk(directory):
-        directories.sort()
-        yield from (Path(path, name) for name in sorted(names) if name.endswith(".py"))
+def _sources(directory: Path) -> Iterator[os.DirEntry[str]]:
+    for entry in _entries(directory):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _sources(Path(entry))
+        elif entry.name.endswith(".py"):
+            yield entry
+
+
+def _entries(directory: str | Path) -> list[os.DirEntry[str]]:
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+    return []
 
 
 def _installed(path: str) -> list[object]:
-    """Return the metadata of everything that is installed in one directory of Python's path."""
-    try:
-        names = sorted(entry.name for entry in os.scandir(path) if entry.name.endswith(_INSTALLED))
-    except NotADirectoryError:
+    """Return the metadata of everything that is installed in one directory, or archive, of Python's path."""
+    entries = [_state(entry) for entry in _entries(path) if entry.name.endswith(_INSTALLED)]
+    if not entries and Path(path).is_file():
         return [_state(Path(path))]
-    except OSError:
-        return [path]
-    return [path, *(_state(Path(path, name)) for name in names)]
+    return [path, *entries]
 
 
-def _state(path: Path) -> list[object]:
+def _state(path: Path | os.DirEntry[str]) -> list[object]:
     """Return what changes with a file, or with the entries of a directory: also when its times are set back."""
     try:
         found = path.stat()
     except OSError:
-        return [str(path)]
-    return [str(path), found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino]
+        return [os.fspath(path)]
+    return [os.fspath(path), found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino]

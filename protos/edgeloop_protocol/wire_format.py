@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["LENGTH_DELIMITED", "Field", "decode_varint", "encode_varint", "fields_of", "tag_of"]
+__all__ = ["Field", "decode_varint", "encode_varint", "fields_of", "tag_of"]
 
-LENGTH_DELIMITED = 2
-"""Kind of field whose content has its length before it: strings, bytes, messages."""
-
-_VARINT, _FIXED_64, _FIXED_32 = 0, 1, 5
+# Kinds of fields; contents of the third have their length before them: strings, bytes, messages.
+_VARINT, _FIXED_64, _LENGTH_DELIMITED, _FIXED_32 = 0, 1, 2, 5
 _FIXED_BYTES = {_FIXED_64: 8, _FIXED_32: 4}
 _VARINT_BYTES_MAX = 10
 
@@ -33,7 +31,7 @@ class Field(NamedTuple):
 
 def tag_of(number: int) -> int:
     """Return the tag of a length-delimited field."""
-    return number << 3 | LENGTH_DELIMITED
+    return number << 3 | _LENGTH_DELIMITED
 
 
 def encode_varint(number: int) -> bytes:
@@ -60,18 +58,18 @@ def decode_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
     raise ValueError("a number does not end")
 
 
-def fields_of(data: bytes | memoryview, at: int = 0) -> Iterator[Field]:
-    """Yield the fields from ``at`` to the end.
+def fields_of(data: bytes | memoryview) -> Iterator[Field]:
+    """Yield the fields of a message.
 
     Raises:
         ValueError: one is cut off, or of a kind that there is not.
     """
-    size = len(data)
+    size, at = len(data), 0
     while at < size:
         begin = at
         tag, content = decode_varint(data, at)
         kind = tag & 7
-        if kind == LENGTH_DELIMITED:
+        if kind == _LENGTH_DELIMITED:
             length, content = decode_varint(data, content)
             at = content + length
         elif kind == _VARINT:
