@@ -105,10 +105,11 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
     ) -> bytestream_pb2.QueryWriteStatusResponse:
         """Tell how much of an upload is safe."""
         name = _upload_name(request.resource_name)
-        # Asked every few megabytes of an upload, whose answer needs neither the store's lock nor a thread.
-        committed, complete = self._store.committed_while_open(name), False
-        if committed is None:
-            committed, complete = await asyncio.to_thread(self._store.status, name)
+        # Asked every few megabytes of an upload: that answer needs neither the store's lock nor a thread.
+        under_way = self._store.committed_while_open(name)
+        if under_way is not None:
+            return bytestream_pb2.QueryWriteStatusResponse(committed_size=under_way)
+        committed, complete = await asyncio.to_thread(self._store.status, name)
         return bytestream_pb2.QueryWriteStatusResponse(committed_size=committed, complete=complete)
 
 
@@ -139,8 +140,9 @@ async def _receive(
                 break
             request = following
         await writing.done()
-        writing.start(upload.append_all, waiting)
-        await writing.done()
+        if waiting:
+            writing.start(upload.append_all, waiting)
+            await writing.done()
         await syncing.done()
         return await asyncio.to_thread(upload.finish if request.finish_write else upload.commit)
     finally:
