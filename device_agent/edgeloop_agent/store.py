@@ -299,12 +299,16 @@ class ContentStore:
         with self._lock:
             if self._is_complete(name):
                 return name.size_bytes, True
-            upload = self._open_uploads.get(name.uuid)
-            if upload is not None and upload.name.is_same_upload(name):
-                return upload.committed_bytes, False
+            if (committed := self.committed_while_open(name)) is not None:
+                return committed, False
             if not self.fs.exists(self.uploads / f"{name.stem}.part"):
                 raise NotFoundError(f"upload {name.uuid} is unknown.", next_step="Begin it at offset 0.")
             return self.committed_on_disk(name), False
+
+    def committed_while_open(self, name: UploadName) -> int | None:
+        """Return the committed size of an upload that is under way, None of any other; waits for nothing."""
+        upload = self._open_uploads.get(name.uuid)
+        return upload.committed_bytes if upload is not None and upload.name.is_same_upload(name) else None
 
     def committed_on_disk(self, name: UploadName) -> int:
         """Return how much of a closed upload is safe: what the journal states, if the data is there."""

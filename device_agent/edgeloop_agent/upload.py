@@ -11,6 +11,7 @@ import hashlib
 import re
 import threading
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -240,6 +241,11 @@ class Upload:
             raise disk_error(error, self._store.root) from error
         self._hash.update(data)
         self._written += len(data)
+
+    def append_all(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Append one piece after the other."""
+        for data in pieces:
+            self.append(data)
 
     def commit(self) -> int:
         """Sync what was written and return how much that is; more may be appended meanwhile, and is not counted."""

@@ -20,7 +20,7 @@ from typing import Any
 from edgeloop.domain.device import DeviceSpec
 from edgeloop.store.artifacts import ArtifactDirectory
 from edgeloop.store.chunking import chunk_stream, mean_bytes
-from edgeloop.transport.base import connect
+from edgeloop.transport.base import TRANSPORTS, connect
 from edgeloop_protocol.types.artifact import Artifact, FileEntry
 from mutual_tls import RunningAgent, agent
 from real_sshd import RunningSshd
@@ -87,6 +87,8 @@ def child(words: dict[str, Any]) -> None:
     # As in the process that built it: the store has compared the digest already.
     store.blob(entry.digest)
     Path(words["touched"]).unlink()
+    # The libraries are loaded with the first device of this kind: a part of the start of the program.
+    TRANSPORTS.load(words["transport"])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     spec = DeviceSpec(
         name="bench",

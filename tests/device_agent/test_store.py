@@ -95,6 +95,20 @@ def test_more_than_declared_is_refused(store: ContentStore) -> None:
         upload.write(b"fours")
 
 
+def test_how_far_an_upload_under_way_is_safe_is_told_while_the_store_is_busy(store: ContentStore) -> None:
+    data = bytes(COMMIT_BYTES + 1)
+    name = name_of(data)
+    assert store.committed_while_open(name) is None
+    upload = begin(store, name)
+    with store._lock:  # held by whoever makes room, which may take seconds
+        upload.append_all((data[:1000], data[1000:COMMIT_BYTES]))
+        upload.commit()
+        assert store.committed_while_open(name) == COMMIT_BYTES
+    assert store.committed_while_open(UploadName(uuid=name.uuid, digest="0" * 64, size_bytes=4)) is None
+    upload.suspend()
+    assert store.committed_while_open(name) is None
+
+
 def test_an_upload_goes_on_after_a_restart(store: ContentStore) -> None:
     data = bytes(range(256)) * 40_000
     name = name_of(data)
