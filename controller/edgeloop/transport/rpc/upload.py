@@ -49,7 +49,7 @@ _SLOWEST_BYTES_PER_S = 32 * 1024
 # syncs after this many bytes at the latest, so that waiting for it comes to an end.
 _AHEAD_BYTES = 8 << 20
 _POLL_S = (0.002, 0.05)
-# As often as an agent syncs: each question costs both sides about as much processor time as sending a megabyte.
+# As often as an agent syncs: a question costs both sides processor time that a fast link needs for the bytes.
 _ASK_BYTES = 4 << 20
 
 # Of zlib: the largest window, with the head of gzip.
