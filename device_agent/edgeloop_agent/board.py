@@ -375,7 +375,11 @@ class RealBoard:
         return process
 
     def _task_group(
-        self, start: RunnerStart, memory: MemoryGroup | NoGroup | None, share: RunnerGroup | None, place: Place
+        self,
+        start: RunnerStart,
+        memory: MemoryGroup | NoGroup | None,
+        share: RunnerGroup | None,
+        place: Place,
     ) -> TaskGroup | NoTaskGroup:
         """Return what bounds its tasks; in version 2 a process is in one group alone, and another one came first."""
         if place.in_unit:

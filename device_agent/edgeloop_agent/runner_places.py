@@ -63,7 +63,13 @@ class RunnerPlaces:
     """
 
     def __init__(
-        self, processes: ProcessPort, tier: str, state: Path, *, emulated: bool, unit: RunnerUnit | None = None
+        self,
+        processes: ProcessPort,
+        tier: str,
+        state: Path,
+        *,
+        emulated: bool,
+        unit: RunnerUnit | None = None,
     ) -> None:
         self._processes, self._tier = processes, tier
         self._lacking = _EMULATED.get(tier, "") if emulated else ""

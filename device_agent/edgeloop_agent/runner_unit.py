@@ -1,8 +1,8 @@
 """The tier "systemd": a runner in a hardened unit of the system's service manager, under an account of its own.
 
-``edgeloop-runner.socket`` listens for the agent alone; each connection starts one instance of ``edgeloop-runner@.service``,
-whose program (``edgeloop_agent.runner.keeper``) starts the runner on that connection. It is tried once; where it is
-missing or refuses, the runner starts without it and its record says why. Inside, a runner confines itself as ever.
+``edgeloop-runner.socket`` listens for the agent alone; each connection starts one ``edgeloop-runner@.service``, whose
+program (``edgeloop_agent.runner.keeper``) starts the runner on that connection. It is tried once; where it is missing
+or refuses, the runner starts without it and its record says why. Inside, a runner confines itself as ever.
 
 The agent may not signal a process of another account: it hangs up, and the keeper kills.
 """
@@ -31,12 +31,15 @@ __all__ = ["SOCKET", "RunnerUnit"]
 SOCKET = Path("/run/edgeloop-runner.sock")
 """Where the unit listens."""
 
+_PREFIX = os.path.realpath(sys.prefix)
 _RUNNER = (sys.executable, "-I", "-m", "edgeloop_agent.runner")
 # Its directories are those of the unit, and an engine cache cannot be shared with an account of one run.
 _NOT_PASSED = ("HOME", "TMPDIR", "EDGELOOP_ENGINE_CACHE")
 _CONNECT_S, _START_S, _LOG_S = 5.0, 20.0, 0.5
 _STREAM_LIMIT = 1 << 20
-_LOG_HINT = "its log says why: journalctl -u 'edgeloop-runner@*'"
+_ENDED = (
+    "edgeloop-runner@.service ended before it answered; its log says why: journalctl -u 'edgeloop-runner@*'"
+)
 
 
 class RunnerUnit:
@@ -79,7 +82,11 @@ class RunnerUnit:
         return (*argv, "--enclosed", "--outer-namespaces", outer_namespaces()), True
 
     async def spawn(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str | None = None, readable: Sequence[Path] = ()
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str | None = None,
+        readable: Sequence[Path] = (),
     ) -> ChildProcess:
         """Start a runner in the unit; its home and working directory are of the unit's own.
 
@@ -108,7 +115,7 @@ class RunnerUnit:
 
     async def _call(self, request: dict[str, object]) -> tuple[dict[str, Any], _Calls]:
         """Send a request and return the first answer, empty when none came."""
-        calls = await _Calls.make(self._path, {**request, "prefix": os.path.realpath(sys.prefix)})
+        calls = await _Calls.make(self._path, {**request, "prefix": _PREFIX})
         try:
             return await asyncio.wait_for(calls.said(), _START_S), calls
         except asyncio.TimeoutError:
@@ -120,7 +127,7 @@ class RunnerUnit:
 
 
 def _refused(said: dict[str, Any]) -> str:
-    return str(said.get("refused") or f"edgeloop-runner@.service ended before it answered; {_LOG_HINT}")
+    return str(said.get("refused") or _ENDED)
 
 
 class _Calls:
@@ -146,7 +153,9 @@ class _Calls:
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
         try:
-            connection = await asyncio.to_thread(_connect, path, encode_frame(request), [write, theirs.fileno()])
+            connection = await asyncio.to_thread(
+                _connect, path, encode_frame(request), [write, theirs.fileno()]
+            )
         except BaseException:
             ours.close()
             os.close(read)
@@ -155,7 +164,9 @@ class _Calls:
             theirs.close()
             os.close(write)
         loop, log = asyncio.get_running_loop(), asyncio.StreamReader()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(log), os.fdopen(read, "rb"))
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(log), os.fdopen(read, "rb")
+        )
         return cls(
             await asyncio.open_unix_connection(sock=connection, limit=_STREAM_LIMIT),
             await asyncio.open_unix_connection(sock=ours),
@@ -189,9 +200,12 @@ def _connect(path: Path, message: bytes, descriptors: list[int]) -> socket.socke
         connection.connect(str(path))
         sent = socket.send_fds(connection, [message], descriptors)
         connection.sendall(message[sent:])
+    except (BrokenPipeError, ConnectionResetError) as error:
+        connection.close()
+        raise OSError(_ENDED) from error
     except OSError as error:
         connection.close()
-        raise OSError(error.errno, f"{path}: {error.strerror or error}") from error
+        raise OSError(f"{path}: {error.strerror or error}") from error
     connection.setblocking(False)
     return connection
 

@@ -1,7 +1,7 @@
 """Keeps one runner of the tier "systemd": started by the runner's unit with the agent's connection on descriptor 0.
 
-The first frame of the connection says how the runner is to be started, and brings two descriptors: where its log goes, and
-the status channel. The runner takes over the connection; this process stays outside of its confinement, tells its
+The first frame of the connection says how the runner is to be started, and brings two descriptors: where its log goes,
+and the status channel. The runner takes over the connection; this process stays outside of its confinement, tells its
 identifier and how it ended on the status channel, and kills it as soon as the agent hangs up there: the agent may not
 signal a process of another account. When this process ends, systemd kills whatever is left in the unit.
 
@@ -104,7 +104,9 @@ def check_request(request: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, s
         InvalidInputError: the request asks for anything else, or comes from an agent of another version.
     """
     if unknown := sorted(set(request) - _FIELDS - {"trial"}):
-        raise InvalidInputError(f"a request has no field {unknown[0]!r}: nothing but the runner is started here.")
+        raise InvalidInputError(
+            f"a request has no field {unknown[0]!r}: nothing but the runner is started here."
+        )
     options, environment = request.get("options"), request.get("environment")
     if not _texts(options):
         raise InvalidInputError("the options of a runner are a list of texts.")
@@ -125,7 +127,11 @@ def _texts(values: Any) -> bool:
 
 
 def _keep(
-    connection: socket.socket, log: int, status: socket.socket, options: tuple[str, ...], environment: dict[str, str]
+    connection: socket.socket,
+    log: int,
+    status: socket.socket,
+    options: tuple[str, ...],
+    environment: dict[str, str],
 ) -> None:
     """Start the runner, tell of it, and return once it is dead."""
     scratch = Path(os.environ.get("TMPDIR", "/tmp"), f"edgeloop-runner-{os.getpid()}")  # noqa: S108 - the unit's own

@@ -70,7 +70,9 @@ class Entry:
         self._confinement.begin()
         # Nobody else starts a thread yet, which the bound of one would keep from it.
         count = limits.task_count
-        self._layers["rlimit_nproc"] = bool(count and self._confinement.counts_own_tasks) and _limit_tasks(count)
+        self._layers["rlimit_nproc"] = bool(count and self._confinement.counts_own_tasks) and _limit_tasks(
+            count
+        )
 
     def close(self) -> Isolation:
         """Take the rest, and say which layers hold."""

@@ -153,9 +153,13 @@ def _has_left(bounds: Bounds, kind: str) -> bool:
 
 def add_enclosure_options(parser: argparse.ArgumentParser) -> None:
     """Add what a process is told that was to be started by a helper program."""
-    parser.add_argument("--enclosed", action="store_true", help="a helper has started it: bubblewrap or the runner's unit")
+    parser.add_argument(
+        "--enclosed", action="store_true", help="a helper has started it: bubblewrap or the runner's unit"
+    )
     parser.add_argument("--outer-namespaces", default="", help="the namespaces that it should have left")
-    parser.add_argument("--lacking", default="", help="why no helper has started it, or not the one that was wanted")
+    parser.add_argument(
+        "--lacking", default="", help="why no helper has started it, or not the one that was wanted"
+    )
 
 
 def _existing(patterns: tuple[str, ...]) -> list[Path]:

@@ -61,8 +61,8 @@ def probe(
 def probe_account(parent_pid: int) -> dict[str, bool]:
     """Return whether this process is of another account than its agent, and whether that one is shown to it.
 
-    To be asked before this process confines itself, which refuses every signal: the kernel lets one of the same account,
-    whatever user namespace it is in, signal the agent.
+    To be asked before this process confines itself, which refuses every signal: the kernel lets one of the same
+    account, whatever user namespace it is in, signal the agent.
     """
     return {
         "own_account": parent_pid > 1 and _is_refused(lambda: os.kill(parent_pid, 0)),

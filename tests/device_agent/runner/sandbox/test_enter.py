@@ -111,4 +111,4 @@ def test_a_call_that_the_kernel_refuses_is_an_error() -> None:
 
 
 def test_tiers_are_those_that_the_wire_names() -> None:
-    assert TIERS == ("process", "seccomp", "unprivileged", "bubblewrap")
+    assert TIERS == ("process", "seccomp", "unprivileged", "bubblewrap", "systemd")
