@@ -28,7 +28,7 @@ from edgeloop_agent.readable_tree import ReadableTree
 
 __all__ = ["SOCKET", "RunnerUnit"]
 
-SOCKET = Path("/run/edgeloop-runner.sock")
+SOCKET = Path("/run/edgeloop-runner/socket")
 """Where the unit listens."""
 
 _PREFIX = os.path.realpath(sys.prefix)

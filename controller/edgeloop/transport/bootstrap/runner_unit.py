@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from edgeloop.transport.bootstrap.layout import Layout
 
-__all__ = ["SERVICE", "SOCKET", "SOCKET_PATH", "service_unit", "socket_unit"]
+__all__ = ["DIRECTORY", "SERVICE", "SOCKET", "SOCKET_PATH", "service_unit", "socket_unit"]
 
 SOCKET = "edgeloop-runner.socket"
 SERVICE = "edgeloop-runner@.service"
-SOCKET_PATH = "/run/edgeloop-runner.sock"
+DIRECTORY = "/run/edgeloop-runner"
+"""Holds the socket; an empty file system is put over it, which is the root of a runner."""
+
+SOCKET_PATH = f"{DIRECTORY}/socket"
 """Where the agent looks for it."""
 
 _SOCKET = """\
@@ -20,6 +23,7 @@ ListenStream={path}
 Accept=yes
 SocketUser={user}
 SocketMode=0600
+DirectoryMode=0755
 MaxConnections=16
 RemoveOnStop=yes
 
@@ -43,13 +47,16 @@ DynamicUser=yes
 # Device files of graphics and neural processors belong to these groups; a group that the board has not is left out.
 SupplementaryGroups=video render
 # The whole tree is absent but for what programs are made of; no file of the agent's but artifacts, no /etc/passwd.
+RootDirectory={directory}
 TemporaryFileSystem=/:ro
+MountAPIVFS=yes
 BindReadOnlyPaths=/usr -/lib -/lib64 -/lib32 -/bin -/sbin -/opt /sys
 BindReadOnlyPaths=-/etc/ld.so.cache -/etc/ld.so.conf -/etc/ld.so.conf.d -/etc/alternatives
 BindReadOnlyPaths=-/etc/localtime -/etc/nv_tegra_release
 BindReadOnlyPaths=-{state}/work -{state}/deployments
-BindPaths=/dev
-MountAPIVFS=yes
+# Not shared with the machine, and bounded.
+TemporaryFileSystem=/dev/shm:mode=1777,size=64M,nr_inodes=1k
+InaccessiblePaths=-+/dev/mqueue -+/dev/hugepages -+/dev/pts
 ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
@@ -115,4 +122,4 @@ def service_unit(layout: Layout, memory_max: str = "") -> str:
         memory_max: most memory of one runner, as systemd writes it: what bounds the agent does not bound it here.
     """
     memory = f"MemoryMax={memory_max}\n" if memory_max else ""
-    return _SERVICE.format(root=layout.root, state=layout.state, memory=memory)
+    return _SERVICE.format(root=layout.root, state=layout.state, directory=DIRECTORY, memory=memory)

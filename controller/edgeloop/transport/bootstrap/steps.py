@@ -152,7 +152,8 @@ def keep_runner_unit(layout: Layout, isolation: str, memory_max: str = "") -> tu
 def _without_runner_unit() -> str:
     return (
         f"systemctl disable -q --now {runner_unit.SOCKET} 2>/dev/null; systemctl stop 'edgeloop-runner@*' 2>/dev/null; "
-        f"rm -f {_SYSTEM}/{runner_unit.SOCKET} {_SYSTEM}/{runner_unit.SERVICE} {runner_unit.SOCKET_PATH}"
+        f"rm -f {_SYSTEM}/{runner_unit.SOCKET} {_SYSTEM}/{runner_unit.SERVICE}; "
+        f"rm -rf {runner_unit.DIRECTORY}"
     )
 
 
