@@ -1,8 +1,8 @@
-"""What the unit of the tier "systemd" costs: the real runner in it and as a plain child, in turns, where it is installed.
+"""What the unit of the tier "systemd" costs: the real runner in it and as a plain child, in turns, where it stands.
 
-``runner_cost.py --make DIR`` writes the artifact; ``runner_cost.py --state STATE --artifact DIR`` compares, as the agent's
-own account and with the agent's own Python. Prints what scripts/bench/sandbox_cost prints; exit status 1 when the median
-of the paired ratios is above 1.01.
+``runner_cost.py --make DIR`` writes the artifact; ``runner_cost.py --state STATE --artifact DIR`` compares, as the
+agent's own account and with the agent's own Python. Prints what scripts/bench/sandbox_cost prints; exit status 1 when
+the median of the paired ratios is above 1.01.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ async def one(tier: str, state: Path, artifact: Path) -> tuple[float, float]:
         *("--parent-pid", str(os.getpid()), "--task-count", "64", *policy.arguments(artifact, state)),
     )
     # As for an agent: whether the unit can be had is known from the start.
-    place = await places.choose(argv, Path("/tmp"), (artifact,))  # noqa: S108
+    place = await places.choose(argv, Path("/tmp"), (artifact,))
     environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     began = time.monotonic()
-    child = await place.processes.spawn(place.argv, environment, "/tmp")  # noqa: S108
+    child = await place.processes.spawn(place.argv, environment, "/tmp")
 
     async def ask(command: str, **arguments: object) -> tuple[dict[str, object], bytes]:
         await child.write(encode_frame({"command": command, **arguments}))
@@ -140,9 +140,8 @@ async def compare(state: Path, artifact: Path, sequences: int) -> bool:
     ratio = show("systemd/process", ratios)
     show("process/process", floors)
     for tier, times in came.items():
-        print(
-            f"until it has said how it is confined, {tier}: {statistics.median(times) * 1e3:.0f} ms (worst {max(times) * 1e3:.0f})"
-        )
+        middle, worst = statistics.median(times) * 1e3, max(times) * 1e3
+        print(f"until it has said how it is confined, {tier}: {middle:.0f} ms (worst {worst:.0f})")
     return ratio <= 1.01
 
 

@@ -1,7 +1,7 @@
 """A Debian with a systemd of its own as a machine: own processes, mounts, host name and network, at native speed.
 
-It is booted as process 1 of new namespaces with the root pivoted (a chroot would forbid user namespaces to its units), in
-control groups of its own of version 1; there is no virtual machine, so its kernel is this machine's.
+It is booted as process 1 of new namespaces with the root pivoted (a chroot would forbid user namespaces to its units),
+in control groups of its own of version 1; there is no virtual machine, so its kernel is this machine's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGES = "systemd,systemd-sysv,dbus,libpam-systemd,python3,python3-venv,openssh-server,sudo,iproute2,procps,ca-certificates"
+PACKAGES = "systemd,systemd-sysv,dbus,libpam-systemd,python3,python3-venv,openssh-server,sudo,iproute2,procps"
 HERE, THERE = "10.79.42.1", "10.79.42.2"
 TOOLS = ("ip", "unshare", "mmdebstrap", "ssh-keygen", "nsenter", "pivot_root")
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -168,7 +168,7 @@ class SystemdBoard:
             for directory, _, _ in sorted(os.walk(groups), reverse=True):
                 for _ in range(20):
                     with contextlib.suppress(OSError):
-                        os.rmdir(directory)
+                        Path(directory).rmdir()
                         break
                     time.sleep(0.05)
 

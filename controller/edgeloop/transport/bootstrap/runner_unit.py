@@ -56,10 +56,12 @@ BindReadOnlyPaths=-/etc/localtime -/etc/nv_tegra_release
 BindReadOnlyPaths=-{state}/work -{state}/deployments
 # Not shared with the machine, and bounded.
 TemporaryFileSystem=/dev/shm:mode=1777,size=64M,nr_inodes=1k
+TemporaryFileSystem=/run:mode=755,size=1M
 InaccessiblePaths=-+/dev/mqueue -+/dev/hugepages -+/dev/pts
 ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
+PrivateMounts=yes
 PrivateNetwork=yes
 PrivateUsers=yes
 PrivateIPC=yes
