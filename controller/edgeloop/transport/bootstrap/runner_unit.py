@@ -41,7 +41,7 @@ ExecStart={root}/agent/current/bin/python -I -m edgeloop_agent.runner.keeper
 StandardInput=socket
 StandardOutput=socket
 StandardError=journal
-Environment=PYTHONDONTWRITEBYTECODE=1 TMPDIR=/tmp
+Environment=TMPDIR=/tmp
 # An account that exists for this one run.
 DynamicUser=yes
 # Device files of graphics and neural processors belong to these groups; a group that the board has not is left out.

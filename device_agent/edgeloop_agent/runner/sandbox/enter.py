@@ -115,7 +115,9 @@ class Confinement:
             self._problems.append(f"the agent was told to use {bounds.tier}")
         tier = _tier(layers)
         if TIERS.index(tier) < TIERS.index(bounds.tier):
-            self._problems += _shortfall(layers, in_unit=bounds.enclosed and bounds.tier == STRONGEST)
+            self._problems += _shortfall(
+                layers, in_unit=bounds.enclosed and bounds.tier == STRONGEST and not bounds.lacking
+            )
         # Nothing keeps it from a stronger one than the strongest, whatever it does without there.
         return tier, layers, "" if tier == STRONGEST else "; ".join(self._problems)
 
