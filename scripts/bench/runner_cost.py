@@ -30,7 +30,7 @@ def make(directory: Path) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from scripts.bench.serving_slots import convolutions
 
-    (directory / "model.onnx").write_bytes(convolutions(7))
+    (directory / "model.onnx").write_bytes(convolutions(7).SerializeToString())
     import onnx
 
     value = onnx.load(directory / "model.onnx").graph.input[0]
