@@ -79,7 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     period = "time between two samples of how the device is; 0 keeps none"
     add("--telemetry-period", type=float, default=10.0, metavar="SECONDS", help=period)
     add("--telemetry-bytes", type=int, default=4 << 20, help="most that those samples take")
-    tier = "strongest tier that runners and serving processes are confined to; bubblewrap needs the program bwrap"
+    tier = (
+        "strongest tier that runners and serving processes are confined to; bubblewrap needs the program bwrap, "
+        "systemd the units of edgeloop device add --isolation systemd"
+    )
     add("--isolation", choices=TIERS, default=DEFAULT, help=f"{tier} (default: %(default)s)")
     add(
         "--require-isolation",

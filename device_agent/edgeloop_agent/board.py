@@ -27,7 +27,6 @@ from edgeloop_agent import __version__, inventory
 from edgeloop_agent.conditions import read_conditions
 from edgeloop_agent.containment import Containment, task_count
 from edgeloop_agent.directories import SCRATCH
-from edgeloop_agent.enclosure import Enclosure
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.idle_temperature import IdleTemperature
 from edgeloop_agent.fitness.kernel_files import read_vitals
@@ -36,7 +35,9 @@ from edgeloop_agent.fitness.vitals import Seen, Vitals
 from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_agent.kept_runtimes import Described, dependencies, keep_runtimes, read_runtimes
 from edgeloop_agent.power.sampler import Sampler, ThreadSampler
+from edgeloop_agent.runner_places import Place, RunnerPlaces
 from edgeloop_agent.runner_process import Reply, RunnerProcess, oom_kill_count, remove_scratch
+from edgeloop_agent.runner_unit import RunnerUnit
 from edgeloop_agent.sensors import SensorSet
 from edgeloop_agent.sensors.base import Sensor
 from edgeloop_agent.sensors.clock_probe import ClockProbe
@@ -194,6 +195,8 @@ class RealBoard:
         fs: keeps the device identifier.
         clock_probe: measures the real clock; by default this machine's, unless the root is another one's.
         emulator: holds the runners in a share of the machine; None leaves them all of it.
+        isolation: how far runners are confined.
+        unit: where runners of the tier "systemd" are started; that of an installed agent when not given.
     """
 
     simulation: Simulation | None = None
@@ -208,15 +211,17 @@ class RealBoard:
         clock_probe: ClockProbe | None = None,
         emulator: Emulator | None = None,
         isolation: IsolationPolicy | None = None,
+        unit: RunnerUnit | None = None,
     ) -> None:
         self._isolation = isolation or IsolationPolicy()
-        self._enclosure = Enclosure(processes)
         self._emulator = emulator
         self._groups: dict[int, RunnerGroup] = {}
         self.clock: Clock = SystemClock()
         self._state_directory = state_directory
         self._name = name
-        self._processes = processes
+        self._places = RunnerPlaces(
+            processes, self._isolation.tier, state_directory, emulated=emulator is not None, unit=unit
+        )
         self._root = root
         self._fs = fs or OsFileSystem()
         self._sensors = SensorSet(root)
@@ -277,8 +282,8 @@ class RealBoard:
         )
         try:
             self._fs.make_directory(scratch)
-            argv, _ = await self._enclosed(argv, scratch, ())
-            asking = inventory.runtime_facts(self._processes, argv, scratch)
+            place = await self._places.choose(argv, scratch, ())
+            asking = inventory.runtime_facts(place.processes, place.argv, scratch)
             return await asyncio.wait_for(asking, _DESCRIBE_TIMEOUT_S)
         except asyncio.TimeoutError:
             reason = f"the runner did not describe its runtimes within {_DESCRIBE_TIMEOUT_S:.0f} s"
@@ -335,15 +340,17 @@ class RealBoard:
             *("--parent-pid", str(os.getpid()), "--task-count", str(task_count(start.limits))),
             *self._isolation.arguments(start.artifact_directory, self._state_directory),
         )
-        argv, enclosed = await self._enclosed(argv, scratch, (start.artifact_directory,))
+        place = await self._places.choose(argv, scratch, (start.artifact_directory,))
         oom_kills = oom_kill_count(self._root)
         emulator, share = self._emulator, None
         try:
             self._fs.make_directory(scratch)
             if emulator is not None:
                 share = emulator.make_group(start.settings.intra_op_threads)
-                argv = share.entering((*argv, "--emulated"))
-            child = await self._processes.spawn(argv, _environment(start.settings, scratch), str(scratch))
+                place = place.changed(share.entering((*place.argv, "--emulated")))
+            child = await place.processes.spawn(
+                place.argv, _environment(start.settings, scratch), str(scratch)
+            )
         except OSError as error:
             self._fs.remove_tree(scratch)
             if share is not None:
@@ -356,36 +363,35 @@ class RealBoard:
             self._groups[child.pid] = share
             while len(self._groups) > _GROUPS_KEPT:
                 del self._groups[next(iter(self._groups))]
-        group = self._memory_group(child.pid, share) if start.purpose == "memory" else None
+        group = self._memory_group(child.pid, share, place) if start.purpose == "memory" else None
         containment = Containment(
-            self._root, self._isolation, start.limits, self._task_group(start, group, share)
+            self._root, self._isolation, start.limits, self._task_group(start, group, share, place)
         )
-        process = RunnerProcess(child, self._fs, scratch, self._root, oom_kills, group, containment, enclosed)
+        process = RunnerProcess(
+            child, self._fs, scratch, self._root, oom_kills, group, containment, place.enclosed
+        )
         if emulator is not None and share is not None:
             process.hold(share, lambda seen: emulator.disagreement(seen, start.settings.intra_op_threads))
         return process
 
-    async def _enclosed(
-        self, argv: tuple[str, ...], scratch: Path, readable: tuple[Path, ...]
-    ) -> tuple[tuple[str, ...], bool]:
-        """Return the command within the enclosure that the agent was told to use, and whether it is within."""
-        if self._isolation.tier != "bubblewrap":
-            return argv, False
-        lacking = ""
-        if self._emulator is not None:
-            lacking = "bubblewrap: the groups of emulated resources would hold the helper program alone"
-        return await self._enclosure.command(argv, readable=readable, writable=(scratch,), lacking=lacking)
-
     def _task_group(
-        self, start: RunnerStart, memory: MemoryGroup | NoGroup | None, share: RunnerGroup | None
+        self,
+        start: RunnerStart,
+        memory: MemoryGroup | NoGroup | None,
+        share: RunnerGroup | None,
+        place: Place,
     ) -> TaskGroup | NoTaskGroup:
         """Return what bounds its tasks; in version 2 a process is in one group alone, and another one came first."""
+        if place.in_unit:
+            return NoTaskGroup("the runner is in the control group of its own unit")
         if (share is not None and share.version_2) or (isinstance(memory, MemoryGroup) and memory.version_2):
             return NoTaskGroup("another control group holds the runner")
         return TaskGroup.make(self._root, task_count(start.limits))
 
-    def _memory_group(self, pid: int, share: RunnerGroup | None) -> MemoryGroup | NoGroup:
+    def _memory_group(self, pid: int, share: RunnerGroup | None, place: Place) -> MemoryGroup | NoGroup:
         """Return what keeps the peak; a runner is never moved out of the groups that limit it."""
+        if place.in_unit:
+            return NoGroup("the runner is in the control group of its own unit, which its keeper shares")
         if share is None:
             return MemoryGroup.make(self._root, pid)
         if (found := share.memory_directory()) is not None:

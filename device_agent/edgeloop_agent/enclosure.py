@@ -21,7 +21,7 @@ from edgeloop_agent.system_paths import ACCELERATORS, LOOKED_UP
 
 __all__ = ["Enclosure", "innermost", "outer_namespaces", "status_within"]
 
-_NAMES = ("mnt", "net", "pid")
+_NAMES = ("mnt", "net", "pid", "user")
 _SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/opt", "/sys")
 _FILES = (
     "/etc/ld.so.cache",

@@ -44,6 +44,7 @@ ENDS_S = 15.0
 """Longer than the process itself gives to requests under way."""
 
 _REFUSED_STATUS = 2
+_NOT_IN_UNIT = "systemd: a serving process listens on the network, which the runner's unit has not"
 _LOG_CHARACTERS = 300
 _LOOK_S, _READ_POINTERS_S = 0.1, 1.0
 # It gives a sign of life each second; so much later than its longest step it has none to give.
@@ -184,8 +185,15 @@ class ServedProcess:
             *("--isolation", self._host.policy.tier, "--parent-pid", str(os.getpid())),
             *("--task-count", str(self._now.task_count)),
         )
-        if host.policy.tier != "bubblewrap":
+        in_unit = host.policy.tier == "systemd"
+        if host.policy.tier != "bubblewrap" and not in_unit:
             return argv
+        if in_unit:
+            # The strongest of the others, and why it is not this one.
+            refused = await host.enclosure.refusal()
+            argv = (*argv, "--lacking", "; ".join((_NOT_IN_UNIT, refused)) if refused else _NOT_IN_UNIT)
+            if refused:
+                return argv
         argv, self._enclosed = await host.enclosure.command(
             argv,
             readable=readable_of(spec, host.state),

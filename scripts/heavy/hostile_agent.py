@@ -7,6 +7,7 @@ may do; with any other label it is the runner that it always is.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,7 @@ ATTACKS = {
 }
 """What it runs, by name; ``sink`` are its frames, ``outside`` and ``port`` come from the manifest's label."""
 
-_PROGRAM = """
+_TAKE_OVER = """
 import ctypes, json, os, signal, socket, subprocess, sys, threading, time, traceback
 from pathlib import Path
 from edgeloop_agent.runner import worker
@@ -72,9 +73,27 @@ def taken_over(self, header):
     os._exit(9)
 worker.Worker._open = taken_over
 frames = os.dup(1)
+"""
+
+_PROGRAM = (
+    _TAKE_OVER
+    + """
 from edgeloop_agent.runner.__main__ import main
 main()
 """
+)
+
+
+def hostile_copy(directory: Path) -> Path:
+    """Copy the installed agent, whose runner can be taken over, below a directory to find it in; return that one."""
+    import edgeloop_agent
+
+    target = directory / "edgeloop_agent"
+    source = Path(edgeloop_agent.__file__).parent
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    with (target / "runner" / "worker.py").open("a") as worker:
+        worker.write(_TAKE_OVER.format(attacks=ATTACKS))
+    return directory
 
 
 class TakenOver:

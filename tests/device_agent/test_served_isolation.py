@@ -149,6 +149,30 @@ async def test_a_server_that_was_taken_over_reaches_nothing(
         assert set(told.read_text().split()) == (set(harmless) if tier == "process" else set())
 
 
+async def test_a_server_does_not_run_in_the_runners_unit_and_says_so(board: SlotBoard) -> None:
+    board.install("demo", 1, linear(2.0))
+    async with models(board, tier="systemd") as served:
+        await served.serve(SPEC)
+        isolation = (await until_ready(served)).isolation
+        assert isolation is not None
+        refused = await Enclosure(SystemProcesses()).refusal()
+        assert isolation.tier != "systemd"
+        assert isolation.tier == "bubblewrap" or refused
+        assert "systemd: a serving process listens on the network" in isolation.reason
+        assert refused in isolation.reason
+
+
+async def test_a_server_is_refused_where_nothing_but_the_unit_will_do(board: SlotBoard) -> None:
+    board.install("demo", 1, linear(2.0))
+    policy = IsolationPolicy(tier="systemd", minimum="systemd")
+    served = ServedModels(OsFileSystem(), board.state, board.slots, SystemProcesses(), policy, None)
+    try:
+        with pytest.raises(StateError, match="systemd at least"):
+            await served.serve(SPEC)
+    finally:
+        await served.stop()
+
+
 async def test_a_version_that_is_signed_for_more_is_not_taken_and_the_one_before_answers_on(
     board: SlotBoard,
 ) -> None:

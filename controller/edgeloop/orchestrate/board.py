@@ -15,6 +15,7 @@ from edgeloop_foundation.errors import (
     InvalidInputError,
     StateError,
     UnauthenticatedError,
+    UnsupportedError,
 )
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.lease import holder_text
@@ -90,6 +91,8 @@ class AddRequest:
     sudo_allowed: bool = True
     #: Most memory that the agent may take, as systemd writes it; empty for no wish.
     memory_max: str = ""
+    #: Strongest tier of isolation of its runners; empty for what it was added with, or the agent's default.
+    isolation: str = ""
     #: File of the inventory; ``devices.toml`` in the home when absent.
     inventory: Path | None = None
     #: Show the steps and change nothing.
@@ -294,9 +297,18 @@ class _Setup:
         self._python = self._facts.python()
         self._layout = choose_layout(self._facts, sudo_allowed=request.sudo_allowed)
         service = (("service", "system" if self._layout.keeper is Keeper.SYSTEM else "user"),)
-        # A limit that was declared once stays until another is.
-        kept = steps.declared_memory(self._layout)
-        self._memory_max = request.memory_max or _perform(connection, kept).strip()
+        # What was declared once stays until something else is.
+        self._before = tuple(
+            _perform(connection, kept(self._layout)).strip()
+            for kept in (steps.declared_memory, steps.declared_isolation)
+        )
+        self._memory_max = request.memory_max or self._before[0]
+        self._isolation = request.isolation or self._before[1]
+        if self._isolation == "systemd" and self._layout.keeper is not Keeper.SYSTEM:
+            raise UnsupportedError(
+                f"the tier systemd is a unit of the system, and the agent there is {self._layout.words}.",
+                next_step="Let sudo work there without a password, and leave --no-sudo out; or use another tier.",
+            )
         rest = tuple(pair for pair in spec.options if pair[0] not in ("service", "socket"))
         options = tuple(sorted((*rest, *service, ("socket", self._layout.socket))))
         self._spec = DeviceSpec(name=spec.name, transport="ssh", address=spec.address, options=options)
@@ -308,16 +320,17 @@ class _Setup:
         before = [steps.prepare(layout)]
         after = [
             steps.build(layout, path, bundle.digest),
-            steps.keep_running(layout, self._spec.name, self._memory_max),
+            *self._kept_running(self._memory_max, self._isolation),
             steps.switch(layout, path, bundle.digest),
-            steps.start(layout, self._spec.name),
+            steps.start(layout, self._spec.name, self._isolation),
         ]
         self._show(bundle, (*before, *after, steps.tidy(layout, path)))
         if self._request.dry_run:
             return ReadyDevice(spec=self._spec, facts=None, keeper=layout.words, changed=False)
         if not self._dialog.confirm_steps():
             raise CancelledByUserError("nothing was changed on the board.")
-        if current == bundle.digest and (facts := self._answer()):
+        as_before = self._before == (self._memory_max, self._isolation)
+        if current == bundle.digest and as_before and (facts := self._answer()):
             return self._ready(facts, changed=False)
         if current and (holder := self._asked_holder()):
             raise BusyError(
@@ -350,13 +363,19 @@ class _Setup:
             ),
         )
 
+    def _kept_running(self, memory_max: str, isolation: str) -> tuple[steps.Step, ...]:
+        return (
+            steps.keep_running(self._layout, self._spec.name, memory_max, isolation),
+            *steps.keep_runner_unit(self._layout, isolation, memory_max),
+        )
+
     def _restart(self) -> None:
         if holder := self._asked_holder():
             raise BusyError(
                 f"{self._spec.name} is held by {holder}, and its agent starts anew to take its identity.",
                 next_step="Wait for the end of that run, and add it again.",
             )
-        self._perform([steps.start(self._layout, self._spec.name)])
+        self._perform([steps.start(self._layout, self._spec.name, self._isolation)])
 
     def _bundle(self) -> Bundle:
         self._dialog.tell(f"packages for Python {self._python.tag} on {self._facts.architecture}")
@@ -432,9 +451,16 @@ class _Setup:
                 f"{error.message}{said}", next_step=error.next_step or "Try again: it goes on from here."
             )
         now = parse_probe(self._connection.run("sh -s", stdin=probe_script(), timeout_s=_PROBE_S).stdout)
-        if now.versions_at(self._layout.root)[0] != current:
-            _perform(self._connection, steps.back(self._layout, self._python.path))
-            _perform(self._connection, steps.start(self._layout, self._spec.name))
+        is_another = now.versions_at(self._layout.root)[0] != current
+        if is_another or self._before != (self._memory_max, self._isolation):
+            # With the options of then: that agent may not know the new ones.
+            plan = [
+                *([steps.back(self._layout, self._python.path)] if is_another else []),
+                *self._kept_running(*self._before),
+                steps.start(self._layout, self._spec.name, self._before[1]),
+            ]
+            for step in plan:
+                _perform(self._connection, step)
         asyncio.run(_greet(self._spec, self._home))
         return StateError(f"{error.message}{said}", next_step="The previous agent runs again and answers.")
 

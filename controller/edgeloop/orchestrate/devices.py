@@ -20,6 +20,7 @@ from edgeloop.orchestrate.findings import (
     accelerator_findings,
     availability_findings,
     identity_findings,
+    isolation_findings,
     version_findings,
     vital_findings,
 )
@@ -169,6 +170,8 @@ async def _examine(
         findings.append(DoctorFinding(level="error", what=error.message, next_step=error.next_step))
     findings += version_findings(device.facts, spec.name, by_ssh=spec.transport == "ssh")
     findings += accelerator_findings(device.facts)
+    last = app.records.last_run(spec.name)
+    findings += isolation_findings(None if last is None else last.isolation, spec)
     return (*findings, *_runtimes(device.facts), *_room(device.facts), *sensor_findings(device.facts))
 
 

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.identity import DAY_S, RENEWAL_DUE_S, IdentityStatus
+from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS, reaches
 from edgeloop_protocol.types.lease import Availability, AvailabilityState
+from edgeloop_protocol.types.outcome import Isolation
 from edgeloop_protocol.types.vitals import DeviceVitals
 
 from edgeloop import __version__
+from edgeloop.domain.device import DeviceSpec
 
 __all__ = [
     "DoctorFinding",
     "accelerator_findings",
     "availability_findings",
     "identity_findings",
+    "isolation_findings",
     "version_findings",
     "vital_findings",
 ]
@@ -75,6 +79,21 @@ def accelerator_findings(found: Facts) -> list[DoctorFinding]:
             "Install the onnxruntime-gpu of its JetPack there, then start the agent again.",
         )
     ]
+
+
+def isolation_findings(last: Isolation | None, spec: DeviceSpec) -> list[DoctorFinding]:
+    """Return whether the last run there was held less than a service of the system can hold it.
+
+    Args:
+        last: what the last record says; None without one.
+        spec: the device; only one that was added as a service of the system can do better.
+    """
+    is_service = spec.transport == "ssh" and dict(spec.options).get("service") == "system"
+    if last is None or last.tier not in TIERS or reaches(last.tier, DEFAULT) or not is_service:
+        return []
+    why = f": {last.reason}" if last.reason else ""
+    step = f"edgeloop device add {spec.address} --name {spec.name} --isolation systemd"
+    return [_warn(f"its last run was held in the isolation {last.tier} alone{why}", step)]
 
 
 def identity_findings(status: IdentityStatus, name: str, now_s: float) -> list[DoctorFinding]:

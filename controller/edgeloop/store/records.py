@@ -349,6 +349,14 @@ class RecordStore:
             raise NotFoundError(f"no run {run_id!r} is recorded.")
         return from_json(record, Run)
 
+    def last_run(self, device: str) -> Run | None:
+        """Return the run of a device that arrived last, by the device's name; None before the first."""
+        table = schema.runs
+        query = select(table.c.record).where(table.c.device == device).order_by(table.c.id.desc()).limit(1)
+        with self._database.reading() as connection:
+            record = connection.execute(query).scalar_one_or_none()
+        return None if record is None else from_json(record, Run)
+
     def measured_runs(self, device_id: str, artifact_digests: Collection[str]) -> tuple[Run, ...]:
         """Return the measured, successful runs of these artifacts on a device, newest first."""
         table = schema.runs

@@ -37,7 +37,7 @@ class Limits:
     cpu_s: int = 0
     #: The agent's process: the runner dies with it.
     parent_pid: int = 0
-    #: Threads and processes; it holds in a user namespace of its own, for another user than root.
+    #: Threads and processes; it holds in a user namespace or an account of its own, for another user than root.
     task_count: int = 0
     #: Largest file.
     file_bytes: int = FILE_BYTES
@@ -70,7 +70,9 @@ class Entry:
         self._confinement.begin()
         # Nobody else starts a thread yet, which the bound of one would keep from it.
         count = limits.task_count
-        self._layers["rlimit_nproc"] = bool(count and self._confinement.has_own_users) and _limit_tasks(count)
+        self._layers["rlimit_nproc"] = bool(count and self._confinement.counts_own_tasks) and _limit_tasks(
+            count
+        )
 
     def close(self) -> Isolation:
         """Take the rest, and say which layers hold."""
@@ -104,7 +106,7 @@ def _limit(kind: int, value: int, grace: int = 0) -> bool:
 
 
 def _limit_tasks(count: int) -> bool:
-    """Bound the tasks of this process's user namespace, which a bound of one has to show first.
+    """Bound the tasks of this process's user namespace or account, which a bound of one has to show first.
 
     Elsewhere the bound would count every process of the user, those of strangers included, and be no bound of ours.
     """

@@ -6,14 +6,14 @@ from edgeloop_foundation.errors import InvalidInputError
 
 __all__ = ["DEFAULT", "STRONGEST", "TIERS", "check_tier", "reaches", "stronger"]
 
-TIERS = ("process", "seccomp", "unprivileged", "bubblewrap")
+TIERS = ("process", "seccomp", "unprivileged", "bubblewrap", "systemd")
 """Weakest first: resource limits; with a filter of system calls; with Landlock's rules for files and own namespaces;
-where other files and processes are not even there."""
+where other files and processes are not even there; in a hardened unit of the system, under an account of its own."""
 
 STRONGEST = TIERS[-1]
 
 DEFAULT = "unprivileged"
-"""The strongest one that needs no helper program, and what an agent takes unless it is told otherwise."""
+"""The strongest one that needs no helper, and what an agent takes unless it is told otherwise."""
 
 
 def check_tier(tier: str) -> str:

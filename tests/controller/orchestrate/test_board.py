@@ -125,6 +125,18 @@ def test_a_board_that_is_too_old_is_told_so_in_words_and_nothing_is_done(
     assert DeviceBook(tmp_path / "home").devices() == {}
 
 
+def test_a_unit_of_the_system_needs_its_service(server: Any, request_for: Any, tmp_path: Path) -> None:
+    probe = Path(__file__).parents[2] / "fixtures" / "probes" / "raspberry_pi_os_bookworm.txt"
+    execute = server.execute
+    server.execute = lambda channel, command: execute(
+        channel, f"cat {probe}".encode() if b"sh -s" in command else command
+    )
+    wanted = request_for(server, isolation="systemd", sudo_allowed=False)
+    with pytest.raises(UnsupportedError, match="the tier systemd is a unit of the system"):
+        add_device(tmp_path / "home", wanted, Person(key=True))
+    assert list(server.home.iterdir()) == []
+
+
 def test_a_name_that_is_taken_is_refused_before_we_connect(
     server: Any, request_for: Any, tmp_path: Path
 ) -> None:

@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import pytest
 from edgeloop import __version__
+from edgeloop.domain.device import DeviceSpec
 from edgeloop.orchestrate.findings import (
     accelerator_findings,
     identity_findings,
+    isolation_findings,
     version_findings,
     vital_findings,
 )
 from edgeloop_protocol.types.facts import Facts, Hardware, OperatingSystem, RuntimeFacts
 from edgeloop_protocol.types.identity import DAY_S, IdentityStatus
 from edgeloop_protocol.types.job import JobEvent, JobState
+from edgeloop_protocol.types.outcome import Isolation
 from edgeloop_protocol.types.vitals import DeviceVitals
 
 NOW_S = 1_800_000_000.0
@@ -85,3 +88,19 @@ def test_an_older_agent_and_a_jetson_without_its_gpu_are_told() -> None:
     assert (
         accelerator_findings(replace(FACTS, hardware=replace(FACTS.hardware, model="Raspberry Pi 5"))) == []
     )
+
+
+def test_a_service_of_the_system_that_holds_runs_too_little_is_told_of_its_unit() -> None:
+    added = DeviceSpec(
+        name="pi", transport="ssh", address="pi@raspberrypi.local", options=(("service", "system"),)
+    )
+    weak = Isolation(tier="seccomp", reason="Landlock: Operation not supported")
+    (finding,) = isolation_findings(weak, added)
+    assert finding.what == (
+        "its last run was held in the isolation seccomp alone: Landlock: Operation not supported"
+    )
+    assert finding.next_step == ("edgeloop device add pi@raspberrypi.local --name pi --isolation systemd")
+    for enough in ("unprivileged", "bubblewrap", "systemd", "simulated"):
+        assert isolation_findings(Isolation(tier=enough), added) == []
+    assert isolation_findings(None, added) == []
+    assert isolation_findings(weak, replace(added, options=(("service", "user"),))) == []

@@ -88,6 +88,18 @@ def test_a_run_is_stored_once(store: RecordStore, result: ExperimentResult) -> N
     assert not store.ingest(replace(spooled, epoch="f", sequence=9), "desk")
 
 
+def test_the_run_that_arrived_last_is_found_by_its_device(
+    store: RecordStore, result: ExperimentResult
+) -> None:
+    assert store.last_run("desk") is None
+    for sequence, name in enumerate(("run-1", "run-2")):
+        store.ingest(SpooledRun(epoch="e", sequence=sequence, run=small(result, name)), "desk")
+    last = store.last_run("desk")
+    assert last is not None
+    assert last.run_id == "run-2"
+    assert store.last_run("another") is None
+
+
 def test_a_record_of_an_older_version_is_still_the_same_run(
     store: RecordStore, path: Path, result: ExperimentResult
 ) -> None:

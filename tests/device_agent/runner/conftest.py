@@ -20,6 +20,7 @@ from edgeloop_agent.board import RealBoard
 from edgeloop_agent.execution import ExecutionContext, Progress, StopSignal
 from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_agent.kept_runtimes import FILE
+from edgeloop_agent.runner_unit import RunnerUnit
 from edgeloop_foundation.ports.clock import SystemClock
 from edgeloop_foundation.ports.process import ProcessPort, SystemProcesses
 from edgeloop_protocol.convert import digest_of, to_canonical_json
@@ -203,11 +204,14 @@ class Bench:
     steps: list[Progress] = field(default_factory=list)
     stop: StopSignal | None = None
     isolation: IsolationPolicy = field(default_factory=IsolationPolicy)
+    unit: RunnerUnit | None = None
     _seen: dict[str, asyncio.Event] = field(default_factory=dict)
 
     @property
     def board(self) -> RealBoard:
-        return RealBoard(self.state_directory, "bench", self.processes, isolation=self.isolation)
+        return RealBoard(
+            self.state_directory, "bench", self.processes, isolation=self.isolation, unit=self.unit
+        )
 
     def context(self, *artifacts: Artifact, benchmark: Benchmark = QUICK, **spec: Any) -> ExecutionContext:
         trials = tuple(

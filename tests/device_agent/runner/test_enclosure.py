@@ -163,5 +163,5 @@ async def test_the_probe_of_the_helper_is_made_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(shutil, "which", lambda name: looked.append(name))
     board = RealBoard(tmp_path, "b", SystemProcesses(), isolation=IsolationPolicy(tier="bubblewrap"))
     await board.facts()
-    await board._enclosed(("true",), tmp_path, ())
+    await board._places.choose(("true",), tmp_path, ())
     assert looked.count("bwrap") == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from edgeloop_protocol.types.isolation_tier import TIERS
 
 from edgeloop.interfaces.cli.session import Session
 
@@ -72,6 +73,11 @@ class _Terminal:
 )
 @click.option("--no-sudo", is_flag=True, help="Leave root's rights alone: a service of the user.")
 @click.option("--memory-max", default="", metavar="SIZE", help="Most memory of the agent, for example 600M.")
+@click.option(
+    "--isolation",
+    type=click.Choice(TIERS),
+    help="Strongest tier of isolation to take; systemd (a unit of the system) is set up there. Kept over upgrades.",
+)
 @click.option("--no-enrol", is_flag=True, help="Give it no identity, although this fleet has an authority.")
 @click.option("--bench", "model", default="", metavar="MODEL", help="Benchmark MODEL there when it is ready.")
 @_yes_option
@@ -87,6 +93,7 @@ def add(
     ssh_config: str,
     no_sudo: bool,
     memory_max: str,
+    isolation: str | None,
     no_enrol: bool,
     model: str,
     yes: bool,
@@ -109,6 +116,7 @@ def add(
         ssh_config=str(Path(ssh_config).expanduser().absolute()) if ssh_config else "",
         sudo_allowed=not no_sudo,
         memory_max=memory_max,
+        isolation=isolation or "",
         dry_run=dry_run,
         enrol=not no_enrol,
         inventory=session.inventory_path(),

@@ -81,7 +81,7 @@ _SERVICE = """\
 [Service]
 Type=notify
 NotifyAccess=main
-{account}ExecStart={root}/agent/current/bin/edgeloop-agent serve --state {state} --socket {socket} --name {name}
+{account}ExecStart={root}/agent/current/bin/edgeloop-agent serve --state {state} --socket {socket} {options}
 Restart=always
 RestartSec=2
 WatchdogSec=30
@@ -131,26 +131,33 @@ WantedBy={wanted}
 """
 
 
-def system_unit(layout: Layout, name: str, memory_max: str = "") -> str:
+def system_unit(layout: Layout, name: str, memory_max: str = "", isolation: str = "") -> str:
     """Return the unit of the system's service.
 
     Args:
         layout: where it stands.
         name: the device's name.
         memory_max: most memory it may take, as systemd writes it; a wish, since boards often do not account it.
+        isolation: the strongest tier that it takes; empty for the agent's default.
     """
-    service = _SERVICE.format(
-        account=f"User={layout.user}\n", root=layout.root, state=layout.state, socket=layout.socket, name=name
-    )
+    service = _service(layout, name, isolation, account=f"User={layout.user}\n")
     return _UNIT.format(service=service + _HARDENED + _memory(memory_max), wanted="multi-user.target")
 
 
-def user_unit(layout: Layout, name: str, memory_max: str = "") -> str:
+def user_unit(layout: Layout, name: str, memory_max: str = "", isolation: str = "") -> str:
     """Return the unit of a user's service; what only root may restrict is left out."""
-    service = _SERVICE.format(
-        account="", root=layout.root, state=layout.state, socket=layout.socket, name=name
-    )
+    service = _service(layout, name, isolation)
     return _UNIT.format(service=service + _memory(memory_max), wanted="default.target")
+
+
+def _service(layout: Layout, name: str, isolation: str, *, account: str = "") -> str:
+    return _SERVICE.format(
+        account=account,
+        root=layout.root,
+        state=layout.state,
+        socket=layout.socket,
+        options=f"--name {name}{f' --isolation {isolation}' if isolation else ''}",
+    )
 
 
 def _memory(memory_max: str) -> str:

@@ -6,12 +6,16 @@ import shlex
 from dataclasses import dataclass
 from importlib.resources import files
 
+from edgeloop.transport.bootstrap import runner_unit
 from edgeloop.transport.bootstrap.layout import UNIT, Keeper, Layout, system_unit, user_unit
 
 __all__ = [
     "Step",
     "back",
     "build",
+    "declared_isolation",
+    "declared_memory",
+    "keep_runner_unit",
     "keep_running",
     "log_tail",
     "prepare",
@@ -24,6 +28,7 @@ __all__ = [
 
 _BUILD_S = 1800.0
 _START_S = 330.0
+_SYSTEM = "/etc/systemd/system"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,42 +91,99 @@ def tidy(layout: Layout, python: str) -> Step:
     return _installer(layout, python, title, "tidy", layout.root, layout.incoming)
 
 
-def keep_running(layout: Layout, name: str, memory_max: str = "") -> Step:
-    """Return the step that writes the unit, or the supervisor; it says "changed" when it was another before."""
+def _place(layout: Layout) -> str:
+    """Return the file that says how the agent is started."""
     if layout.keeper is Keeper.BACKGROUND:
-        path, content = f"{layout.root}/run/supervise", _script("supervise.sh")
-    elif layout.keeper is Keeper.USER:
-        path = f"{layout.home}/.config/systemd/user/{UNIT}"
-        content = user_unit(layout, name, memory_max).encode()
-    else:
-        path, content = f"/etc/systemd/system/{UNIT}", system_unit(layout, name, memory_max).encode()
-    file = shlex.quote(path)
-    command = (
-        f"umask 022; mkdir -p -m 755 {shlex.quote(path.rpartition('/')[0])} && cat > {file}.new && "
-        f"if cmp -s {file}.new {file}; then rm {file}.new; else mv {file}.new {file} && echo changed; fi"
+        return f"{layout.root}/run/supervise"
+    return (
+        f"{layout.home}/.config/systemd/user/{UNIT}" if layout.keeper is Keeper.USER else f"{_SYSTEM}/{UNIT}"
     )
+
+
+def keep_running(layout: Layout, name: str, memory_max: str = "", isolation: str = "") -> Step:
+    """Return the step that writes the unit, or the supervisor; it says "changed" when it was another before."""
+    path = _place(layout)
+    if layout.keeper is Keeper.BACKGROUND:
+        # The program that is supervised comes as its arguments; what is to be kept is noted where it is found again.
+        note = f"# serve --isolation {isolation}\n" if isolation else ""
+        content = _script("supervise.sh") + note.encode()
+    elif layout.keeper is Keeper.USER:
+        content = user_unit(layout, name, memory_max, isolation).encode()
+    else:
+        content = system_unit(layout, name, memory_max, isolation).encode()
+    command = _written(path)
     if layout.keeper is Keeper.BACKGROUND:
         command = f"mkdir -p -m 700 {shlex.quote(layout.root + '/run')}; {command}"
     return Step(title=f"write {path}", command=command, stdin=content, sudo=layout.sudo)
 
 
+def _written(path: str, through: str = "cat") -> str:
+    file = shlex.quote(path)
+    return (
+        f"umask 022; mkdir -p -m 755 {shlex.quote(path.rpartition('/')[0])} && {through} > {file}.new && "
+        f"if cmp -s {file}.new {file}; then rm {file}.new; else mv {file}.new {file} && echo changed; fi"
+    )
+
+
+def keep_runner_unit(layout: Layout, isolation: str, memory_max: str = "") -> tuple[Step, ...]:
+    """Return the steps that write the units of the tier "systemd", or remove those of an agent that takes another one.
+
+    Only the system's service can have them.
+    """
+    if layout.keeper is not Keeper.SYSTEM:
+        return ()
+    socket, service = (f"{_SYSTEM}/{name}" for name in (runner_unit.SOCKET, runner_unit.SERVICE))
+    if isolation != "systemd":
+        command = f"[ ! -e {socket} ] || {{ {_without_runner_unit()}; }}"
+        return (Step(title="leave out the runner's unit", command=command, sudo=layout.sudo),)
+    # A group that the board has not would keep the unit from starting.
+    groups = "for g in video render; do getent group $g >/dev/null && printf ' %s' $g; done"
+    through = f'sed "s/^SupplementaryGroups=.*/SupplementaryGroups=$({groups})/"'
+    texts = (
+        (socket, "cat", runner_unit.socket_unit(layout)),
+        (service, through, runner_unit.service_unit(layout, memory_max)),
+    )
+    return tuple(
+        Step(title=f"write {path}", command=_written(path, how), stdin=text.encode(), sudo=layout.sudo)
+        for path, how, text in texts
+    )
+
+
+def _without_runner_unit() -> str:
+    return (
+        f"systemctl disable -q --now {runner_unit.SOCKET} 2>/dev/null; systemctl stop 'edgeloop-runner@*' 2>/dev/null; "
+        f"rm -f {_SYSTEM}/{runner_unit.SOCKET} {_SYSTEM}/{runner_unit.SERVICE}; "
+        f"rm -rf {runner_unit.DIRECTORY}"
+    )
+
+
 def declared_memory(layout: Layout) -> Step:
     """Return the step that prints the memory limit in the unit that is there, nothing without one."""
-    home_unit, system_unit_file = f"{layout.home}/.config/systemd/user/{UNIT}", f"/etc/systemd/system/{UNIT}"
-    path = shlex.quote(system_unit_file if layout.keeper is Keeper.SYSTEM else home_unit)
-    command = f"[ ! -r {path} ] || sed -n 's/^MemoryMax=//p' {path}"
-    return Step(title="read the memory limit of the service", command=command, sudo=layout.sudo)
+    return _declared(layout, "memory limit", "s/^MemoryMax=//p")
+
+
+def declared_isolation(layout: Layout) -> Step:
+    """Return the step that prints the tier that the agent is started with, nothing where none was asked for."""
+    return _declared(layout, "tier of isolation", "s/^.* serve .*--isolation \\([a-z]*\\).*/\\1/p")
+
+
+def _declared(layout: Layout, what: str, expression: str) -> Step:
+    path = shlex.quote(_place(layout))
+    command = f"[ ! -r {path} ] || sed -n '{expression}' {path}"
+    return Step(title=f"read the {what} of the service", command=command, sudo=layout.sudo)
 
 
 def _user(command: str) -> str:
     return f"export XDG_RUNTIME_DIR=${{XDG_RUNTIME_DIR:-/run/user/$(id -u)}}; {command}"
 
 
-def start(layout: Layout, name: str) -> Step:
+def start(layout: Layout, name: str, isolation: str = "") -> Step:
     """Return the step that starts the current version, anew if need be, and waits until it is ready."""
     if layout.keeper is Keeper.SYSTEM:
         command = (
             f"systemctl daemon-reload && systemctl reset-failed {UNIT} 2>/dev/null; "
+            f"[ ! -e {_SYSTEM}/{runner_unit.SOCKET} ] || {{ systemctl enable -q {runner_unit.SOCKET} && "
+            f"systemctl restart {runner_unit.SOCKET}; }} && "
             f"systemctl enable -q {UNIT} && systemctl restart {UNIT}"
         )
     elif layout.keeper is Keeper.USER:
@@ -134,7 +196,10 @@ def start(layout: Layout, name: str) -> Step:
         )
     else:
         root, socket = shlex.quote(layout.root), shlex.quote(layout.socket)
-        words = shlex.join(["serve", "--state", layout.state, "--socket", layout.socket, "--name", name])
+        own = ["--isolation", isolation] if isolation else []
+        words = shlex.join(
+            ["serve", "--state", layout.state, "--socket", layout.socket, "--name", name, *own]
+        )
         command = (
             f"{_stop_background(layout)}; rm -f {socket}; "
             f"setsid nohup sh {root}/run/supervise {root} {words} >/dev/null 2>&1 </dev/null & "
@@ -183,7 +248,7 @@ def remove(layout: Layout) -> tuple[Step, ...]:
     steps = [stop(layout)]
     if layout.keeper is Keeper.SYSTEM:
         command = (
-            f"rm -f /etc/systemd/system/{UNIT}; systemctl daemon-reload; "
+            f"{_without_runner_unit()}; rm -f {_SYSTEM}/{UNIT}; systemctl daemon-reload; "
             f"rm -rf {shlex.join([layout.root, layout.state, '/run/edgeloop'])}"
         )
         steps.append(

@@ -27,8 +27,9 @@ _REQUIREMENTS = (
     "numpy>=1.24,<3",
     "onnxruntime>=1.19,<2",
     "cryptography>=44",
+    "tuf>=7",
 )
-"""What the agent, its runner and the program that enrols import, as pyproject.toml has it."""
+"""What the agent, its runner and the programs that enrol and verify releases import, as pyproject.toml has it."""
 
 # ONNX Runtime names it for its tools that work on models; a session never imports it. 75 MB on a board.
 _LEFT_OUT = ("sympy", "mpmath")

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeloop_protocol.types.isolation_tier import DEFAULT, TIERS
+from edgeloop_protocol.types.isolation_tier import DEFAULT, STRONGEST, TIERS
 
 from edgeloop_agent.runner.sandbox.landlock import restrict
 from edgeloop_agent.runner.sandbox.namespaces import drop_capabilities, enter_namespaces
-from edgeloop_agent.runner.sandbox.probes import CALLS, ENCLOSED, FILES, probe
+from edgeloop_agent.runner.sandbox.probes import CALLS, ENCLOSED, FILES, UNIT, probe, probe_account
 from edgeloop_agent.runner.sandbox.seccomp import build_filter, install
 from edgeloop_agent.runner.sandbox.syscalls import Architecture, this_architecture
 from edgeloop_agent.system_paths import ACCELERATORS, LOOKED_UP
@@ -46,7 +46,7 @@ class Bounds:
     writable: tuple[Path, ...] = ()
     #: Whether it listens on the machine's network, and takes in what connects there.
     listens: bool = False
-    #: Whether a helper program has put it where other files and processes are not.
+    #: Whether a helper program, or the runner's unit, has put it where other files are not.
     enclosed: bool = False
     #: The agent's namespaces, as ``enclosure.outer_namespaces`` names them; empty when they are not known.
     outer_namespaces: str = ""
@@ -63,14 +63,20 @@ class Confinement:
         self._problems: list[str] = []
         self._network, self._users = _NETWORK.readlink(), _USERS.readlink()
         self._accelerators = _existing(ACCELERATORS)
+        self._account = probe_account(bounds.parent_pid)
 
     def _wants(self, tier: str) -> bool:
         return TIERS.index(self._bounds.tier) >= TIERS.index(tier)
 
     @property
-    def has_own_users(self) -> bool:
-        """Whether it is in a user namespace of its own."""
-        return _USERS.readlink() != self._users
+    def counts_own_tasks(self) -> bool:
+        """Whether its tasks are counted apart from the agent's: own user namespace, or another account."""
+        return _USERS.readlink() != self._users or self._account["own_account"]
+
+    @property
+    def _is_in_unit(self) -> bool:
+        """Whether it was started where network and account are its own, and no further namespace may be made."""
+        return self._account["own_account"] and _has_left(self._bounds, "net")
 
     def begin(self) -> None:
         """Leave the machine's users and files behind; this process must have one thread."""
@@ -79,7 +85,8 @@ class Confinement:
             self._problems.append("no table of system calls for this processor")
         elif self._wants("unprivileged"):
             own_network = not bounds.listens
-            self._try("namespaces", lambda: enter_namespaces(architecture, own_network=own_network))
+            if not self._is_in_unit:
+                self._try("namespaces", lambda: enter_namespaces(architecture, own_network=own_network))
             self._try("capabilities", lambda: drop_capabilities(architecture))
             self._try("Landlock", lambda: _guard_files(architecture, bounds, self._accelerators))
 
@@ -100,17 +107,19 @@ class Confinement:
         layers["own_network"] = _NETWORK.readlink() != self._network or _has_left(bounds, "net")
         layers["own_files"] = bounds.enclosed and _has_left(bounds, "mnt")
         layers["own_processes"] = bounds.enclosed and _has_left(bounds, "pid")
-        layers["own_users"] = self.has_own_users
+        layers["own_users"] = _USERS.readlink() != self._users or _has_left(bounds, "user")
+        layers |= self._account
         if bounds.lacking:
             self._problems.append(bounds.lacking)
         if TIERS.index(bounds.tier) < TIERS.index(DEFAULT):
             self._problems.append(f"the agent was told to use {bounds.tier}")
         tier = _tier(layers)
         if TIERS.index(tier) < TIERS.index(bounds.tier):
-            lacking = [name for name in (*CALLS, *FILES) if not layers[name]]
-            if lacking:
-                self._problems.append(f"not refused when tried: {', '.join(lacking)}")
-        return tier, layers, "; ".join(self._problems)
+            self._problems += _shortfall(
+                layers, in_unit=bounds.enclosed and bounds.tier == STRONGEST and not bounds.lacking
+            )
+        # Nothing keeps it from a stronger one than the strongest, whatever it does without there.
+        return tier, layers, "" if tier == STRONGEST else "; ".join(self._problems)
 
     def _try(self, what: str, step: Callable[[], object]) -> None:
         try:
@@ -124,7 +133,17 @@ def _tier(layers: dict[str, bool]) -> str:
         return "process"
     if not all(layers[name] for name in FILES):
         return "seccomp"
+    if all(layers[name] for name in UNIT):
+        return "systemd"
     return "bubblewrap" if all(layers[name] for name in ENCLOSED) else "unprivileged"
+
+
+def _shortfall(layers: dict[str, bool], *, in_unit: bool) -> list[str]:
+    """Return why the layers are not those of the tier that was to be taken."""
+    open_to = ", ".join(name for name in (*CALLS, *FILES) if not layers[name])
+    absent = ", ".join(name for name in UNIT if in_unit and not layers[name])
+    told = [f"not refused when tried: {open_to}"] if open_to else []
+    return [*told, f"not found in the unit: {absent}"] if absent else told
 
 
 def _has_left(bounds: Bounds, kind: str) -> bool:
@@ -136,9 +155,13 @@ def _has_left(bounds: Bounds, kind: str) -> bool:
 
 def add_enclosure_options(parser: argparse.ArgumentParser) -> None:
     """Add what a process is told that was to be started by a helper program."""
-    parser.add_argument("--enclosed", action="store_true", help="a helper program has started it")
+    parser.add_argument(
+        "--enclosed", action="store_true", help="a helper has started it: bubblewrap or the runner's unit"
+    )
     parser.add_argument("--outer-namespaces", default="", help="the namespaces that it should have left")
-    parser.add_argument("--lacking", default="", help="why no helper program has started it")
+    parser.add_argument(
+        "--lacking", default="", help="why no helper has started it, or not the one that was wanted"
+    )
 
 
 def _existing(patterns: tuple[str, ...]) -> list[Path]:

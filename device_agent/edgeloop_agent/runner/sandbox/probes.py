@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeloop_agent.runner.sandbox.kernel import call
 from edgeloop_agent.runner.sandbox.syscalls import Architecture
 
-__all__ = ["CALLS", "ENCLOSED", "FILES", "probe"]
+__all__ = ["CALLS", "ENCLOSED", "FILES", "UNIT", "probe", "probe_account"]
 
 CALLS = ("no_exec", "no_network", "no_processes", "no_ptrace", "no_signals", "no_sockets")
 """Layers of the tier "seccomp"."""
@@ -20,6 +20,9 @@ FILES = ("no_read_outside", "no_write_outside")
 
 ENCLOSED = ("own_files", "own_processes")
 """Layers that the tier "bubblewrap" has on top: namespaces that are not the agent's."""
+
+UNIT = ("agent_hidden", "own_account", "own_files", "own_network")
+"""Layers that the tier "systemd" has on top: another account too, to which the agent's process is not shown."""
 
 _REFUSED = (errno.EACCES, errno.EPERM)
 # Within an enclosure what may not be reached is not there, and nothing can be made where it would be.
@@ -52,6 +55,18 @@ def probe(
         and _is_closed(outside, enclosed=enclosed),
         "no_write_outside": outside is not None and _is_refused(lambda: _write(outside), absent=enclosed),
         "no_capabilities": _capabilities() == 0,
+    }
+
+
+def probe_account(parent_pid: int) -> dict[str, bool]:
+    """Return whether this process is of another account than its agent, and whether that one is shown to it.
+
+    To be asked before this process confines itself, which refuses every signal: the kernel lets one of the same
+    account, whatever user namespace it is in, signal the agent.
+    """
+    return {
+        "own_account": parent_pid > 1 and _is_refused(lambda: os.kill(parent_pid, 0)),
+        "agent_hidden": parent_pid > 1 and not Path("/proc", str(parent_pid)).exists(),
     }
 
 

@@ -26,6 +26,8 @@ PACKAGES = {
     "onnxruntime-1.31.1-cp311-cp311-manylinux_2_27_aarch64": ["sympy"],
     "cryptography-50.0.2-cp311-abi3-manylinux_2_28_aarch64": [],
     "sympy-1.14.0-py3-none-any": [],
+    "tuf-7.0.1-py3-none-any": ["securesystemslib"],
+    "securesystemslib-1.4.0-py3-none-any": [],
 }
 
 

@@ -111,4 +111,27 @@ def test_a_call_that_the_kernel_refuses_is_an_error() -> None:
 
 
 def test_tiers_are_those_that_the_wire_names() -> None:
-    assert TIERS == ("process", "seccomp", "unprivileged", "bubblewrap")
+    assert TIERS == ("process", "seccomp", "unprivileged", "bubblewrap", "systemd")
+
+
+ACCOUNT = """
+import sys
+from edgeloop_agent.runner.sandbox.probes import probe_account
+print(probe_account(int(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_another_account_is_one_that_may_not_signal_the_agent(another: bool) -> None:
+    if another and os.geteuid() != 0:
+        pytest.skip("only root starts a process of another account")
+    more: dict[str, Any] = {"user": 65534, "group": 65534} if another else {}
+    python = "/usr/bin/python3" if another else sys.executable
+    path = [entry for entry in sys.path if (Path(entry) / "edgeloop_agent").is_dir()]
+    program = f"import sys; sys.path[:0] = {sys.path if not another else path}\n{ACCOUNT}"
+    argv = [python, "-I", "-c", program, str(os.getpid())]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/", **more)
+    if another and done.returncode:
+        pytest.skip(f"that account cannot read the sources: {done.stderr.splitlines()[-1]}")
+    # It is in sight all the same: hiding it is what the unit does.
+    assert done.stdout == f"{{'own_account': {another}, 'agent_hidden': False}}\n"
