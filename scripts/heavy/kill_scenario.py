@@ -43,6 +43,7 @@ _ATTEMPTS = 5
 _STARTS_MAX = 6
 _HEALTH_S = 5.0
 _REST_S = 60.0
+_SWEPT_S = 15.0
 
 
 @dataclass(kw_only=True)
@@ -137,6 +138,7 @@ class Point:
         self.agent = ManagedAgent(self.home, self._plans, self._look)
         try:
             await asyncio.wait_for(self._controller(), 240.0)
+            await self._until_swept()
         except asyncio.TimeoutError:
             self._complain("it took more than 240 s")
         finally:
@@ -260,13 +262,24 @@ class Point:
             self._complain(f"{len(lost)} records are lost")
         if twice := [run for run, count in kept.items() if count > 1]:
             self._complain(f"{len(twice)} records are there twice")
-        files = SlotFiles(OsFileSystem(), self.agent.state / "deployments")
-        slots = OsFileSystem().entries(self.agent.state / "deployments" / NAME / "slots")
-        # A pointer that cannot be read was told above.
+        if left := self._left_over():
+            self._complain(f"{len(left)} slots are left over")
+
+    async def _until_swept(self) -> None:
+        """Wait for an agent whose disk fails to try again, a last time some seconds after what it was asked is done."""
+        ends = time.monotonic() + _SWEPT_S
+        while self._left_over() and time.monotonic() < ends:
+            await asyncio.sleep(0.1)
+
+    def _left_over(self) -> set[str]:
+        """Return the slots that nothing points to."""
+        deployments = self.agent.state / "deployments"
+        slots = {name for name, _ in OsFileSystem().entries(deployments / NAME / "slots")}
+        # A pointer that cannot be read is told where it is looked at.
         with contextlib.suppress(EdgeloopError):
-            pointer = files.pointer(NAME)
-            if left := {name for name, _ in slots} - {pointer.current, pointer.previous}:
-                self._complain(f"{len(left)} slots are left over")
+            pointer = SlotFiles(OsFileSystem(), deployments).pointer(NAME)
+            return slots - {pointer.current, pointer.previous}
+        return set()
 
 
 async def prepare(world: World) -> None:
