@@ -36,9 +36,10 @@ async def test_a_whole_job_measures_every_trial(bench: Any, workshop: Any, quick
         assert [c.verdict for c in run.parity.comparisons] == [Verdict.PASSED, Verdict.PASSED]
         assert dict(run.isolation.layers)["rlimit_as"]
         layers = dict(run.isolation.layers)
-        # Tasks are bounded by one of two, as user and machine allow; own files and processes come with bubblewrap.
+        # Tasks are bounded by one of two, as user and machine allow; the others come with the tiers above.
         unheld = {name for name, held in layers.items() if not held}
-        assert unheld <= {"rlimit_nproc", "cgroup_pids", "own_files", "own_processes"}
+        above = {"own_files", "own_processes", "own_account", "agent_hidden"}
+        assert unheld <= {"rlimit_nproc", "cgroup_pids", *above}
         assert run.energy.gross_j.value is None or run.energy.sensor
         assert run.conditions_before.monotonic_ns < run.conditions_after.monotonic_ns
     pairs = [
