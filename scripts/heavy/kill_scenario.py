@@ -43,7 +43,7 @@ _ATTEMPTS = 5
 _STARTS_MAX = 6
 _HEALTH_S = 5.0
 _REST_S = 60.0
-_SWEPT_S = 15.0
+_SWEPT_S, _LOOK_EVERY_S = 15.0, 0.1
 
 
 @dataclass(kw_only=True)
@@ -267,9 +267,10 @@ class Point:
 
     async def _until_swept(self) -> None:
         """Wait for an agent whose disk fails to try again, a last time some seconds after what it was asked is done."""
-        ends = time.monotonic() + _SWEPT_S
-        while self._left_over() and time.monotonic() < ends:
-            await asyncio.sleep(0.1)
+        for _ in range(round(_SWEPT_S / _LOOK_EVERY_S)):
+            if not self._left_over():
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     def _left_over(self) -> set[str]:
         """Return the slots that nothing points to."""
