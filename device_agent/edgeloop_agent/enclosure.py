@@ -18,6 +18,7 @@ from edgeloop_foundation.ports.process import ProcessPort
 
 from edgeloop_agent import inventory
 from edgeloop_agent.system_paths import ACCELERATORS, LOOKED_UP
+from edgeloop_agent.tried_once import TriedOnce
 
 __all__ = ["Enclosure", "innermost", "outer_namespaces", "status_within"]
 
@@ -64,15 +65,11 @@ class Enclosure:
     def __init__(self, processes: ProcessPort) -> None:
         self._processes = processes
         self._program = ""
-        self._tried: str | None = None
-        self._trying = asyncio.Lock()
+        self._tried = TriedOnce(self._try)
 
     async def refusal(self) -> str:
         """Return why it cannot be used here; empty when it can."""
-        async with self._trying:
-            if self._tried is None:
-                self._tried = await self._try()
-            return self._tried
+        return await self._tried.refusal()
 
     async def _try(self) -> str:
         self._program = shutil.which("bwrap") or ""

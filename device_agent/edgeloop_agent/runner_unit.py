@@ -25,6 +25,7 @@ from edgeloop_foundation.ports.process import LOG_BYTES, ChildProcess, printable
 from edgeloop_agent.enclosure import outer_namespaces
 from edgeloop_agent.frames import encode_frame
 from edgeloop_agent.readable_tree import ReadableTree
+from edgeloop_agent.tried_once import TriedOnce
 
 __all__ = ["SOCKET", "RunnerUnit"]
 
@@ -52,15 +53,11 @@ class RunnerUnit:
 
     def __init__(self, state: Path, path: Path = SOCKET) -> None:
         self._path, self._tree = path, ReadableTree(state)
-        self._tried: str | None = None
-        self._trying = asyncio.Lock()
+        self._tried = TriedOnce(self._try)
 
     async def refusal(self) -> str:
         """Return why it cannot be used here; empty when it can."""
-        async with self._trying:
-            if self._tried is None:
-                self._tried = await self._try()
-            return self._tried
+        return await self._tried.refusal()
 
     async def _try(self) -> str:
         try:
