@@ -90,16 +90,15 @@ def read_world() -> dict[int, Release]:
 
 
 class Line:
-    """The serial port, or the port or socket that is named on the command line."""
+    """The serial port, or the socket that is named on the command line."""
 
     def __init__(self) -> None:
-        place = Path(sys.argv[1]) if sys.argv[1:] else next(Path("/dev").glob("vport*"))
-        if place.is_socket():
+        if sys.argv[1:]:
             self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.connect(str(place))
+            self._socket.connect(sys.argv[1])
             self._file: Any = self._socket.makefile("rwb", buffering=0)
         else:
-            self._file = place.open("r+b", buffering=0)
+            self._file = next(Path("/dev").glob("vport*")).open("r+b", buffering=0)
 
     def ask(self, **said: Any) -> dict[str, Any]:
         """Say something and wait until it was heard; return the answer."""
