@@ -103,6 +103,7 @@ class _Child:
         self._process = asyncio.subprocess.Process(transport, protocol, asyncio.get_running_loop())
         self._log = bytearray()
         self._pump = asyncio.create_task(self._drain())
+        self._killed = self._waited_for = False
 
     async def _drain(self) -> None:
         stream = self._process.stderr
@@ -135,8 +136,11 @@ class _Child:
         return printable(self._log)
 
     def kill(self) -> None:
+        self._killed = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        if self._waited_for:
+            self._transport.close()
 
     async def wait(self) -> int:
         await self._protocol.exited.wait()
@@ -144,6 +148,9 @@ class _Child:
         _, unfinished = await asyncio.wait({self._pump}, timeout=0.5)
         if unfinished:
             self._pump.cancel()
+        self._waited_for = True
+        # Who kills reads no more: its pipes may end after the loop does.
+        if unfinished or self._killed:
             self._transport.close()
         status = self._transport.get_returncode()
         assert status is not None  # it has exited
