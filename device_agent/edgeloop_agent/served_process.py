@@ -185,13 +185,12 @@ class ServedProcess:
             *("--isolation", self._host.policy.tier, "--parent-pid", str(os.getpid())),
             *("--task-count", str(self._now.task_count)),
         )
-        in_unit = host.policy.tier == "systemd"
-        if host.policy.tier != "bubblewrap" and not in_unit:
+        if host.policy.tier not in ("bubblewrap", "systemd"):
             return argv
-        if in_unit:
+        if host.policy.tier == "systemd":
             # The strongest of the others, and why it is not this one.
             refused = await host.enclosure.refusal()
-            argv = (*argv, "--lacking", "; ".join((_NOT_IN_UNIT, refused)) if refused else _NOT_IN_UNIT)
+            argv = (*argv, "--lacking", "; ".join(filter(None, (_NOT_IN_UNIT, refused))))
             if refused:
                 return argv
         argv, self._enclosed = await host.enclosure.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ async def _examine(
         findings.append(DoctorFinding(level="error", what=error.message, next_step=error.next_step))
     findings += version_findings(device.facts, spec.name, by_ssh=spec.transport == "ssh")
     findings += accelerator_findings(device.facts)
-    last = app.records.last_run(spec.name)
+    last = await asyncio.to_thread(app.records.last_run, spec.name)
     findings += isolation_findings(None if last is None else last.isolation, spec)
     return (*findings, *_runtimes(device.facts), *_room(device.facts), *sensor_findings(device.facts))
 

@@ -10,7 +10,6 @@ It runs ``edgeloop_agent.runner`` of its own environment and nothing else.
 
 from __future__ import annotations
 
-import array
 import contextlib
 import json
 import os
@@ -70,12 +69,7 @@ def main() -> int:
 
 def _receive(connection: socket.socket) -> tuple[dict[str, Any], int, socket.socket]:
     """Return the request, the descriptor of the log and the status channel."""
-    room = socket.CMSG_SPACE(2 * array.array("i").itemsize)
-    prefix, ancillary, _, _ = connection.recvmsg(PREFIX.size, room, socket.MSG_CMSG_CLOEXEC)
-    descriptors = array.array("i")
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    prefix, descriptors, _, _ = socket.recv_fds(connection, PREFIX.size, 2, socket.MSG_CMSG_CLOEXEC)
     prefix += _exactly(connection, PREFIX.size - len(prefix))
     if len(descriptors) != 2:
         raise CorruptDataError(f"two descriptors come with a request, not {len(descriptors)}.")

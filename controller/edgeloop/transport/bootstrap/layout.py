@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgeloop.transport.bootstrap.board_facts import BoardFacts
 
-__all__ = ["UNIT", "Keeper", "Layout", "choose_layout", "system_unit", "user_unit"]
+__all__ = ["HARDENED", "UNIT", "Keeper", "Layout", "choose_layout", "system_unit", "user_unit"]
 
 UNIT = "edgeloop-agent.service"
 
@@ -99,7 +99,7 @@ SystemCallArchitectures=native
 """
 
 # Devices stay visible: runtimes of a vendor and serial meters need them. So do /sys and /proc, to be read.
-_HARDENED = """\
+HARDENED = """\
 CapabilityBoundingSet=
 AmbientCapabilities=
 ProtectSystem=strict
@@ -113,6 +113,10 @@ ProtectClock=yes
 ProtectHostname=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
+"""
+"""What is taken from every service of ours that the system runs, as its unit says it."""
+
+_DIRECTORIES = """\
 StateDirectory=edgeloop
 StateDirectoryMode=0700
 RuntimeDirectory=edgeloop
@@ -141,7 +145,9 @@ def system_unit(layout: Layout, name: str, memory_max: str = "", isolation: str 
         isolation: the strongest tier that it takes; empty for the agent's default.
     """
     service = _service(layout, name, isolation, account=f"User={layout.user}\n")
-    return _UNIT.format(service=service + _HARDENED + _memory(memory_max), wanted="multi-user.target")
+    return _UNIT.format(
+        service=service + HARDENED + _DIRECTORIES + _memory(memory_max), wanted="multi-user.target"
+    )
 
 
 def user_unit(layout: Layout, name: str, memory_max: str = "", isolation: str = "") -> str:

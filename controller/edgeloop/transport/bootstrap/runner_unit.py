@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeloop.transport.bootstrap.layout import Layout
+from edgeloop.transport.bootstrap.layout import HARDENED, Layout
 
 __all__ = ["DIRECTORY", "SERVICE", "SOCKET", "SOCKET_PATH", "service_unit", "socket_unit"]
 
@@ -58,20 +58,11 @@ BindReadOnlyPaths=-{state}/work -{state}/deployments
 TemporaryFileSystem=/dev/shm:mode=1777,size=64M,nr_inodes=1k
 TemporaryFileSystem=/run:mode=755,size=1M
 InaccessiblePaths=-+/dev/mqueue -+/dev/hugepages -+/dev/pts
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateMounts=yes
+{hardened}PrivateMounts=yes
 PrivateNetwork=yes
 PrivateUsers=yes
 PrivateIPC=yes
 ProtectProc=invisible
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
 # Not PrivateDevices: an accelerator has to be reached where there is one.
 DevicePolicy=closed
 DeviceAllow=char-nvidia* rw
@@ -82,11 +73,7 @@ DeviceAllow=char-accel rw
 DeviceAllow=char-hailo* rw
 DeviceAllow=char-apex rw
 NoNewPrivileges=yes
-CapabilityBoundingSet=
-AmbientCapabilities=
-RestrictNamespaces=yes
 RestrictSUIDSGID=yes
-RestrictRealtime=yes
 # Drivers of some accelerators make sockets of this family; there is nothing to connect them to.
 RestrictAddressFamilies=AF_UNIX
 LockPersonality=yes
@@ -124,4 +111,6 @@ def service_unit(layout: Layout, memory_max: str = "") -> str:
         memory_max: most memory of one runner, as systemd writes it: what bounds the agent does not bound it here.
     """
     memory = f"MemoryMax={memory_max}\n" if memory_max else ""
-    return _SERVICE.format(root=layout.root, state=layout.state, directory=DIRECTORY, memory=memory)
+    return _SERVICE.format(
+        root=layout.root, state=layout.state, directory=DIRECTORY, hardened=HARDENED, memory=memory
+    )

@@ -71,7 +71,11 @@ class Confinement:
     @property
     def counts_own_tasks(self) -> bool:
         """Whether its tasks are counted apart from the agent's: own user namespace, or another account."""
-        return _USERS.readlink() != self._users or self._account["own_account"]
+        return self._made_own_users or self._account["own_account"]
+
+    @property
+    def _made_own_users(self) -> bool:
+        return _USERS.readlink() != self._users
 
     @property
     def _is_in_unit(self) -> bool:
@@ -107,7 +111,7 @@ class Confinement:
         layers["own_network"] = _NETWORK.readlink() != self._network or _has_left(bounds, "net")
         layers["own_files"] = bounds.enclosed and _has_left(bounds, "mnt")
         layers["own_processes"] = bounds.enclosed and _has_left(bounds, "pid")
-        layers["own_users"] = _USERS.readlink() != self._users or _has_left(bounds, "user")
+        layers["own_users"] = self._made_own_users or _has_left(bounds, "user")
         layers |= self._account
         if bounds.lacking:
             self._problems.append(bounds.lacking)
