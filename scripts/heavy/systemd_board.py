@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from debian_root import LET_IN, join, unpack
+
 PACKAGES = "systemd,systemd-sysv,dbus,libpam-systemd,python3,python3-venv,openssh-server,sudo,iproute2,procps"
 HERE, THERE = "10.79.42.1", "10.79.42.2"
 TOOLS = ("ip", "unshare", "mmdebstrap", "ssh-keygen", "nsenter", "pivot_root")
@@ -53,19 +55,6 @@ def can_boot() -> str:
     return ""
 
 
-def build_root(archive: Path) -> None:
-    """Build the system once."""
-    if archive.exists():
-        return
-    print("building a Debian with systemd (some minutes, once)", flush=True)
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    part = archive.with_suffix(".part.tar")
-    subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=apt", f"--include={PACKAGES}", "bookworm", str(part)], check=True
-    )
-    part.replace(archive)
-
-
 class SystemdBoard:
     """One machine; ``start`` boots it."""
 
@@ -77,8 +66,7 @@ class SystemdBoard:
         self.fingerprint = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._public_key = public_key
-        self.root.mkdir()
-        subprocess.run(["tar", "-C", self.root, "-xf", archive, "--exclude=./dev/*"], check=True)
+        unpack(archive, self.root)
 
     def start(self) -> None:
         """Give it a network of its own, boot it, and let a user in.
@@ -86,14 +74,7 @@ class SystemdBoard:
         Raises:
             TimeoutError: its systemd or its sshd did not come up.
         """
-        link = f"es{os.getpid() % 100000}"
-        for words in (
-            f"netns add {self.name}", f"link add {link} type veth peer name eth0 netns {self.name}",
-            f"addr add {HERE}/30 dev {link}", f"link set {link} up",
-            f"-n {self.name} link set lo up", f"-n {self.name} addr add {THERE}/30 dev eth0",
-            f"-n {self.name} link set eth0 up",
-        ):  # fmt: skip
-            subprocess.run(["ip", *words.split()], check=True)
+        join(self.name, f"es{os.getpid() % 100000}", HERE, THERE)
         boot = _BOOT.format(
             root=self.root, groups=CONTROL_GROUPS, name=self.name, hierarchies=" ".join(HIERARCHIES)
         )
@@ -111,11 +92,8 @@ class SystemdBoard:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._await("systemctl is-system-running 2>/dev/null | grep -Eq 'running|degraded'")
+        self.shell(LET_IN.format(key=self._public_key))
         self.shell(
-            "useradd -m -s /bin/bash -p '*' pi; mkdir -p /home/pi/.ssh; "
-            f"echo '{self._public_key}' > /home/pi/.ssh/authorized_keys; chown -R pi: /home/pi; "
-            "chmod 700 /home/pi/.ssh; chmod 600 /home/pi/.ssh/authorized_keys; "
-            "echo 'pi ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/pi; "
             "rm -f /etc/ssh/ssh_host_*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; "
             "systemctl restart ssh"
         )
