@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
 from edgeloop_foundation.ports.process import ProcessPort
+from edgeloop_foundation.within import within
 from edgeloop_protocol.convert import to_json
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.conditions import Conditions
@@ -284,7 +285,7 @@ class RealBoard:
             self._fs.make_directory(scratch)
             place = await self._places.choose(argv, scratch, ())
             asking = inventory.runtime_facts(place.processes, place.argv, scratch)
-            return await asyncio.wait_for(asking, _DESCRIBE_TIMEOUT_S)
+            return await within(asking, _DESCRIBE_TIMEOUT_S)
         except asyncio.TimeoutError:
             reason = f"the runner did not describe its runtimes within {_DESCRIBE_TIMEOUT_S:.0f} s"
             return Described(runtimes=(RuntimeFacts(name="onnxruntime", reason=reason),))

@@ -28,6 +28,7 @@ from edgeloop_foundation.errors import (
     NotFoundError,
     StateError,
 )
+from edgeloop_foundation.within import within
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.deployment import (
     OVER,
@@ -281,7 +282,7 @@ class Deployments:
         return record
 
     async def _verified(self, name: str, bundle: ReleaseBundle) -> Accepted:
-        accepted = await asyncio.wait_for(self._accept(name, bundle), DEADLINE_S[S.RECEIVING])
+        accepted = await within(self._accept(name, bundle), DEADLINE_S[S.RECEIVING])
         check_device(accepted.terms, await self._facts())
         self._check_digest(accepted.digest)
         artifact = await asyncio.to_thread(self._read_manifest, accepted.digest)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgeloop_foundation.ports.process import ProcessPort
+from edgeloop_foundation.within import within
 
 from edgeloop_agent import inventory
 from edgeloop_agent.system_paths import ACCELERATORS, LOOKED_UP
@@ -81,7 +82,7 @@ class Enclosure:
         except OSError as error:
             return f"bubblewrap: {error.strerror}"
         try:
-            status = await asyncio.wait_for(child.wait(), _TRY_S)
+            status = await within(child.wait(), _TRY_S)
         except asyncio.TimeoutError:
             return f"bubblewrap: an empty program did not end within {_TRY_S:.0f} s"
         finally:

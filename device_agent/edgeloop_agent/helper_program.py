@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeloop_foundation import errors as e
 from edgeloop_foundation.ports.process import ChildProcess, ProcessPort
+from edgeloop_foundation.within import within
 
 from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
 
@@ -32,7 +33,7 @@ async def ask_program(
     environment = {"PATH": os.environ.get("PATH", os.defpath)}
     child = await processes.spawn((sys.executable, "-I", "-m", module, *arguments), environment)
     try:
-        reply = await asyncio.wait_for(_exchange(child, frame), _ANSWER_S)
+        reply = await within(_exchange(child, frame), _ANSWER_S)
     except (EOFError, ConnectionError, asyncio.TimeoutError, e.CorruptDataError) as error:
         raise e.InternalError(
             f"{module} failed with {type(error).__name__}: {child.log_tail()[-500:].strip()}"

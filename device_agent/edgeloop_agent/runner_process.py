@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
 from edgeloop_foundation.ports.fs import FileSystem
 from edgeloop_foundation.ports.process import ChildProcess
+from edgeloop_foundation.within import within
 from edgeloop_protocol.convert import from_json
 from edgeloop_protocol.types.emulation import EmulationReading
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
@@ -87,7 +88,7 @@ class RunnerProcess:
         """Send one command and return its answer; a runner that is late is killed on the spot."""
         frame = encode_frame({"command": command, **arguments})
         try:
-            reply = await asyncio.wait_for(self._converse(command, frame), max(timeout_s, 0.0))
+            reply = await within(self._converse(command, frame), max(timeout_s, 0.0))
         except asyncio.TimeoutError as error:
             self._child.kill()
             reason = f"{command} was not answered within {timeout_s:.1f} s; the runner was killed."
@@ -169,11 +170,11 @@ class RunnerProcess:
     async def _end(self) -> int | None:
         """Wait for the process, which may linger after closing its output; kill it then."""
         with contextlib.suppress(asyncio.TimeoutError):
-            status = await asyncio.wait_for(self._child.wait(), 0.5)
+            status = await within(self._child.wait(), 0.5)
             return status_within(status) if self._enclosed else status
         self._child.kill()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._child.wait(), _BURIAL_S)
+            await within(self._child.wait(), _BURIAL_S)
         return None
 
     def log_tail(self) -> str:
@@ -184,7 +185,7 @@ class RunnerProcess:
         """Kill the process group, wait for its end and remove the scratch directory."""
         self._child.kill()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._child.wait(), _BURIAL_S)
+            await within(self._child.wait(), _BURIAL_S)
         if self._containment is not None:
             await self._containment.remove()
         group, self._group = self._group, None

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_foundation.ports.process import LOG_BYTES, ChildProcess, printable
+from edgeloop_foundation.within import within
 
 from edgeloop_agent.enclosure import outer_namespaces
 from edgeloop_agent.frames import encode_frame
@@ -114,7 +115,7 @@ class RunnerUnit:
         """Send a request and return the first answer, empty when none came."""
         calls = await _Calls.make(self._path, {**request, "prefix": _PREFIX})
         try:
-            return await asyncio.wait_for(calls.said(), _START_S), calls
+            return await within(calls.said(), _START_S), calls
         except asyncio.TimeoutError:
             calls.close()
             raise OSError(f"{self._path}: nothing answered within {_START_S:.0f} s") from None

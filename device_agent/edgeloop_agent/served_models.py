@@ -14,6 +14,7 @@ from pathlib import Path
 from edgeloop_foundation.errors import EdgeloopError, StateError
 from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory, write_durably
 from edgeloop_foundation.ports.process import ProcessPort
+from edgeloop_foundation.within import within
 from edgeloop_protocol.convert import from_json, to_canonical_json
 from edgeloop_protocol.types.deployment import check_deployment_name
 from edgeloop_protocol.types.serving import ServingSpec, ServingState, ServingStatus
@@ -118,7 +119,7 @@ class ServedModels:
                 await self._end(before)
             served = self._begin(spec)
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(served.listens.wait(), _LISTENS_S)
+                await within(served.listens.wait(), _LISTENS_S)
             if served.status.state is ServingState.FAILED:
                 await self._end(self._served.pop(spec.name))
                 if before is not None:
@@ -162,7 +163,7 @@ class ServedModels:
             served.counts.get_nowait()
         try:
             await child.write(encode_frame({"ask": "counts"}))
-            return await asyncio.wait_for(served.counts.get(), _COUNTS_S)
+            return await within(served.counts.get(), _COUNTS_S)
         except (ConnectionError, asyncio.TimeoutError):
             return ServedTelemetry(name=name, process="", reason=f"it told nothing within {_COUNTS_S:g} s")
 
@@ -209,7 +210,7 @@ class ServedModels:
             )
             served.listens.set()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(served.ends.wait(), _PAUSES_S[min(tries, len(_PAUSES_S)) - 1])
+                await within(served.ends.wait(), _PAUSES_S[min(tries, len(_PAUSES_S)) - 1])
 
     async def _quarantined(self, served: Served) -> str:
         """Return why what is to be served is opened no more; empty when it is opened."""

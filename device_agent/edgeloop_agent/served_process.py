@@ -18,6 +18,7 @@ from typing import Any
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
 from edgeloop_foundation.ports.fs import FileSystem, make_durable_directory
 from edgeloop_foundation.ports.process import ChildProcess, ProcessPort
+from edgeloop_foundation.within import within
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.deployment import NO_LIMITS
 from edgeloop_protocol.types.run import FailureKind, Isolation, Outcome
@@ -167,7 +168,7 @@ class ServedProcess:
             # The end of its input tells it to finish what it began.
             child.close_input()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(child.wait(), served.ends_within_s)
+                await within(child.wait(), served.ends_within_s)
             return None
         finally:
             served.child = None

@@ -20,6 +20,7 @@ from edgeloop.transport.collect import drain_spool, run_job
 from edgeloop_agent.slots import SlotFiles
 from edgeloop_foundation.errors import AccessDeniedError, EdgeloopError, StateError
 from edgeloop_foundation.ports.fs import OsFileSystem
+from edgeloop_foundation.within import within
 from edgeloop_protocol.types.run import SpooledRun
 
 from scripts.heavy.faulty_disk import Plan
@@ -109,7 +110,7 @@ class ManagedAgent:
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
         try:
-            await asyncio.wait_for(self._keeper, 30.0)
+            await within(self._keeper, 30.0)
         except asyncio.TimeoutError:
             self._keeper.cancel()
             if self._process is not None and self._process.returncode is None:
@@ -137,7 +138,7 @@ class Point:
         shutil.copytree(self.world.base(self.before), self.home / "state")
         self.agent = ManagedAgent(self.home, self._plans, self._look)
         try:
-            await asyncio.wait_for(self._controller(), 240.0)
+            await within(self._controller(), 240.0)
             await self._until_swept()
         except asyncio.TimeoutError:
             self._complain("it took more than 240 s")
@@ -241,7 +242,7 @@ class Point:
 
     async def _ask_health(self, device: OpenDevice) -> None:
         asked = time.monotonic()
-        healthy = await asyncio.wait_for(device.client.health(), _HEALTH_S)
+        healthy = await within(device.client.health(), _HEALTH_S)
         self.result.health_count += 1
         self.result.health_s_max = max(self.result.health_s_max, time.monotonic() - asked)
         if not healthy:
@@ -292,7 +293,7 @@ async def prepare(world: World) -> None:
             shutil.copytree(world.base(versions - 1), home / "state")
         agent = ManagedAgent(home, [], lambda: None)
         try:
-            await asyncio.wait_for(agent.up.wait(), 60.0)
+            await within(agent.up.wait(), 60.0)
             async with opened(agent.socket, home) as device:
                 if versions:
                     await world.deploy(device, versions)

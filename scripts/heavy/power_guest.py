@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_foundation.errors import StateError
+from edgeloop_foundation.within import within
 from edgeloop_protocol.convert import from_json, to_json
 from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.deployment import ReleaseBundle
@@ -139,7 +140,7 @@ class Daemon:
             )
         assert self._process.stdout is not None
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), _READY_S)
+            line = await within(self._process.stdout.readline(), _READY_S)
         except asyncio.TimeoutError as error:
             raise StateError(f"the agent is not ready after {_READY_S:.0f} s: {self.tail()}") from error
         if not line.startswith(b"ready"):
@@ -156,7 +157,7 @@ class Daemon:
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._process.wait(), 30.0)
+            await within(self._process.wait(), 30.0)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()

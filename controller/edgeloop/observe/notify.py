@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeloop_foundation.errors import InvalidInputError, UnavailableError
+from edgeloop_foundation.within import within
 
 from edgeloop.domain.alert import Alert
 
@@ -106,7 +107,7 @@ async def _run(command: Sequence[str], body: bytes) -> None:
     except OSError as error:
         raise UnavailableError(f"the command {command[0]} cannot be started: {error.strerror}.") from error
     try:
-        await asyncio.wait_for(process.communicate(body), _WAIT_S)
+        await within(process.communicate(body), _WAIT_S)
     except asyncio.TimeoutError as error:
         raise UnavailableError(f"the command {command[0]} did not end within {_WAIT_S:g} s.") from error
     finally:

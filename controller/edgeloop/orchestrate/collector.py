@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import EdgeloopError, UnavailableError
+from edgeloop_foundation.within import within
 
 from edgeloop.domain.alert import RuleSettings
 from edgeloop.domain.telemetry import Retention
@@ -84,7 +85,7 @@ class Collector:
         if look is None or look.state is LookState.UNKNOWN:
             return
         gone = UnavailableError(look.reason or "its connection is not there.")
-        await asyncio.wait_for(collect_from(self._app, name, opened.client if opened else gone), _DEVICE_S)
+        await within(collect_from(self._app, name, opened.client if opened else gone), _DEVICE_S)
 
 
 def _sentence(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgeloop_foundation.errors import DeadlineError, EdgeloopError, InternalError, UnsupportedError
+from edgeloop_foundation.within import within
 from edgeloop_protocol.types.deployment import DeploymentStatus
 from edgeloop_protocol.types.facts import Facts
 from edgeloop_protocol.types.lease import Availability, Lease, holder_text
@@ -40,7 +41,6 @@ _AT_ONCE = {"answers": 64, "away": 32, "unknown": 256}
 """By what is known of a device: however many are met for the first time and hang, there is room for others."""
 _OPEN_S, _LOOK_S = 20.0, 10.0
 _WANTED_FOR_S = 5.0
-_CANCEL_EVERY_S = 1.0
 _INSTALLED_EVERY_S = 60.0
 _LEASES_EVERY_S = 30.0
 _HISTORY_COUNT = 180
@@ -183,7 +183,7 @@ class FleetWatch:
         waiter = (frozenset(names), asyncio.Event())
         self._changes.add(waiter)
         try:
-            await asyncio.wait_for(waiter[1].wait(), timeout_s)
+            await within(waiter[1].wait(), timeout_s)
         except asyncio.TimeoutError:
             return False
         finally:
@@ -236,9 +236,7 @@ class FleetWatch:
         device.wake.clear()
         wanted = device.wanted_until_s >= time.monotonic()
         try:
-            await asyncio.wait_for(
-                device.wake.wait(), self._wanted_interval_s if wanted else self._interval_s
-            )
+            await within(device.wake.wait(), self._wanted_interval_s if wanted else self._interval_s)
         except asyncio.TimeoutError:
             return
 
@@ -250,7 +248,7 @@ class FleetWatch:
         try:
             if opened is None:
                 opened = await self._open(device, stack)
-            look = await asyncio.wait_for(self._look(device, opened), _LOOK_S)
+            look = await within(self._look(device, opened), _LOOK_S)
         except asyncio.TimeoutError:
             error: EdgeloopError = DeadlineError(f"it did not answer within {_LOOK_S:g} s.")
         except EdgeloopError as found:
@@ -268,7 +266,7 @@ class FleetWatch:
 
     async def _open(self, device: _Watched, stack: AsyncExitStack) -> OpenDevice:
         spec = device.look.entry.spec
-        opened = await asyncio.wait_for(open_device(self._app, spec, 0, stack), _OPEN_S)
+        opened = await within(open_device(self._app, spec, 0, stack), _OPEN_S)
         if isinstance(opened, EdgeloopError):
             raise opened
         device.leases_at_s = device.installed_at_s = float("-inf")
@@ -319,9 +317,8 @@ def _moment(at_s: float, vitals: DeviceVitals) -> Moment:
 
 
 async def _end(devices: Sequence[_Watched]) -> None:
-    left = {device.task for device in devices if device.task is not None}
-    while left:
-        # Again and again: a task whose wait ends at the moment of its cancellation never hears of it (Python 3.11).
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=_CANCEL_EVERY_S)
+    tasks = {device.task for device in devices if device.task is not None}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

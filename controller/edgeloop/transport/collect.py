@@ -20,6 +20,7 @@ from edgeloop_foundation.errors import (
     NotFoundError,
     UnavailableError,
 )
+from edgeloop_foundation.within import within
 from edgeloop_protocol.raw_samples import raw_samples
 from edgeloop_protocol.types.job import JobEvent
 from edgeloop_protocol.types.run import Run, SpooledRun
@@ -76,7 +77,7 @@ async def run_job(
     ends_s = job.rest_s_max + spec.deadline_s + _GRACE_S
     try:
         following = _follow(client, job.job_id, on_event)
-        await asyncio.wait_for(_while_held(client.device, following, lost), ends_s)
+        await within(_while_held(client.device, following, lost), ends_s)
     except UnavailableError:
         raise  # the job ends by itself and its records wait on the device
     except BaseException as error:
@@ -128,7 +129,7 @@ async def _follow(client: AgentClient, job_id: str, on_event: Callable[[JobEvent
 
 async def _cancel(client: AgentClient, job_id: str) -> None:
     try:
-        await asyncio.wait_for(client.cancel(job_id), _CANCEL_S)
+        await within(client.cancel(job_id), _CANCEL_S)
     except (EdgeloopError, asyncio.TimeoutError) as error:
         _log.warning(
             "%s: job %s could not be cancelled; it ends with its lease: %s", client.device, job_id, error

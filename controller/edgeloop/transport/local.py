@@ -22,6 +22,7 @@ from edgeloop_foundation.errors import (
     UnavailableError,
 )
 from edgeloop_foundation.locks import try_lock
+from edgeloop_foundation.within import within
 from edgeloop_protocol.convert import digest_of
 from edgeloop_protocol.types.emulation import Emulation
 
@@ -164,7 +165,7 @@ class LocalTransport(Transport):
         if process.stdout is None:
             raise UnavailableError(f"{self.spec.name}: its agent has no standard output.")
         try:
-            line = await asyncio.wait_for(process.stdout.readline(), timeout_s)
+            line = await within(process.stdout.readline(), timeout_s)
         except asyncio.TimeoutError as error:
             raise DeadlineError(
                 f"{self.spec.name}: its agent was not ready within {timeout_s:g} s.",
@@ -251,7 +252,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
     try:
-        await asyncio.wait_for(process.wait(), _STOP_S)
+        await within(process.wait(), _STOP_S)
     except asyncio.TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -90,6 +90,19 @@ async def _a_lease_is_seen(app: App, watch: FleetWatch, entry: InventoryEntry) -
     await until(lambda: holders() == [], "its end is seen")
 
 
+async def test_a_device_that_is_woken_as_the_watch_ends_does_not_keep_it(app: App) -> None:
+    board, *_ = with_fleets(app.state_directory, ())
+    watch = FleetWatch(app, interval_s=600.0)
+    try:
+        await watch.follow([board])
+        await until(lambda: watch.look(board.name).state is LookState.ANSWERS, "it answers and is left alone")
+        watch.want([board.name])
+    finally:
+        stopping = asyncio.create_task(watch.stop())
+        await asyncio.wait({stopping}, timeout=WAIT_S / 2)
+    assert stopping.done(), "who watched it was woken and told to end in one turn"
+
+
 async def test_an_edited_inventory_is_followed_and_connections_are_kept(app: App) -> None:
     boards = with_fleets(app.state_directory, ())
     watch = FleetWatch(app, interval_s=600.0)

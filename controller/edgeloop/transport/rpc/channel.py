@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from edgeloop_foundation.errors import InvalidInputError
+from edgeloop_foundation.within import within
 
 __all__ = ["CLIENT_OPTIONS", "TlsFiles", "first_connection", "open_channel"]
 
@@ -133,7 +134,7 @@ async def first_connection(channel: grpc.aio.Channel) -> None:
     that call says.
     """
     with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(_settled(channel), _FIRST_CONNECTION_S)
+        await within(_settled(channel), _FIRST_CONNECTION_S)
 
 
 async def _settled(channel: grpc.aio.Channel) -> None:
