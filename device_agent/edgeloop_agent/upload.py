@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 COMMIT_BYTES = 4 * 1024 * 1024
-"""Data between two syncs; half of the 8 MiB that a client runs ahead, so that it need not wait for one."""
+"""Data between two syncs; at most half of what a client runs ahead, 8 MiB or more, so that it need not wait for one."""
 
 READ_BYTES = 1024 * 1024
 """Data read at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 import zlib
 from collections.abc import Callable
@@ -45,12 +46,13 @@ _BROKEN = frozenset(
 
 _SLOWEST_BYTES_PER_S = 32 * 1024
 
-# We are never further ahead of what the device has made safe, so that no break costs more than this. An agent
-# syncs after this many bytes at the latest, so that waiting for it comes to an end.
-_AHEAD_BYTES = 8 << 20
+# We are never further ahead of what the device has made safe, so that no break costs more: 8 MiB or, on a link that
+# carries more than that in this time, what it carries, up to 16 MiB. An agent syncs after 4 MiB, so that waiting for it
+# comes to an end. Measured with mutual TLS over loopback: 16 MiB take 0.9 of the processor time of 8 MiB, of which
+# a fast link has none to spare, for half as many questions.
+_AHEAD_BYTES_MIN, _AHEAD_BYTES_MAX = 8 << 20, 16 << 20
+_AHEAD_S = 0.05
 _POLL_S = (0.002, 0.05)
-# As often as an agent syncs: a question costs both sides processor time that a fast link needs for the bytes.
-_ASK_BYTES = 4 << 20
 
 # Of zlib: the largest window, with the head of gzip.
 _GZIP_BITS = 31
@@ -140,6 +142,8 @@ class Sender:
         self._safe_bytes = 0
         self._asking: set[asyncio.Task[tuple[int, bool]]] = set()
         self._asked_at = 0
+        self._began = (0.0, 0)
+        self._ahead_bytes = _AHEAD_BYTES_MIN
 
     async def committed(self) -> tuple[int, bool]:
         """Return how many bytes the device has for certain and whether that is all."""
@@ -168,6 +172,7 @@ class Sender:
         slowest = min(_SLOWEST_BYTES_PER_S, (self._pace.bytes_per_s or _SLOWEST_BYTES_PER_S) / 2)
         deadline_s = 60.0 + (self.size_bytes - offset) / slowest
         self._safe_bytes = offset
+        self._began, self._ahead_bytes = (time.monotonic(), offset), _AHEAD_BYTES_MIN
         compression = grpc.Compression.Gzip if self._squeezed else None
         call = self.stub.Write(timeout=deadline_s, compression=compression)
         try:
@@ -228,11 +233,11 @@ class Sender:
     async def _until_safe(self, call: Any, end: int) -> None:
         """Wait until sending up to ``end`` is not too far ahead of what the device has made safe."""
         # Asked in good time, and again before the answer is there: behind a tunnel's buffers that takes long.
-        if end - self._safe_bytes >= _AHEAD_BYTES // 2 and end - self._asked_at >= _ASK_BYTES:
+        if min(end - self._safe_bytes, end - self._asked_at) >= self._ahead_bytes // 2:
             self._asked_at = end
             self._ask()
         wait_s, longest_s = _POLL_S
-        while self._safe_bytes < end - _AHEAD_BYTES and not call.done():
+        while self._safe_bytes < end - self._ahead_bytes and not call.done():
             if not self._asking:
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, longest_s)
@@ -250,6 +255,10 @@ class Sender:
         self._asking -= answered
         for asked in answered:
             asked.result()
+        if answered:
+            began_s, offset = self._began
+            rate = (self._safe_bytes - offset) / (time.monotonic() - began_s)
+            self._ahead_bytes = min(max(_AHEAD_BYTES_MIN, int(rate * _AHEAD_S)), _AHEAD_BYTES_MAX)
 
     async def _stop_asking(self) -> None:
         asking, self._asking, self._asked_at = self._asking, set(), 0
