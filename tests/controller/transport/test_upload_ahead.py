@@ -90,9 +90,19 @@ async def test_a_fast_link_is_used_further_ahead_and_not_without_bound(
 
     def tell(sent: int) -> None:
         # From here on it is always 12 MiB behind: who sends 8 ahead would stand still.
-        receiver.holds_back = (12 if sent > 64 * MIB else 4) * MIB
+        receiver.holds_back = (12 if sent > 80 * MIB else 4) * MIB
 
     async with sending(receiver, 192 * MIB, tmp_path) as sender:
         assert await sender.write_from(0, tell) is None
     assert receiver.received == 192 * MIB
     assert 12 * MIB < receiver.furthest_ahead <= 16 * MIB
+
+
+async def test_a_call_that_brought_little_runs_no_further_ahead_on_a_fast_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "_AHEAD_S", 2.0)
+    receiver = Receiver(holds_back=4 * MIB)
+    async with sending(receiver, 30 * MIB, tmp_path) as sender:
+        assert await sender.write_from(0, lambda _: None) is None
+    assert receiver.furthest_ahead <= 8 * MIB
