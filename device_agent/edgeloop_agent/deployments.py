@@ -7,6 +7,7 @@ Rules:
 - After a restart: before ACTIVATING it is discarded; from there the pointer decides; a trial that the agent did not
   survive three times is rolled back.
 - What the disk broke off is brought to its end by the same rules as soon as the disk takes it, without a restart.
+- What somebody asked for goes on when they go away: no state is left that nobody brings to its end.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -100,6 +101,7 @@ class Deployments:
         self._active = ""
         self._cancelled = False
         self._changing = asyncio.Lock()
+        self._asked: set[asyncio.Task[DeploymentStatus]] = set()
 
     def open(self) -> None:
         """Bring what an earlier process left to where it can go on; blocks."""
@@ -236,13 +238,23 @@ class Deployments:
         check_deployment_name(name)
         if not 0 <= trial_s <= _TRIAL_S_MAX:
             raise InvalidInputError(f"a trial takes 0 to {_TRIAL_S_MAX:.0f} s, not {trial_s:g}.")
+        return await self._through(self._deploy_alone(name, bundle, float(trial_s)))
+
+    async def _through(self, work: Coroutine[None, None, DeploymentStatus]) -> DeploymentStatus:
+        """Do what begins on the disk to its end, also when who asked for it goes away meanwhile."""
+        task = asyncio.create_task(work)
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+        return await asyncio.shield(task)
+
+    async def _deploy_alone(self, name: str, bundle: ReleaseBundle, trial_s: float) -> DeploymentStatus:
         async with self._changing:
             if self._task is not None:
                 raise BusyError(
                     f"deployment {self._active} is under way.", next_step="Wait for it, or cancel it."
                 )
             try:
-                await self._deploy(name, bundle, float(trial_s))
+                await self._deploy(name, bundle, trial_s)
             except OSError:
                 if self._task is None:
                     self._begin(name, self._settle_soon(name))
@@ -417,6 +429,9 @@ class Deployments:
             BusyError: an installation is under way.
             StateError: there is no version before it.
         """
+        return await self._through(self._roll_back_alone(name))
+
+    async def _roll_back_alone(self, name: str) -> DeploymentStatus:
         async with self._changing:
             if self._task is not None:
                 raise BusyError(f"deployment {self._active} is under way.", next_step="Cancel it.")

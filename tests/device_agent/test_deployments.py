@@ -160,6 +160,34 @@ async def test_a_rollback_that_an_error_broke_off_ends_without_a_restart() -> No
     assert 10 < sum(reached) < len(reached)
 
 
+async def update_whose_caller_goes_away(after_s: float) -> bool:
+    """Ask for an update, go away, and return whether that was before the answer."""
+    device = Device(SimulatedFileSystem())
+    old = device.release(1, b"old")
+    await device.deploy()
+    new = device.release(2, b"new")
+    asking = asyncio.create_task(device.deployments.deploy("demo", BUNDLE, 0.0))
+    await asyncio.sleep(after_s)
+    gone = asking.cancel()
+    await asyncio.wait({asking})
+    await until_over(device)
+    if device.slots.pointer("demo").current == old:
+        await device.deploy()
+    assert device.slots.pointer("demo").current == new
+    asking = asyncio.create_task(device.deployments.rollback("demo"))
+    await asyncio.sleep(after_s)
+    asking.cancel()
+    newest = device.release(3, b"newest")
+    assert await device.deploy() is DeploymentState.COMMITTED
+    assert device.slots.pointer("demo").current == newest
+    return gone
+
+
+async def test_what_was_asked_for_comes_to_its_end_when_who_asked_goes_away() -> None:
+    gone = [await update_whose_caller_goes_away(0.0002 * moment) for moment in range(40)]
+    assert any(gone)
+
+
 async def test_a_release_for_another_device_is_refused_and_what_serves_goes_on() -> None:
     device = Device(SimulatedFileSystem())
     old = device.release(1, b"one")
