@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -101,7 +101,6 @@ class Deployments:
         self._active = ""
         self._cancelled = False
         self._changing = asyncio.Lock()
-        self._asked: set[asyncio.Task[DeploymentStatus]] = set()
 
     def open(self) -> None:
         """Bring what an earlier process left to where it can go on; blocks."""
@@ -238,14 +237,8 @@ class Deployments:
         check_deployment_name(name)
         if not 0 <= trial_s <= _TRIAL_S_MAX:
             raise InvalidInputError(f"a trial takes 0 to {_TRIAL_S_MAX:.0f} s, not {trial_s:g}.")
-        return await self._through(self._deploy_alone(name, bundle, float(trial_s)))
-
-    async def _through(self, work: Coroutine[None, None, DeploymentStatus]) -> DeploymentStatus:
-        """Do what begins on the disk to its end, also when who asked for it goes away meanwhile."""
-        task = asyncio.create_task(work)
-        self._asked.add(task)
-        task.add_done_callback(self._asked.discard)
-        return await asyncio.shield(task)
+        # Shielded: a client that goes away must not leave a state on the disk that nobody brings to its end.
+        return await asyncio.shield(self._deploy_alone(name, bundle, float(trial_s)))
 
     async def _deploy_alone(self, name: str, bundle: ReleaseBundle, trial_s: float) -> DeploymentStatus:
         async with self._changing:
@@ -429,7 +422,8 @@ class Deployments:
             BusyError: an installation is under way.
             StateError: there is no version before it.
         """
-        return await self._through(self._roll_back_alone(name))
+        # Shielded: nothing else may begin while a thread still writes.
+        return await asyncio.shield(self._roll_back_alone(name))
 
     async def _roll_back_alone(self, name: str) -> DeploymentStatus:
         async with self._changing:

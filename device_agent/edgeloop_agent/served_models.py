@@ -109,6 +109,10 @@ class ServedModels:
             NotFoundError: there is no deployment of that name.
             StateError: the deployment has no version, or its process cannot listen as asked; then it is not served.
         """
+        # Shielded: a client that goes away must leave neither nothing served nor what is served off the disk.
+        return await asyncio.shield(self._serve(spec))
+
+    async def _serve(self, spec: ServingSpec) -> ServingStatus:
         async with self._changing:
             await asyncio.to_thread(self._slots.record, spec.name)
             pointer = await asyncio.to_thread(self._slots.pointer, spec.name)
@@ -133,6 +137,9 @@ class ServedModels:
 
     async def stop_serving(self, name: str) -> bool:
         """Serve a deployment no more; return whether it was served."""
+        return await asyncio.shield(self._stop_serving(name))
+
+    async def _stop_serving(self, name: str) -> bool:
         async with self._changing:
             served = self._served.pop(check_deployment_name(name), None)
             if served is not None:

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,25 @@ async def test_both_protocols_answer_and_refuse(board: SlotBoard) -> None:
             "ready": 200,
         }
         await check_telemetry(served, board)
+
+
+async def test_a_change_goes_on_when_who_asked_for_it_goes_away(board: SlotBoard) -> None:
+    async with serving(board, SMALL) as (served, _):
+        asking = asyncio.create_task(served.serve(replace(SMALL, drift=False)))
+        await asyncio.sleep(0.05)
+        assert asking.cancel(), "the old process is being ended"
+        await asyncio.wait({asking})
+        async with asyncio.timeout(60):
+            while not any(status.spec.drift is False for status in served.list()):  # noqa: ASYNC110 - as a client asks
+                await asyncio.sleep(0.01)
+        assert (await until_ready(served)).spec.drift is False
+        await served.stop()
+        again = models_of(board)
+        try:
+            await again.start()
+            assert [status.spec.drift for status in again.list()] == [False]
+        finally:
+            await again.stop()
 
 
 async def check_telemetry(served: ServedModels, board: SlotBoard) -> None:
