@@ -1,7 +1,8 @@
 """Runs a recipe again and again, killed (SIGKILL) at one more place each time, and at last to its end.
 
 Usage: killed_recipe.py DIRECTORY: it holds ``task.json`` with the model and the passes, and ``items.npz``; what
-came of every run is written to ``runs.json``. Each run is a process of its own, forked before anything was opened.
+came of every run is written to ``runs.json``, what a pass noted before it was killed to ``heard.txt``. Each run is a
+process of its own, forked before anything was opened.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ from edgeloop.compress.recipe_runner import RecipeRunner
 from edgeloop.compress.sources import load_source
 from edgeloop.domain.recipe import PassSpec, Recipe
 
-MOMENTS = ("begun", "done", "learning")
-"""With half of a file written; with all of it, before it is put in place; after the second epoch."""
+MOMENTS = ("begun", "learning", "done")
+"""With half of a file written; after the second epoch; with all of the file, before it is put in place.
+
+What has learnt to its end has nothing left to be killed in: "learning" comes before "done".
+"""
 
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def deadly(place, moment):
+def deadly(place, moment, heard):
     """A factory whose pass at ``place`` kills the process at a moment; harmless without a place."""
     made = []
 
@@ -40,19 +44,24 @@ def deadly(place, moment):
             return step
         inner = step._run
 
-        def run(source, target, *more):
+        def run(source, target, context, model, note):
             if moment == "begun":
                 target.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
                 die()
             if moment == "learning":
                 die_after_epochs(2)
-            inner(source, target, *more)
+            inner(source, target, context, model, lambda text: kept_note(heard, text))
             die()
 
         step._run = run
         return step
 
     return make
+
+
+def kept_note(heard, text):
+    with heard.open("a") as file:
+        file.write(f"{text}\n")
 
 
 def die_after_epochs(count):
@@ -78,7 +87,9 @@ def run(directory, stages, place=-1, moment=""):
     source = load_source(task["model"], directory / "source")
     items = read_items(directory / "items.npz")
     context = PassContext(work_directory=directory, calibration=items)
-    runner = RecipeRunner(directory=directory / stages, context=context, make=deadly(place, moment))
+    runner = RecipeRunner(
+        directory=directory / stages, context=context, make=deadly(place, moment, directory / "heard.txt")
+    )
     passes = tuple(PassSpec.of(one["pass"], **one["settings"]) for one in task["passes"])
     result = runner.run(source, Recipe(label="killed", passes=passes))
     said = {
@@ -120,8 +131,8 @@ def main(directory):
         importlib.import_module("torch")
     runs = []
     for place, one in enumerate(task["passes"]):
-        moments = MOMENTS if one["settings"].get("epochs", 0) > 2 else MOMENTS[:2]
-        for moment in moments:
+        learns = one["settings"].get("epochs", 0) > 2
+        for moment in (m for m in MOMENTS if learns or m != "learning"):
             ended = forked(directory, "stages", place, moment)
             runs.append([place, moment, ended, finished(directory / "stages")])
     forked(directory, "stages")

@@ -96,20 +96,34 @@ def test_it_goes_on_at_the_stage_in_which_it_was_killed(normed, image_data, tmp_
 @pytest.mark.parametrize("label", ["hybrid", "progressive"])
 def test_a_shipped_recipe_that_trains_goes_on_where_it_was_killed(trained_net, tmp_path, label):
     pytest.importorskip("torch_pruning", reason="the package torch-pruning is not installed")
-    recipe = trained(label, trained_net)
+    recipe = lenient(trained(label, trained_net))
     held = load_held("", trained_net("validation"), 0)
     source = load_source(trained_net("model"), tmp_path / "first")
     items = Dataset(name="images", inputs={source.description.inputs[0].name: held.inputs[0][:64]})
     runs, last, unharmed = killed_everywhere(tmp_path, trained_net("model"), recipe.passes, items, torch=True)
     assert "learning" in {moment for _, moment, _, _ in runs}
     check_kills(runs, last, unharmed, tmp_path, len(recipe.passes))
-    assert any(note.startswith("went on after epoch 2") for note in last["notes"])
+    # Killed after its second epoch it was killed again at its end, and so went on twice.
+    learnt = [epochs for spec in recipe.passes if (epochs := dict(spec.settings).get("epochs", 0))]
+    again = [note for note in last["notes"] if note.startswith("went on after")]
+    assert again == [f"went on after epoch {n}, where an interrupted run had stopped" for n in learnt]
+    heard = (tmp_path / "heard.txt").read_text().splitlines()
+    middle = [note for note in heard if note.startswith("went on after")]
+    assert middle == ["went on after epoch 2, where an interrupted run had stopped" for n in learnt if n > 2]
 
 
 def trained(label, trained_net):
     data = {"train": trained_net("data"), "validate": trained_net("validation"), "threads": 1}
-    more = {"learning_rate": 0.05, "batch_size": 64, "keep": 0.5}
+    # On a grid of eight the small network has nothing left to spare for the last pruning of three.
+    more = {"learning_rate": 0.05, "batch_size": 64, "keep": 0.5, "block": 4}
     return given_settings(shipped_recipe(label), {**data, **more})
+
+
+def lenient(recipe):
+    """The recipe with a bound that the small network keeps: a stage that is undone has no successor to kill."""
+    specs = ((spec.name, dict(spec.settings)) for spec in recipe.passes)
+    passes = (PassSpec.of(name, **own | ({"keep": 0.5} if "keep" in own else {})) for name, own in specs)
+    return Recipe(label=recipe.label, passes=tuple(passes))
 
 
 def ruining(place):

@@ -96,6 +96,11 @@ def model():
     return net, torch.zeros(2, 1, 8, 8)
 
 
+def channels_last():
+    net, example = model()
+    return net.to(memory_format=torch.channels_last), example
+
+
 class Rigid(Net):
     """Counts on its channels in forward."""
 

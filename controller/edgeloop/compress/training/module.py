@@ -138,12 +138,18 @@ def _adopt(net: Any, state: dict[str, Any], spec: str) -> None:
             for key, value in kind.items():
                 kept = state.get(f"{name}.{key}" if name else key)
                 if value is not None and kept is not None and value.shape != kept.shape:
-                    fresh = kept.clone()
+                    fresh = kept.clone(memory_format=_layout(value, torch))
                     kind[key] = torch.nn.Parameter(fresh) if kind is layer._parameters else fresh
                     changed = True
         if changed:
             _resize(layer, name, torch)
     net.load_state_dict(state)
+
+
+def _layout(value: Any, torch: Any) -> Any:
+    """Return the memory format in which the user's function laid a tensor out: training in another is slower."""
+    last = value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and not value.is_contiguous() else torch.preserve_format
 
 
 def _resize(layer: Any, name: str, torch: Any) -> None:

@@ -73,6 +73,21 @@ def test_a_pruned_network_is_read_back_without_code(library, transform, tmp_path
 
 
 @pytest.mark.needs_torch
+@pytest.mark.parametrize(("function", "last"), [("model", False), ("channels_last", True)])
+def test_a_pruned_network_is_laid_out_as_its_function_does_it(
+    library, transform, tmp_path, trained_net, function, last
+):
+    import torch
+
+    made, _ = transform("prune_channels", build_trainable(trained_net(function)), ratio=0.5)
+    save_trainable(made, tmp_path / "pruned.pt")
+    for layer in ("second", "third.0"):
+        weight = load_trainable(tmp_path / "pruned.pt").net.get_submodule(layer).weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) is last
+        assert weight.is_contiguous() is not last
+
+
+@pytest.mark.needs_torch
 def test_layers_that_answer_are_found_and_layers_can_be_left_alone(library, transform, trained_net):
     given = build_trainable(trained_net("model"))
     assert answering_layers(given.net, given.example) == {given.net.head}
