@@ -50,6 +50,11 @@ class BenchSet:
     #: Whether onnxruntime's own quantiser makes what ours refuses, to be timed.
     conv_too: bool = False
 
+    @property
+    def usual_tokens(self) -> int:
+        """Length of the text that is timed unless another is asked for; 0 where items have one size."""
+        return self.tokens[0] if self.tokens else 0
+
 
 def magika(root: Path, items: int) -> tuple[str, str]:
     python_packages(("magika==1.0.3",))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgeloop.compress.packaging import Decision
 
     Outputs = Mapping[str, NDArray[np.generic]]
+    Evaluate = Callable[[Candidate, Path, Outputs | None], Awaitable[tuple[Outputs | None, Quality | None]]]
 
 __all__ = [
     "EVALUATOR",
@@ -199,26 +200,34 @@ async def judge_candidates(
     seed: int,
     hopeless_drop: float,
     listener: Listener,
+    evaluate: Evaluate | None = None,
 ) -> tuple[Candidate, ...]:
     """Evaluate each built candidate once; those that certainly lost more than ``hopeless_drop`` are dropped.
 
     ``hopeless_drop`` is a share of the original's quality. Without labels the candidates come back as they are. One
-    that cannot be evaluated is a candidate that failed, with its reason.
+    that cannot be evaluated is a candidate that failed, with its reason. ``evaluate`` takes the place of
+    ``evaluate_model`` in a worker process.
 
     Raises:
         EdgeloopError: the original cannot be evaluated.
     """
-    if prepared.evaluation is None:
+    data = prepared.evaluation
+    if data is None:
         return tuple(candidates)
+
+    async def in_one_worker(
+        candidate: Candidate, path: Path, baseline: Outputs | None
+    ) -> tuple[Outputs | None, Quality | None]:
+        return await in_worker(app, candidate.label, evaluate_model, path, data, baseline, seed)
+
+    evaluate = evaluate or in_one_worker
     built = [c for c in candidates if c.state is CandidateState.BUILT]
     baseline: Outputs | None = None
     judged: dict[str, Candidate] = {}
     for done, candidate in enumerate(sorted(built, key=lambda c: not c.original), start=1):
         path = model_path(app, candidate)
         try:
-            outputs, quality = await in_worker(
-                app, candidate.label, evaluate_model, path, prepared.evaluation, baseline, seed
-            )
+            outputs, quality = await evaluate(candidate, path, baseline)
         except EdgeloopError as error:
             if candidate.original:
                 raise

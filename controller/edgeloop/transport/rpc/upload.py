@@ -75,6 +75,12 @@ def _encoded(name: str, offset: int, data: bytes | memoryview, last: bool) -> by
     return b"".join((head.SerializeToString(), _DATA_TAG, encode_varint(len(data)), data))
 
 
+def _ahead_bytes(brought_bytes: int, took_s: float) -> int:
+    """Return how far a call that made so many bytes safe in this time runs ahead."""
+    wanted = min(brought_bytes / took_s * _AHEAD_S, brought_bytes * _AHEAD_SHARE)
+    return min(max(_AHEAD_BYTES_MIN, int(wanted)), _AHEAD_BYTES_MAX)
+
+
 def squeezed_bytes(message: bytes) -> int:
     """Return what gRPC sends of a message under gzip: zlib at its default level, or as it is where that is less."""
     squeezer = zlib.compressobj(wbits=_GZIP_BITS)
@@ -257,10 +263,7 @@ class Sender:
             asked.result()
         if answered:
             began_s, offset = self._began
-            brought = self._safe_bytes - offset
-            fast = brought / (time.monotonic() - began_s) * _AHEAD_S
-            wanted = int(min(fast, brought * _AHEAD_SHARE))
-            self._ahead_bytes = min(max(_AHEAD_BYTES_MIN, wanted), _AHEAD_BYTES_MAX)
+            self._ahead_bytes = _ahead_bytes(self._safe_bytes - offset, time.monotonic() - began_s)
 
     async def _stop_asking(self) -> None:
         asking, self._asking, self._asked_at = self._asking, set(), 0
