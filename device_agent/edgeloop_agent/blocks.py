@@ -11,7 +11,7 @@ from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.fitness.watch import Watcher
 from edgeloop_agent.open_loop import serve_requests
 from edgeloop_agent.phases import phase
-from edgeloop_agent.runner_use import RunnerUse, use_runner
+from edgeloop_agent.runner_use import RunnerUse, making_spare, use_runner
 from edgeloop_agent.samples import KEPT_COUNT_MAX, ThinnedSamples
 from edgeloop_agent.trial_record import MeasuredBlock, TrialRecord
 
@@ -80,10 +80,11 @@ async def warm_up(
     block.note_warm_up(first)
     tell(context, record, block, "warm-up")
     with phase(clock, record.phases, "warm_up", block.round):
-        while not state.done:
-            samples = await infer(record, use, state.next_count())
-            state.observe(samples)
-            block.note_warm_up(samples)
+        async with making_spare(context.board):
+            while not state.done:
+                samples = await infer(record, use, state.next_count())
+                state.observe(samples)
+                block.note_warm_up(samples)
     return state.inference_ns
 
 

@@ -164,6 +164,10 @@ class Board(Protocol):
         """Return the loops per second of a fixed busy loop: only ratios mean anything; None without a probe."""
         ...
 
+    async def keep_spare(self) -> None:
+        """Have ready what the next runner would wait for; returns once it is, and nothing is timed until then."""
+        ...
+
     async def start_runner(self, start: RunnerStart) -> RunnerSession:
         """Start a runner process; nothing is loaded yet.
 
@@ -331,6 +335,10 @@ class RealBoard:
     def sampler(self, sensor: SensorFacts) -> Sampler:
         """Return a sampler with a thread of its own."""
         return ThreadSampler(sensor, self._sensors.reader(sensor.name, self.clock.monotonic_ns))
+
+    async def keep_spare(self) -> None:
+        """Have a unit stand ready, where runners are started in units of the system."""
+        await self._places.keep_spare()
 
     async def start_runner(self, start: RunnerStart) -> RunnerProcess:
         """Exec a runner in a process group and an empty scratch directory of its own."""

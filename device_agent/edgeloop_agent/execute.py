@@ -38,6 +38,7 @@ async def execute(context: ExecutionContext) -> tuple[Run, ...]:
     for record in records:
         read_artifact(record, context.directories)
         record.failure = record.failure or context.refusal(record.trial.artifact_digest)
+    await context.board.keep_spare()
     facts, before = await context.board.facts(), await context.board.conditions()
     preflight = await settle(context, records)
     for record in must_be_placed(records):

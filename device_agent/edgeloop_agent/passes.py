@@ -13,7 +13,7 @@ from edgeloop_agent.execution import ExecutionContext, Progress
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.fitness.placing import require_provider
 from edgeloop_agent.fitness.system_memory import SystemMemory
-from edgeloop_agent.runner_use import use_runner
+from edgeloop_agent.runner_use import making_spare, use_runner
 from edgeloop_agent.trial_record import TrialRecord
 
 __all__ = ["check_parity", "measure_memory", "measure_nodes", "place"]
@@ -29,6 +29,8 @@ _NS = 1e-9
 async def measure_memory(context: ExecutionContext, record: TrialRecord) -> None:
     """Read the runner's memory before and after loading, and the peaks of loading and of inference apart."""
     _tell(context, record, "memory")
+    # What starts the runner is no memory of the model's.
+    await context.board.keep_spare()
     before = await context.board.vitals()
     async with use_runner(context, record, "memory") as (use, opened):
         loaded = (await use.request("memory", {"reset_peak": True})).reply.header
@@ -81,7 +83,7 @@ def _node_runs(record: TrialRecord) -> int:
 async def check_parity(context: ExecutionContext, record: TrialRecord) -> None:
     """Hold this device's outputs against the golden pack."""
     _tell(context, record, "parity")
-    async with use_runner(context, record, "parity") as (use, _):
+    async with use_runner(context, record, "parity") as (use, _), making_spare(context.board):
         reply = (await use.request("parity", {})).reply
     record.parity = _value(reply.header.get("parity"), Parity)
 

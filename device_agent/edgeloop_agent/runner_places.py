@@ -76,6 +76,11 @@ class RunnerPlaces:
         self._enclosure = Enclosure(processes)
         self._unit = unit or RunnerUnit(state)
 
+    async def keep_spare(self) -> None:
+        """Have a unit stand ready for the next runner, where runners are started in one; returns once it does."""
+        if self._tier == "systemd" and not self._lacking:
+            await self._unit.keep_spare()
+
     async def choose(self, argv: tuple[str, ...], scratch: Path, readable: tuple[Path, ...]) -> Place:
         """Return how a runner is started; where the helper cannot be had, it is told why.
 

@@ -4,6 +4,9 @@
 program (``edgeloop_agent.runner.keeper``) starts the runner on that connection. It is tried once; where it is missing
 or refuses, the runner starts without it and its record says why. Inside, a runner confines itself as ever.
 
+A unit takes far longer to start than a process does. One stands ready as a spare, whose keeper waits for what it is to
+start: it is made where nothing is timed, and let go when no runner was wanted for a while.
+
 The agent may not signal a process of another account: it hangs up, and the keeper kills.
 """
 
@@ -12,23 +15,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeloop_foundation.errors import CorruptDataError
 from edgeloop_foundation.ports.process import LOG_BYTES, ChildProcess, printable
 from edgeloop_foundation.within import within
 
 from edgeloop_agent.enclosure import outer_namespaces
-from edgeloop_agent.frames import encode_frame
+from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
 from edgeloop_agent.readable_tree import ReadableTree
 from edgeloop_agent.tried_once import TriedOnce
 
 __all__ = ["SOCKET", "RunnerUnit"]
+
+_log = logging.getLogger(__name__)
 
 SOCKET = Path("/run/edgeloop-runner/socket")
 """Where the unit listens."""
@@ -38,6 +45,7 @@ _RUNNER = (sys.executable, "-I", "-m", "edgeloop_agent.runner")
 # Its directories are those of the unit, and an engine cache cannot be shared with an account of one run.
 _NOT_PASSED = ("HOME", "TMPDIR", "EDGELOOP_ENGINE_CACHE")
 _CONNECT_S, _START_S, _LOG_S = 5.0, 20.0, 0.5
+_SPARE_S = 60.0
 _STREAM_LIMIT = 1 << 20
 _ENDED = (
     "edgeloop-runner@.service ended before it answered; its log says why: journalctl -u 'edgeloop-runner@*'"
@@ -50,23 +58,67 @@ class RunnerUnit:
     Args:
         state: the agent's directory: the way to an artifact below it is opened while its runner lives.
         path: the unit's socket.
+        spare_s: how long a unit stands ready after the last runner has ended.
     """
 
-    def __init__(self, state: Path, path: Path = SOCKET) -> None:
-        self._path, self._tree = path, ReadableTree(state)
+    def __init__(self, state: Path, path: Path = SOCKET, *, spare_s: float = _SPARE_S) -> None:
+        self._path, self._tree, self._spare_s = path, ReadableTree(state), spare_s
         self._tried = TriedOnce(self._try)
+        self._spare: socket.socket | None = None
+        self._letting_go: asyncio.TimerHandle | None = None
+        self._making = asyncio.Lock()
+        self._living_count = 0
 
     async def refusal(self) -> str:
         """Return why it cannot be used here; empty when it can."""
         return await self._tried.refusal()
 
     async def _try(self) -> str:
-        try:
-            said, calls = await self._call({"trial": True, "options": [], "environment": {}})
-        except OSError as error:
-            return f"systemd: {error}"
-        calls.close()
-        return "" if said.get("ready") is True else f"systemd: {_refused(said)}"
+        async with self._making:
+            try:
+                self._hold(await _open(self._path))
+            except OSError as error:
+                return f"systemd: {error}"
+        return ""
+
+    async def keep_spare(self) -> None:
+        """Have a unit stand ready for the next runner; returns once it does, or cannot."""
+        if await self.refusal():
+            return
+        async with self._making:
+            if self._spare is None or _hung_up(self._spare):
+                self.let_go()
+                try:
+                    self._hold(await _open(self._path))
+                except OSError as error:
+                    # The next runner tries again, and then it counts.
+                    _log.warning("no unit stands ready: %s", error)
+
+    def let_go(self) -> None:
+        """Let the unit that stands ready go, if there is one."""
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
+
+    def _hold(self, connection: socket.socket) -> None:
+        self._spare = connection
+        self._let_go_later()
+
+    def _let_go_later(self) -> None:
+        if self._letting_go is not None:
+            self._letting_go.cancel()
+        if self._living_count == 0:
+            self._letting_go = asyncio.get_running_loop().call_later(self._spare_s, self.let_go)
+
+    async def _connection(self) -> socket.socket:
+        """Return the connection of a unit that waits for its runner: of the spare, or a new one."""
+        async with self._making:
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            if not _hung_up(spare):
+                return spare
+            spare.close()
+        return await _open(self._path)
 
     async def command(self, argv: Sequence[str], *, lacking: str = "") -> tuple[tuple[str, ...], bool]:
         """Return the command of a runner, told how it is started, and whether it is to be started in the unit.
@@ -101,31 +153,20 @@ class RunnerUnit:
             raise PermissionError("nothing but the runner is started in its unit")
         passed = {name: value for name, value in env.items() if name not in _NOT_PASSED}
         await asyncio.to_thread(self._tree.open, readable)
+        self._living_count += 1
         try:
-            said, calls = await self._call({"options": list(argv[len(_RUNNER) :]), "environment": passed})
-            if not isinstance(said.get("pid"), int):
-                calls.close()
-                raise OSError(_refused(said))
+            calls = await _Calls.make(
+                await self._connection(), {"options": list(argv[len(_RUNNER) :]), "environment": passed}
+            )
+            return _Runner(await calls.started(), calls, lambda: self._ended(readable))
         except BaseException:
-            await asyncio.to_thread(self._tree.close, readable)
-            raise
-        return _Runner(said["pid"], calls, lambda: self._tree.close(readable))
-
-    async def _call(self, request: dict[str, object]) -> tuple[dict[str, Any], _Calls]:
-        """Send a request and return the first answer, empty when none came."""
-        calls = await _Calls.make(self._path, {**request, "prefix": _PREFIX})
-        try:
-            return await within(calls.said(), _START_S), calls
-        except asyncio.TimeoutError:
-            calls.close()
-            raise OSError(f"{self._path}: nothing answered within {_START_S:.0f} s") from None
-        except BaseException:
-            calls.close()
+            await self._ended(readable)
             raise
 
-
-def _refused(said: dict[str, Any]) -> str:
-    return str(said.get("refused") or _ENDED)
+    async def _ended(self, readable: Sequence[Path]) -> None:
+        self._living_count -= 1
+        self._let_go_later()
+        await asyncio.to_thread(self._tree.close, readable)
 
 
 class _Calls:
@@ -142,26 +183,29 @@ class _Calls:
         self.log, self._log_transport = log
 
     @classmethod
-    async def make(cls, path: Path, request: dict[str, object]) -> _Calls:
-        """Connect and hand over the request with the two descriptors.
+    async def make(cls, connection: socket.socket, request: dict[str, object]) -> _Calls:
+        """Hand the request over with the two descriptors; the connection is closed with the rest, or right away.
 
         Raises:
-            OSError: nothing listens, or the agent is not let in.
+            OSError: the unit is gone.
         """
+        loop, message, sent = asyncio.get_running_loop(), encode_frame(request), 0
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
         try:
-            connection = await asyncio.to_thread(
-                _connect, path, encode_frame(request), [write, theirs.fileno()]
-            )
-        except BaseException:
+            sent = socket.send_fds(connection, [message], [write, theirs.fileno()])
+            await loop.sock_sendall(connection, message[sent:])
+        except BaseException as error:
+            connection.close()
             ours.close()
             os.close(read)
+            if isinstance(error, OSError):
+                raise OSError(_ENDED) from error
             raise
         finally:
             theirs.close()
             os.close(write)
-        loop, log = asyncio.get_running_loop(), asyncio.StreamReader()
+        log = asyncio.StreamReader()
         transport, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(log), os.fdopen(read, "rb")
         )
@@ -170,6 +214,23 @@ class _Calls:
             await asyncio.open_unix_connection(sock=ours),
             (log, transport),
         )
+
+    async def started(self) -> int:
+        """Return the process identifier of the runner.
+
+        Raises:
+            OSError: it was refused, or nothing came; all is closed.
+        """
+        try:
+            said = await within(self.said(), _START_S)
+            if isinstance(pid := said.get("pid"), int):
+                return pid
+            raise OSError(str(said.get("refused") or _ENDED))
+        except BaseException as error:
+            self.close()
+            if isinstance(error, asyncio.TimeoutError):
+                raise OSError(f"the unit did not start a runner within {_START_S:.0f} s") from None
+            raise
 
     async def said(self) -> dict[str, Any]:
         """Return what the keeper says next; empty when it is gone."""
@@ -191,16 +252,34 @@ class _Calls:
         self.sink.close()
 
 
-def _connect(path: Path, message: bytes, descriptors: list[int]) -> socket.socket:
+async def _open(path: Path) -> socket.socket:
+    """Return the connection of a unit whose keeper waits for what it is to start.
+
+    Raises:
+        OSError: nothing listens, the agent is not let in, the unit cannot start or is of another version of the agent.
+    """
+    connection = await asyncio.to_thread(_connect, path)
+    try:
+        said = await within(_introduction(connection), _START_S)
+        if said.get("prefix") != _PREFIX:
+            raise OSError(
+                f"the agent runs from {_PREFIX} and the runner's unit from {said.get('prefix')!r}: start the agent anew"
+            )
+        return connection
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, asyncio.TimeoutError):
+            raise OSError(f"{path}: nothing answered within {_START_S:.0f} s") from None
+        if isinstance(error, (EOFError, ConnectionError, CorruptDataError)):
+            raise OSError(_ENDED) from error
+        raise
+
+
+def _connect(path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(_CONNECT_S)
         connection.connect(str(path))
-        sent = socket.send_fds(connection, [message], descriptors)
-        connection.sendall(message[sent:])
-    except (BrokenPipeError, ConnectionResetError) as error:
-        connection.close()
-        raise OSError(_ENDED) from error
     except OSError as error:
         connection.close()
         raise OSError(f"{path}: {error.strerror or error}") from error
@@ -208,10 +287,37 @@ def _connect(path: Path, message: bytes, descriptors: list[int]) -> socket.socke
     return connection
 
 
+async def _introduction(connection: socket.socket) -> dict[str, Any]:
+    """Return the frame with which a keeper begins, and read not a byte more."""
+    header_bytes, _ = decode_prefix(await _exactly(connection, PREFIX.size))
+    return decode_header(await _exactly(connection, header_bytes))
+
+
+async def _exactly(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        chunk = await asyncio.get_running_loop().sock_recv(connection, count - len(data))
+        if not chunk:
+            raise EOFError
+        data += chunk
+    return data
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    """Return whether the keeper is gone: one that waits sends nothing."""
+    try:
+        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 class _Runner:
     """A runner in the unit, as ``ChildProcess`` has it."""
 
-    def __init__(self, pid: int, calls: _Calls, on_end: Any) -> None:
+    def __init__(self, pid: int, calls: _Calls, on_end: Callable[[], Awaitable[None]]) -> None:
         self._pid, self._calls, self._on_end = pid, calls, on_end
         self._log = bytearray()
         self._killed = False
@@ -229,7 +335,7 @@ class _Runner:
             # A keeper that is gone without a word was killed, and all in its unit with it.
             return status if isinstance(status, int) else -signal.SIGKILL
         finally:
-            await asyncio.to_thread(self._on_end)
+            await self._on_end()
             if self._killed:
                 self._calls.close()
 

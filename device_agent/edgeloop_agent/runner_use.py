@@ -13,7 +13,7 @@ from edgeloop_protocol.types.artifact import Artifact
 from edgeloop_protocol.types.run import FailureKind, Outcome
 
 from edgeloop_agent.benchmark import OVERRUN_MAX
-from edgeloop_agent.board import RunnerSession, RunnerStart, open_arguments
+from edgeloop_agent.board import Board, RunnerSession, RunnerStart, open_arguments
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.failure import RunnerFailure
 from edgeloop_agent.phases import phase
@@ -21,7 +21,7 @@ from edgeloop_agent.runner_process import Reply
 from edgeloop_agent.scenarios import OVERTIME
 from edgeloop_agent.trial_record import TrialRecord
 
-__all__ = ["RunnerUse", "TimedReply", "allowance_s", "memory_limit", "stopped", "use_runner"]
+__all__ = ["RunnerUse", "TimedReply", "allowance_s", "making_spare", "memory_limit", "stopped", "use_runner"]
 
 _GIB = 1 << 30
 _THREAD_BYTES = 144 << 20
@@ -184,6 +184,18 @@ async def use_runner(
         raise
     finally:
         await use.close()
+
+
+@contextlib.asynccontextmanager
+async def making_spare(board: Board) -> AsyncIterator[None]:
+    """Have ready what the next runner waits for, beside something that nothing is timed in; over when both are."""
+    making = asyncio.ensure_future(board.keep_spare())
+    try:
+        yield
+        await making
+    finally:
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
 
 
 def allowance_s(context: ExecutionContext, purpose: str) -> float:

@@ -1,9 +1,10 @@
 """Keeps one runner of the tier "systemd": started by the runner's unit with the agent's connection on descriptor 0.
 
-The first frame of the connection says how the runner is to be started, and brings two descriptors: where its log goes,
-and the status channel. The runner takes over the connection; this process stays outside of its confinement, tells its
-identifier and how it ended on the status channel, and kills it as soon as the agent hangs up there: the agent may not
-signal a process of another account. When this process ends, systemd kills whatever is left in the unit.
+It says that it is there and waits, however long it is held ready. The frame that comes says how the runner is to be
+started, and brings two descriptors: where its log goes, and the status channel. The runner takes over the connection;
+this process stays outside of its confinement, tells its identifier and how it ended on the status channel, and kills it
+as soon as the agent hangs up there: the agent may not signal a process of another account. When this process ends,
+systemd kills whatever is left in the unit.
 
 It runs ``edgeloop_agent.runner`` of its own environment and nothing else.
 """
@@ -23,7 +24,7 @@ from typing import Any
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError
 
-from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix
+from edgeloop_agent.frames import PREFIX, decode_header, decode_prefix, encode_frame
 from edgeloop_agent.runner.sandbox.kernel import set_flag
 
 __all__ = ["ENVIRONMENT", "check_request", "main"]
@@ -36,30 +37,28 @@ ENVIRONMENT = frozenset(
 )
 """What a runner may be told by its environment; its directories are those of the unit."""
 
-_FIELDS = {"options", "environment", "prefix"}
+_FIELDS = {"options", "environment"}
 _REQUEST_S = 10.0
 _PR_SET_DUMPABLE = 4
 _EXIT_REFUSED = 2
 
 
 def main() -> int:
-    """Keep one runner, or answer a trial, and return the exit status: 0 unless the request was refused."""
+    """Keep one runner and return the exit status: 0 unless the request was refused, or something else came."""
     connection = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
-    connection.settimeout(_REQUEST_S)
     try:
-        request, log, status = _receive(connection)
+        connection.sendall(encode_frame({"prefix": os.path.realpath(sys.prefix)}), socket.MSG_NOSIGNAL)
+        if (received := _receive(connection)) is None:
+            return 0
     except (EOFError, OSError, CorruptDataError) as error:
         sys.stderr.write(f"no request came: {error}\n")
         return _EXIT_REFUSED
-    connection.settimeout(None)
+    request, log, status = received
     try:
         options, environment = check_request(request)
-        if request.get("trial") is True:
-            _tell(status, {"ready": True})
-            return 0
         _keep(connection, log, status, options, environment)
     except (InvalidInputError, OSError) as error:
         _tell(status, {"refused": str(error)})
@@ -67,9 +66,12 @@ def main() -> int:
     return 0
 
 
-def _receive(connection: socket.socket) -> tuple[dict[str, Any], int, socket.socket]:
-    """Return the request, the descriptor of the log and the status channel."""
+def _receive(connection: socket.socket) -> tuple[dict[str, Any], int, socket.socket] | None:
+    """Return the request, the descriptor of the log and the status channel; None when the agent wants no runner."""
     prefix, descriptors, _, _ = socket.recv_fds(connection, PREFIX.size, 2, socket.MSG_CMSG_CLOEXEC)
+    if not prefix:
+        return None
+    connection.settimeout(_REQUEST_S)
     prefix += _exactly(connection, PREFIX.size - len(prefix))
     if len(descriptors) != 2:
         raise CorruptDataError(f"two descriptors come with a request, not {len(descriptors)}.")
@@ -77,7 +79,9 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], int, socket.soc
     if payload_bytes:
         raise CorruptDataError("a request has no payload.")
     log, status = descriptors
-    return decode_header(_exactly(connection, header_bytes)), log, socket.socket(fileno=status)
+    request = decode_header(_exactly(connection, header_bytes))
+    connection.settimeout(None)
+    return request, log, socket.socket(fileno=status)
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:
@@ -95,9 +99,9 @@ def check_request(request: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, s
     """Return the options and the environment of a runner.
 
     Raises:
-        InvalidInputError: the request asks for anything else, or comes from an agent of another version.
+        InvalidInputError: the request asks for anything else.
     """
-    if unknown := sorted(set(request) - _FIELDS - {"trial"}):
+    if unknown := sorted(set(request) - _FIELDS):
         raise InvalidInputError(
             f"a request has no field {unknown[0]!r}: nothing but the runner is started here."
         )
@@ -108,11 +112,6 @@ def check_request(request: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, s
         raise InvalidInputError("the environment of a runner is an object of texts.")
     if foreign := sorted(set(environment) - ENVIRONMENT):
         raise InvalidInputError(f"the environment of a runner has no {foreign[0]!r}.")
-    own = os.path.realpath(sys.prefix)
-    if request.get("prefix") != own:
-        raise InvalidInputError(
-            f"the agent runs from {request.get('prefix')!r} and the runner's unit from {own}: start the agent anew."
-        )
     return tuple(options or ()), {str(name): value for name, value in environment.items()}
 
 

@@ -175,6 +175,9 @@ class SimulatedBoard:
 
         return tuple(dataclasses.replace(reading, source=source(reading)) for reading in readings)
 
+    async def keep_spare(self) -> None:
+        """Do nothing: a simulated process is there at once."""
+
     async def start_runner(self, start: RunnerStart) -> RunnerSession:
         """Return a simulated process; for parity, a real one of this machine: real numerics.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import stat
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from edgeloop_agent.execute import execute
 from edgeloop_agent.frames import encode_frame
 from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_agent.readable_tree import ReadableTree
-from edgeloop_agent.runner_unit import RunnerUnit
+from edgeloop_agent.runner_unit import RunnerUnit, _Calls
 from edgeloop_protocol.types.run import FailureKind, Outcome
 
 from scripts.heavy.hostile import endless_loop
@@ -74,14 +75,109 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def keepers(path: Path) -> list[int]:
+    """Return the keepers of this test that wait or keep, oldest first."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            environment = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
+            is_keeper = b"edgeloop_agent.runner.keeper" in (entry / "cmdline").read_bytes()
+            if is_keeper and f"TMPDIR={path.parent}".encode() in environment.split(b"\0"):
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def all_gone(path: Path) -> bool:
+    return all(is_gone(pid) for pid in keepers(path))
+
+
+async def test_a_unit_that_stands_ready_is_the_next_runners(unit: RunnerUnit, path: Path) -> None:
+    await unit.keep_spare()
+    (ready,) = keepers(path)
+    await unit.keep_spare()
+    assert keepers(path) == [ready], "one is enough"
+    child = await unit.spawn(RUNNER, {})
+    assert parent_of(child.pid) == ready
+    other = await unit.spawn(RUNNER, {})
+    assert parent_of(other.pid) != ready, "an account is of one run"
+    for one in (child, other):
+        one.kill()
+        await one.wait()
+
+
+async def test_who_wants_a_runner_while_a_unit_is_made_ready_waits_for_it(
+    unit: RunnerUnit, path: Path
+) -> None:
+    assert await unit.refusal() == ""
+    unit.let_go()
+    assert await asyncio.to_thread(all_gone, path)
+    making = asyncio.create_task(unit.keep_spare())
+    await asyncio.sleep(0)
+    child = await unit.spawn(RUNNER, {})
+    await making
+    assert keepers(path) == [parent_of(child.pid)]
+    child.kill()
+    await child.wait()
+
+
+async def test_a_unit_that_is_gone_meanwhile_is_replaced(unit: RunnerUnit, path: Path) -> None:
+    await unit.keep_spare()
+    for start_anew in (unit.keep_spare, None):
+        (ready,) = keepers(path)
+        os.kill(ready, signal.SIGKILL)
+        assert is_gone(ready)
+        if start_anew is not None:
+            await start_anew()
+            assert keepers(path) not in ([], [ready])
+    child = await unit.spawn(RUNNER, {})
+    assert parent_of(child.pid) != ready
+    child.kill()
+    await child.wait()
+
+
+async def test_a_unit_that_nobody_wants_is_let_go_once_no_runner_lives(path: Path, tmp_path: Path) -> None:
+    unit = RunnerUnit(tmp_path, path, spare_s=0.5)
+    child = await unit.spawn(RUNNER, {})
+    await unit.keep_spare()
+    await asyncio.sleep(1.0)
+    assert len(keepers(path)) == 2, "a runner lives: there will be another one"
+    keeping = parent_of(child.pid)
+    child.kill()
+    await child.wait()
+    assert await asyncio.to_thread(is_gone, keeping)
+    assert len(keepers(path)) == 1
+    await asyncio.sleep(0.5)
+    assert await asyncio.to_thread(all_gone, path)
+
+
+async def test_one_that_asks_for_a_unit_and_goes_away_leaves_none(unit: RunnerUnit, path: Path) -> None:
+    making = asyncio.create_task(unit.keep_spare())
+    await asyncio.sleep(0.01)
+    making.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    assert await asyncio.to_thread(all_gone, path)
+    await unit.keep_spare()
+    assert len(keepers(path)) == 1
+
+
+async def test_a_unit_of_another_version_is_not_used(unit: RunnerUnit, monkeypatch: Any) -> None:
+    monkeypatch.setattr("edgeloop_agent.runner_unit._PREFIX", "/opt/edgeloop/agent/another")
+    assert "start the agent anew" in await unit.refusal()
+    with pytest.raises(OSError, match="start the agent anew"):
+        await unit.spawn(RUNNER, {})
+
+
 def sweep(path: Path) -> None:
     for left in path.parent.glob("edgeloop-runner-*"):
         left.rmdir()
 
 
 @pytest.fixture
-def unit(path: Path, tmp_path: Path) -> RunnerUnit:
-    return RunnerUnit(tmp_path, path)
+async def unit(path: Path, tmp_path: Path) -> AsyncIterator[RunnerUnit]:
+    unit = RunnerUnit(tmp_path, path)
+    yield unit
+    unit.let_go()
 
 
 @pytest.fixture
@@ -92,11 +188,12 @@ def bench_in_unit(bench: Any, unit: RunnerUnit) -> Any:
 
 
 async def test_a_job_runs_through_the_keeper_and_no_tier_is_claimed_on_its_word(
-    bench_in_unit: Any, workshop: Any, quick: Any
+    bench_in_unit: Any, workshop: Any, quick: Any, path: Path
 ) -> None:
     artifact = workshop.mlp()
     (run,) = await execute(bench_in_unit.context(artifact, benchmark=quick))
     assert run.outcome is Outcome.SUCCESS, run.failure_reason
+    assert len(keepers(path)) == 1, "a unit stands ready for the next runner"
     # It is of the agent's own account here, and sees it.
     assert run.isolation.tier not in ("systemd", "bubblewrap")
     layers = dict(run.isolation.layers)
@@ -202,23 +299,15 @@ async def test_a_keeper_that_is_killed_takes_the_runner_with_it(unit: RunnerUnit
         ({"options": ["a\0b"]}, "a list of texts"),
         ({"environment": {"LD_PRELOAD": "/tmp/x.so"}}, "has no 'LD_PRELOAD'"),
         ({"environment": ["PATH"]}, "an object of texts"),
-        ({"prefix": "/opt/edgeloop/agent/another"}, "start the agent anew"),
     ],
 )
 async def test_anything_but_the_runner_is_refused(
     unit: RunnerUnit, request_: dict[str, object], why: str
 ) -> None:
-    said, calls = await unit._call({"options": [], "environment": {}, **request_})
-    calls.close()
-    if "prefix" in request_:
-        # The agent always tells its own.
-        from edgeloop_agent.runner.keeper import check_request
-        from edgeloop_foundation.errors import InvalidInputError
-
-        with pytest.raises(InvalidInputError, match=why):
-            check_request({"options": [], "environment": {}, **request_})
-        return
-    assert why in said["refused"]
+    connection = await unit._connection()
+    calls = await _Calls.make(connection, {"options": [], "environment": {}, **request_})
+    with pytest.raises(OSError, match=re.escape(why)):
+        await calls.started()
 
 
 async def test_the_agent_itself_asks_for_nothing_else(unit: RunnerUnit) -> None:
@@ -228,16 +317,26 @@ async def test_the_agent_itself_asks_for_nothing_else(unit: RunnerUnit) -> None:
         await unit.spawn(RUNNER, {"LD_PRELOAD": "x"})
 
 
-@pytest.mark.parametrize("sent", [b"", b"\xff" * 8, encode_frame({"options": []})])
-def test_a_connection_that_brings_no_request_ends_the_keeper(sent: bytes) -> None:
+@pytest.mark.parametrize(
+    ("sent", "status", "said"),
+    [
+        # An agent that wants no runner any more, or is gone, is nothing to complain of.
+        (b"", 0, ""),
+        (b"\xff" * 8, 2, "no request came"),
+        (encode_frame({"options": []}), 2, "no request came"),
+        (encode_frame({"options": []})[:6], 2, "no request came: the agent hung up"),
+    ],
+)
+def test_a_connection_that_brings_no_request_ends_the_keeper(sent: bytes, status: int, said: str) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         keeper = subprocess.Popen(KEEPER, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, text=True)
         ours.sendall(sent)
         ours.shutdown(socket.SHUT_WR)
-        _, said = keeper.communicate(timeout=30)
-        assert keeper.returncode == 2
-        assert said.startswith("no request came")
+        _, log = keeper.communicate(timeout=30)
+        assert keeper.returncode == status
+        assert log.startswith(said)
+        assert bool(log) == bool(said)
 
 
 async def test_a_board_without_the_unit_says_so_and_takes_the_next_tier(
