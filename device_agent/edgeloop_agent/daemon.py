@@ -28,7 +28,7 @@ from edgeloop_agent.device_identity import DeviceIdentity
 from edgeloop_agent.execution import ExecutionContext
 from edgeloop_agent.isolation_policy import IsolationPolicy
 from edgeloop_agent.listen import Listener, listener_for
-from edgeloop_agent.memory import give_back_memory, give_back_memory_after_job
+from edgeloop_agent.memory import give_back_memory_after_job, settle_memory
 from edgeloop_agent.server import Agent, Limits, StateLock
 from edgeloop_agent.service_manager import ServiceManager
 from edgeloop_agent.telemetry.options import TelemetryOptions
@@ -194,7 +194,7 @@ async def serve(options: argparse.Namespace) -> None:
     lock = StateLock(state)
     agent = _agent(options, state, identity)
     address = await agent.start(listener)
-    give_back_memory()
+    settle_memory()
     sys.stdout.write(f"ready {address}\n")
     sys.stdout.flush()
     manager = ServiceManager()

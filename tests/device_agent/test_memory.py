@@ -38,3 +38,24 @@ KEPT = TORN_HEAP.replace("pieces = [", "memory.keep_memory()\npieces = [", 1)
 def test_a_process_of_many_boards_keeps_its_memory() -> None:
     found = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
     assert int(found.stdout) < 3_000
+
+
+SETTLED = """
+import gc
+from edgeloop_agent import memory
+
+kept = [[] for _ in range(100_000)]
+memory.settle_memory()
+before = len(gc.get_objects())
+cycle = []
+cycle.append(cycle)
+del cycle
+print(before, gc.collect())
+"""
+
+
+def test_what_lives_at_the_end_of_the_start_is_not_looked_through_again() -> None:
+    found = subprocess.run([sys.executable, "-c", SETTLED], capture_output=True, text=True, check=True)
+    looked_at, collected = map(int, found.stdout.split())
+    assert looked_at < 10_000
+    assert collected == 1, "what comes after it is collected as ever"

@@ -113,6 +113,23 @@ async def test_what_is_compressed_counts_as_what_went_over_the_wire(
     )
 
 
+@pytest.mark.parametrize(
+    ("size", "mask", "compressed"),
+    [(300_000, 127, True), (1_500_000, 127, False), (1_500_000, 15, True)],
+)
+async def test_a_large_pack_is_compressed_where_that_saves_much(
+    client: AgentClient, kept: Kept, size: int, mask: int, compressed: bool
+) -> None:
+    """It takes processor time for every device, which an eighth less is not worth."""
+    base = noise(2_500_000)
+    (first, _), part = kept.add(base), bytes(byte & mask for byte in noise(size, seed=1))
+    await client.push_artifact(first, kept.store)
+    second, _ = kept.add(base[:600_000] + part + base[600_000 + size :])
+    result = await client.push_artifact(second, kept.store)
+    assert result.spliced_bytes > 0
+    assert (result.sent_bytes - result.list_bytes < size) == compressed
+
+
 @contextlib.asynccontextmanager
 async def counting_relay(path: Path, socket: Path) -> AsyncIterator[list[int]]:
     """Carry bytes between a socket and an agent's, and count those on their way to the agent."""

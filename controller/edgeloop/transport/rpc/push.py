@@ -51,9 +51,8 @@ _CHUNKS_PER_CALL = 20_000
 _WORTH = 0.1
 _SLOWEST_DISK_BYTES_PER_S = 2e6
 _PLANS_MAX = 3
-# Compressing runs at some 30 MB/s: for packs of which that is not noticed, and that lose this share of their bytes.
-_SQUEEZED_BYTES_MAX = 4 << 20
-_SQUEEZE_WORTH = 0.03
+# Compressing runs at some 30 MB/s, for each device: of packs up to a size, those that lose a share of their bytes.
+_SQUEEZE_WORTH = ((1 << 20, 0.03), (4 << 20, 0.25))
 _SAMPLE_BYTES = 256 << 10
 
 
@@ -365,11 +364,12 @@ def _squeezed(method: Any) -> Any:
 
 
 def _pays(pack: Pack) -> bool:
-    """Return whether a pack is small enough to be compressed, and gets smaller by it."""
-    if pack.size_bytes > _SQUEEZED_BYTES_MAX:
+    """Return whether a pack gets smaller by compression, and enough so for its size."""
+    worth = next((worth for most_bytes, worth in _SQUEEZE_WORTH if pack.size_bytes <= most_bytes), None)
+    if worth is None:
         return False
     sample = bytes(pack.read(0, _SAMPLE_BYTES))
-    return squeezed_bytes(sample) < (1 - _SQUEEZE_WORTH) * len(sample)
+    return squeezed_bytes(sample) < (1 - worth) * len(sample)
 
 
 def _digest(text: str) -> bytes:
