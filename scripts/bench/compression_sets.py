@@ -87,6 +87,12 @@ def minilm(root: Path, items: int) -> tuple[str, str]:
     return f"{HERE / 'sentence_net.py'}:model", f"{HERE / 'sentence_net.py'}:data"
 
 
+def minilm3(root: Path, items: int) -> tuple[str, str]:
+    """The whole network as a module, which one of three layers learns from."""
+    minilm(root, items)
+    return f"{HERE / 'sentence_net.py'}:module", f"{HERE / 'sentence_net.py'}:data"
+
+
 def mlp(root: Path, items: int) -> tuple[str, str]:
     del root, items
     python_packages(())
@@ -165,10 +171,13 @@ SETS = {
             recipes=str(HERE / "recipes/minilm.yaml"),
             filled="mask",
             tokens=(32, 14),
-            aims=(
-                Aim(form="coded tables, int8", faster=2.5),
-                Aim(form="coded tables, int4 fed back", keeps=0.968, smaller=8.0),
-            ),
+            aims=(Aim(form="coded tables, int4 fed back", keeps=0.968, smaller=8.0),),
+        ),
+        BenchSet(
+            name="minilm3",
+            source=minilm3,
+            recipes=str(HERE / "recipes/minilm3.yaml"),
+            aims=(Aim(form="three layers, int8", faster=2.5),),
         ),
         BenchSet(
             name="mlp",

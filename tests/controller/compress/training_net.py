@@ -145,3 +145,21 @@ def unwritten():
 def student():
     torch.manual_seed(1)
     return Net(8), torch.zeros(2, 1, 8, 8)
+
+
+def shifted_student():
+    net, example = model()
+    with torch.no_grad():
+        net.head.bias += 5.0
+    return net, example
+
+
+def unlabelled_data():
+    images, _ = data()
+    return images, np.zeros((len(images), 4), np.float32)
+
+
+def unlabelled_validation():
+    images, _ = validation()
+    with torch.no_grad():
+        return images, model()[0](torch.from_numpy(images)).numpy()

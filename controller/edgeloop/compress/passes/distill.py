@@ -31,7 +31,7 @@ class Settings(TrainingSettings):
     teacher: str = ""
     #: The same of a network to start from; the network as it is without it.
     student: str = ""
-    #: Softens the teacher's decisions, so that its doubts are learnt too.
+    #: Softens the teacher's decisions, so that its doubts are learnt too; for whole labels.
     temperature: float = 4.0
     #: Share of the teacher in the loss; the rest is the loss on the labels.
     share: float = 0.7
@@ -78,7 +78,8 @@ class Distill(TrainingPass[Settings]):
             with torch.no_grad():
                 said = first_output(teacher.net(*inputs))
             outputs = first_output(student.net(*inputs))
-            value = chosen.share * response_loss(outputs, said, chosen.temperature)
+            decides = not labels.dtype.is_floating_point
+            value = chosen.share * response_loss(outputs, said, chosen.temperature, decides=decides)
             if chosen.share < 1:
                 value = value + (1 - chosen.share) * judge.loss(outputs, labels)
             return value if features is None else value + chosen.feature_weight * features.loss()
@@ -98,11 +99,11 @@ class Distill(TrainingPass[Settings]):
         return replace(student, example=given.example)
 
 
-def response_loss(outputs: Any, teacher: Any, temperature: float) -> Any:
-    """Return how far decisions are from the teacher's, ``[n, k]`` both.
+def response_loss(outputs: Any, teacher: Any, temperature: float, *, decides: bool = True) -> Any:
+    """Return how far outputs are from the teacher's, of one shape both.
 
-    Kullback-Leibler divergence at the temperature, times its square (Hinton et al., 2015); squared error where there
-    are no k > 1 classes.
+    Kullback-Leibler divergence at the temperature, times its square (Hinton et al., 2015), of decisions ``[n, k]``;
+    squared error where there are no k > 1 classes, and of numbers that decide nothing, as embeddings do not.
     """
     from torch.nn import functional
 
@@ -111,7 +112,7 @@ def response_loss(outputs: Any, teacher: Any, temperature: float) -> Any:
             f"the student answers with shape {list(outputs.shape)}, the teacher with {list(teacher.shape)}.",
             next_step="Both need the same outputs.",
         )
-    if outputs.dim() != 2 or outputs.shape[1] < 2:
+    if not decides or outputs.dim() != 2 or outputs.shape[1] < 2:
         return functional.mse_loss(outputs, teacher)
     soft = functional.log_softmax(outputs / temperature, dim=1)
     wanted = functional.log_softmax(teacher / temperature, dim=1)

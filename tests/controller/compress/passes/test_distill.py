@@ -64,3 +64,23 @@ def test_layers_that_are_not_there_are_named(transform):
 def test_it_stops_when_nothing_gets_better(transform):
     _, notes = transform("distill", epochs=9, patience=2, learning_rate=1e-8)
     assert "stopped after epoch 2 of 9: no better for 2" in notes
+
+
+def test_of_numbers_that_decide_nothing_the_numbers_are_learnt(torch, transform, trained_net):
+    """A divergence of decisions would be content with any outputs that are off by as much everywhere."""
+    teacher = build_trainable(trained_net("model")).net
+    images = torch.randn(200, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+    data = {name: trained_net(f"unlabelled_{name}") for name in ("data", "validation")}
+    made, _ = transform(
+        "distill",
+        train=data["data"],
+        validate=data["validation"],
+        student=trained_net("shifted_student"),
+        share=1.0,
+        epochs=6,
+        learning_rate=0.01,
+        batch_size=32,
+    )
+    with torch.no_grad():
+        off = (made.net(images) - teacher(images)).mean()
+    assert abs(float(off)) < 1.0
