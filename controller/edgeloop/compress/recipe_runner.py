@@ -1,21 +1,22 @@
-"""Runs the passes of a recipe one after the other, each behind a checkpoint, and goes back when one
-breaks its
-promise.
+"""Runs the passes of a recipe one after the other, each behind a checkpoint, and goes back when one breaks its promise.
 
 A stage is kept in a directory named by everything that decides its content: the model, the passes so far,
-the data, the seed and the libraries. A stage that is there is not computed again, whichever recipe asks for
-it. What a failed pass wrote is dropped, and the recipe goes on from the last good stage. A pass that only costs quality
-until another one has trained (provisional) is judged together with that one, and both are undone when it was too much.
+the data, the seed and the libraries. A stage that is there is not computed again, whichever recipe asks for it; one
+that another process is at is waited for. What a failed pass wrote is dropped, and the recipe goes on from the last good
+stage. A pass that only costs quality until another one has trained (provisional) is judged together with that one, and
+both are undone when it was too much.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,6 +163,33 @@ class RecipeRunner:
         shutil.rmtree(slot, ignore_errors=True)
         return None
 
+    def _unfinished(self, slot: Path) -> Path:
+        """Return where a pass keeps what it would go on from after an interruption."""
+        return self.directory / "unfinished" / slot.name
+
+    @contextlib.contextmanager
+    def _alone(self, slot: Path) -> Iterator[None]:
+        """Be the only one at a stage, in any process; who wants it too waits until it is there or its maker is gone."""
+        unfinished = self._unfinished(slot)
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                unfinished.mkdir(parents=True, exist_ok=True)
+                held = os.open(unfinished, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX)
+                    # The one before removes it at its end: that lock would be nobody else's.
+                    if os.path.samestat(os.fstat(held), unfinished.stat()):
+                        break
+                    os.close(held)
+                except FileNotFoundError:
+                    os.close(held)
+                    raise
+        try:
+            yield
+        finally:
+            _drop_empty(unfinished)
+            os.close(held)
+
     def _apply(
         self,
         step: Pass[Any],
@@ -171,8 +199,7 @@ class RecipeRunner:
         original: Path | None,
     ) -> tuple[str, list[str]]:
         """Run one pass into its slot; return why it must be undone, or an empty string, and its notes."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        unfinished = self.directory / "unfinished" / slot.name
+        unfinished = self._unfinished(slot)
         with tempfile.TemporaryDirectory(prefix="stage-", dir=self.directory) as name:
             made = Path(name) / "made"
             work = Path(name) / "work"
@@ -267,15 +294,21 @@ class _Climb:
             return
         done = (*self.now.done, _Done(spec=spec, fingerprint=step.fingerprint()))
         slot = self._runner.directory / self._runner._key(self._source.description, done)
-        found = self._runner._resume(slot, self._source.description)
-        reason = ""
+        found, reason = self._resumed(slot), ""
         if found is None:
-            reason, said = self._runner._apply(step, self.now, slot, self._reference, self._source.module)
-            self.notes += said
-            found = None if reason else self._runner._resume(slot, self._source.description)
+            with self._runner._alone(slot):
+                # Somebody else may have made it meanwhile.
+                found = self._resumed(slot)
+                if found is None:
+                    reason, said = self._runner._apply(
+                        step, self.now, slot, self._reference, self._source.module
+                    )
+                    self.notes += said
+                    found = None if reason else self._runner._resume(slot, self._source.description)
+                else:
+                    stage = replace(stage, state=StageState.RESUMED)
         else:
             stage = replace(stage, state=StageState.RESUMED)
-            self.notes += json.loads((slot / _RECORD).read_text())["notes"]
         if reason or found is None:
             self._undo(stage, reason or "its checkpoint is gone")
             if self.now is not self._good and not step.provisional:
@@ -293,6 +326,13 @@ class _Climb:
         self._take_judge(step)
         if not step.provisional:
             self._confirm()
+
+    def _resumed(self, slot: Path) -> ModelDescription | None:
+        """Return the description of a stage that is there, whose notes are taken over; None when it is not."""
+        found = self._runner._resume(slot, self._source.description)
+        if found is not None:
+            self.notes += json.loads((slot / _RECORD).read_text())["notes"]
+        return found
 
     def end(self) -> None:
         """Judge what a provisional last stage left."""
@@ -355,9 +395,15 @@ def _module_digest(directory: Path) -> str:
 
 
 def _forget(unfinished: Path) -> None:
-    """Drop what an interrupted pass would have gone on from, and the directory of such when it was the last."""
-    shutil.rmtree(unfinished, ignore_errors=True)
+    """Drop what an interrupted pass would have gone on from."""
+    for path in unfinished.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _drop_empty(unfinished: Path) -> None:
+    """Drop the directory where nothing is to be gone on from, and that of all such when it was the last."""
     with contextlib.suppress(OSError):
+        unfinished.rmdir()
         unfinished.parent.rmdir()
 
 

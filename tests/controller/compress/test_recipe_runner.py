@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -240,3 +243,47 @@ def test_a_provisional_end_is_judged_by_its_answers(source, runner, image_data):
 def test_least_scores_of_shares_and_of_losses():
     assert least_score(0.8, 0.5) == 0.4
     assert least_score(-0.5, 0.5) == -1.0
+
+
+class Slow(Pass[Nothing]):
+    """Takes until it is let go; the first one can fail."""
+
+    name = "slow"
+    title = "slow"
+    settings_type = Nothing
+    ensures = Ensures()
+
+    def __init__(self, begun, go_on, fails):
+        super().__init__(Nothing())
+        self.begun, self.go_on, self.fails = begun, go_on, fails
+
+    def _run(self, source, target, context, source_model, note):
+        self.begun.append(self)
+        assert self.go_on.wait(30)
+        if self.fails and len(self.begun) == 1:
+            raise UnsupportedError("not this time")
+        note("made")
+        target.write_bytes(source.read_bytes())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_stage_that_somebody_else_is_at_is_waited_for_and_not_made_twice(source, runner, image_data, fails):
+    begun, go_on = [], threading.Event()
+    one = runner(image_data, make=lambda spec: Slow(begun, go_on, fails))
+    with ThreadPoolExecutor(3) as pool:
+        runs = [
+            pool.submit(one.run, source, Recipe(label=str(i), passes=(PassSpec.of("slow"),)))
+            for i in range(3)
+        ]
+        while not begun:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        assert len(begun) == 1
+        go_on.set()
+        failed = [run.exception() for run in runs if run.exception() is not None]
+        made = [run.result() for run in runs if run.exception() is None]
+    assert len(begun) == 1 + fails
+    assert len(failed) == fails
+    assert sorted(result.stages[0].state for result in made) == ["applied", *["resumed"] * (len(made) - 1)]
+    assert all(result.notes == ("made",) for result in made)
+    assert not (one.directory / "unfinished").exists()
