@@ -163,3 +163,35 @@ def unlabelled_validation():
     images, _ = validation()
     with torch.no_grad():
         return images, model()[0](torch.from_numpy(images)).numpy()
+
+
+class Normed(nn.Module):
+    """[n, 1, 8, 8] to unit vectors [n, 4], through some layers; it divides as often."""
+
+    def __init__(self, depth):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(64, 64) for _ in range(depth)])
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.layers:
+            x = functional.relu(layer(x))
+            x = x / (1 + x.norm(dim=1, keepdim=True))
+        x = self.head(x)
+        return x / x.norm(dim=1, keepdim=True)
+
+
+def deep():
+    torch.manual_seed(2)
+    return Normed(3), torch.zeros(2, 1, 8, 8)
+
+
+def flat():
+    torch.manual_seed(3)
+    return Normed(1), torch.zeros(2, 1, 8, 8)
+
+
+def deeper():
+    torch.manual_seed(4)
+    return Normed(5), torch.zeros(2, 1, 8, 8)

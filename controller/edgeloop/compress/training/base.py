@@ -24,6 +24,7 @@ from edgeloop.compress.training.module import (
     export_onnx,
     load_trainable,
     module_beside,
+    name_outputs,
     save_trainable,
 )
 from edgeloop.domain.model import ModelDescription
@@ -142,6 +143,8 @@ class ModulePass(Pass[S]):
             torch.manual_seed(context.seed)
             made = self._transform(load_trainable(context.module), context, note)
             self._write(made, target)
+        # The exporter names outputs after the operator that they come from, and another network ends in another one.
+        name_outputs(target, [output.name for output in source_model.outputs])
 
     def _write(self, made: Trainable, target: Path) -> None:
         """Write the ONNX file, and the trainable form beside it."""

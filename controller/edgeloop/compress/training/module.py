@@ -7,6 +7,7 @@ file holds code: what is read is tensors and names.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = [
     "export_onnx",
     "load_trainable",
     "module_beside",
+    "name_outputs",
     "save_trainable",
     "torch_of",
 ]
@@ -215,6 +217,26 @@ def export_failure(error: BaseException) -> str:
         name, line, function, code = places[-1]
         where = f" ({Path(name).name}, line {line}, in {function}: {code.strip()[:80]})"
     return said[0].strip().rstrip(".")[:200] + where
+
+
+def name_outputs(path: Path, names: Sequence[str]) -> None:
+    """Give the outputs of an ONNX file these names, in order; left as it is where there are more or fewer."""
+    from edgeloop.compress.graph import graphs_in, load_model, save_model
+
+    model = load_model(path)
+    now = [output.name for output in model.graph.output]
+    if now == list(names) or len(now) != len(names):
+        return
+    given = dict(zip(now, names, strict=True))
+    # What has such a name within the network makes room for it.
+    given |= {name: f"{name}_within" for name in names if name not in given}
+    for graph in graphs_in(model):
+        for node in graph.node:
+            node.input[:] = [given.get(name, name) for name in node.input]
+            node.output[:] = [given.get(name, name) for name in node.output]
+        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            value.name = given.get(value.name, value.name)
+    save_model(model, path)
 
 
 def _strip(path: Path) -> None:

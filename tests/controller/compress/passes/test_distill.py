@@ -1,8 +1,21 @@
 from __future__ import annotations
 
+import re
+
 import pytest
+from edgeloop.compress.describe import describe
+from edgeloop.compress.passes import make_pass
+from edgeloop.compress.passes.base import PassContext
 from edgeloop.compress.passes.distill import feature_loss, response_loss
-from edgeloop.compress.training.module import build_trainable
+from edgeloop.compress.runtime import open_session
+from edgeloop.compress.training.module import (
+    build_trainable,
+    export_onnx,
+    load_trainable,
+    module_beside,
+    save_trainable,
+)
+from edgeloop.domain.recipe import PassSpec
 from edgeloop_foundation.errors import InvalidInputError
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.needs_torch]
@@ -63,7 +76,8 @@ def test_layers_that_are_not_there_are_named(transform):
 
 def test_it_stops_when_nothing_gets_better(transform):
     _, notes = transform("distill", epochs=9, patience=2, learning_rate=1e-8)
-    assert "stopped after epoch 2 of 9: no better for 2" in notes
+    # Statistics of the batches move on all the same, and may make it better at first.
+    assert any(re.fullmatch(r"stopped after epoch [2-6] of 9: no better for 2", note) for note in notes)
 
 
 def test_of_numbers_that_decide_nothing_the_numbers_are_learnt(torch, transform, trained_net):
@@ -84,3 +98,34 @@ def test_of_numbers_that_decide_nothing_the_numbers_are_learnt(torch, transform,
     with torch.no_grad():
         off = (made.net(images) - teacher(images)).mean()
     assert abs(float(off)) < 1.0
+
+
+@pytest.mark.parametrize("student", ["flat", "deeper"])
+def test_a_student_of_another_depth_answers_under_the_original_names(torch, trained_net, tmp_path, student):
+    """The exporter numbers its operators, and an output has the name of the last one."""
+    source, made = tmp_path / "source.onnx", tmp_path / "made.onnx"
+    original = build_trainable(trained_net("deep"))
+    export_onnx(original, source)
+    save_trainable(original, module_beside(source))
+    known = describe(source, "source", ())
+    assert known.outputs[0].name.startswith("div_")
+    context = PassContext(
+        work_directory=tmp_path, module=module_beside(source), original_module=module_beside(source)
+    )
+    step = make_pass(
+        PassSpec.of(
+            "distill",
+            student=trained_net(student),
+            train=trained_net("unlabelled_data"),
+            validate=trained_net("unlabelled_validation"),
+            epochs=1,
+            threads=1,
+        )
+    )
+    result = step.run(source, made, context, known)
+    assert result.description.outputs == known.outputs
+    images = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+    learnt = load_trainable(module_beside(made)).net
+    (said,) = open_session(made).run(None, {known.inputs[0].name: images.numpy()})
+    with torch.no_grad():
+        assert said == pytest.approx(learnt(images).numpy(), abs=1e-5)
