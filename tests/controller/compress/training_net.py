@@ -195,3 +195,13 @@ def flat():
 def deeper():
     torch.manual_seed(4)
     return Normed(5), torch.zeros(2, 1, 8, 8)
+
+
+class Difference(nn.Module):
+    def forward(self, x, y):
+        return x - 2 * y
+
+
+def one_tensor_twice():
+    example = torch.ones(2, 3)
+    return Difference(), (example, example)

@@ -90,7 +90,9 @@ def as_trainable(value: Any, spec: str) -> Trainable:
             f"{spec} returned a pair whose first part is {type(first).__name__}, not a torch module."
         )
     example = value[1] if isinstance(value[1], tuple) else (value[1],)
-    return Trainable(spec=spec, net=value[0].eval(), example=example)
+    # A tensor that is given twice would be one input for the exporter, and the other input would be read by nobody.
+    own = tuple(one.clone() if isinstance(one, torch.Tensor) else one for one in example)
+    return Trainable(spec=spec, net=value[0].eval(), example=own)
 
 
 def build_trainable(spec: str) -> Trainable:
