@@ -194,7 +194,9 @@ class _Calls:
         read, write = os.pipe()
         try:
             sent = socket.send_fds(connection, [message], [write, theirs.fileno()])
-            await loop.sock_sendall(connection, message[sent:])
+            # Not of nothing: a keeper that has refused already is gone, and its reason is there to be read.
+            if rest := message[sent:]:
+                await loop.sock_sendall(connection, rest)
         except BaseException as error:
             connection.close()
             ours.close()

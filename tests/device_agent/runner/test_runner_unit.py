@@ -62,9 +62,16 @@ def path() -> Iterator[Path]:
         assert [entry.name for entry in Path(name).iterdir()] == ["s"], "a keeper leaves nothing"
 
 
+def lives(pid: int) -> bool:
+    # It may go between the opening and the reading.
+    with contextlib.suppress(OSError):
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
 def is_gone(pid: int, within_s: float = 5.0) -> bool:
     end = time.monotonic() + within_s
-    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+    while lives(pid):
         if time.monotonic() > end:
             return False
         time.sleep(0.01)
