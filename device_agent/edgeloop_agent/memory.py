@@ -75,12 +75,11 @@ _kept = False
 def keep_memory() -> None:
     """Give nothing back from now on: a process of hundreds of boards needs it again at once.
 
-    Looking through their heap would hold all of them up for a second after each job. What lives now is left alone by
-    the collector of garbage from here on, too.
+    Looking through their heap would hold all of them up for a second after each job.
     """
     global _kept
+    settle_memory()
     _kept = True
-    gc.freeze()
 
 
 def give_back_memory() -> None:

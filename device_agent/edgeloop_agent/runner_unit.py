@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class RunnerUnit:
     def __init__(self, state: Path, path: Path = SOCKET, *, spare_s: float = _SPARE_S) -> None:
         self._path, self._tree, self._spare_s = path, ReadableTree(state), spare_s
         self._tried = TriedOnce(self._try)
-        self._spare: socket.socket | None = None
+        self._spare: _Waiting | None = None
         self._letting_go: asyncio.TimerHandle | None = None
         self._making = asyncio.Lock()
         self._living_count = 0
@@ -75,10 +76,15 @@ class RunnerUnit:
 
     async def _try(self) -> str:
         async with self._making:
-            try:
-                self._hold(await _open(self._path))
-            except OSError as error:
-                return f"systemd: {error}"
+            return await self._make_spare()
+
+    async def _make_spare(self) -> str:
+        """Return why there is none; empty when a unit stands ready."""
+        try:
+            self._spare = await _open(self._path)
+        except OSError as error:
+            return f"systemd: {error}"
+        self._let_go_later()
         return ""
 
     async def keep_spare(self) -> None:
@@ -86,13 +92,11 @@ class RunnerUnit:
         if await self.refusal():
             return
         async with self._making:
-            if self._spare is None or _hung_up(self._spare):
+            if self._spare is None or self._spare.hung_up:
                 self.let_go()
-                try:
-                    self._hold(await _open(self._path))
-                except OSError as error:
+                if reason := await self._make_spare():
                     # The next runner tries again, and then it counts.
-                    _log.warning("no unit stands ready: %s", error)
+                    _log.warning("no unit stands ready: %s", reason)
 
     def let_go(self) -> None:
         """Let the unit that stands ready go, if there is one."""
@@ -100,22 +104,18 @@ class RunnerUnit:
             self._spare.close()
             self._spare = None
 
-    def _hold(self, connection: socket.socket) -> None:
-        self._spare = connection
-        self._let_go_later()
-
     def _let_go_later(self) -> None:
         if self._letting_go is not None:
             self._letting_go.cancel()
         if self._living_count == 0:
             self._letting_go = asyncio.get_running_loop().call_later(self._spare_s, self.let_go)
 
-    async def _connection(self) -> socket.socket:
-        """Return the connection of a unit that waits for its runner: of the spare, or a new one."""
+    async def _waiting(self) -> _Waiting:
+        """Return a unit that waits for its runner: the spare, or a new one."""
         async with self._making:
             spare, self._spare = self._spare, None
         if spare is not None:
-            if not _hung_up(spare):
+            if not spare.hung_up:
                 return spare
             spare.close()
         return await _open(self._path)
@@ -156,7 +156,7 @@ class RunnerUnit:
         self._living_count += 1
         try:
             calls = await _Calls.make(
-                await self._connection(), {"options": list(argv[len(_RUNNER) :]), "environment": passed}
+                await self._waiting(), {"options": list(argv[len(_RUNNER) :]), "environment": passed}
             )
             return _Runner(await calls.started(), calls, lambda: self._ended(readable))
         except BaseException:
@@ -183,36 +183,32 @@ class _Calls:
         self.log, self._log_transport = log
 
     @classmethod
-    async def make(cls, connection: socket.socket, request: dict[str, object]) -> _Calls:
-        """Hand the request over with the two descriptors; the connection is closed with the rest, or right away.
+    async def make(cls, unit: _Waiting, request: dict[str, object]) -> _Calls:
+        """Hand the request over with the two descriptors; the unit's connection is closed with them, or right away.
 
         Raises:
             OSError: the unit is gone.
         """
-        loop, message, sent = asyncio.get_running_loop(), encode_frame(request), 0
+        message = encode_frame(request)
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
         try:
-            sent = socket.send_fds(connection, [message], [write, theirs.fileno()])
-            # Not of nothing: a keeper that has refused already is gone, and its reason is there to be read.
-            if rest := message[sent:]:
-                await loop.sock_sendall(connection, rest)
-        except BaseException as error:
-            connection.close()
+            sent = socket.send_fds(unit.connection, [message], [write, theirs.fileno()])
+            unit.sink.write(message[sent:])
+        except OSError as error:
+            unit.close()
             ours.close()
             os.close(read)
-            if isinstance(error, OSError):
-                raise OSError(_ENDED) from error
-            raise
+            raise OSError(_ENDED) from error
         finally:
             theirs.close()
             os.close(write)
         log = asyncio.StreamReader()
-        transport, _ = await loop.connect_read_pipe(
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(log), os.fdopen(read, "rb")
         )
         return cls(
-            await asyncio.open_unix_connection(sock=connection, limit=_STREAM_LIMIT),
+            (unit.source, unit.sink),
             await asyncio.open_unix_connection(sock=ours),
             (log, transport),
         )
@@ -254,22 +250,47 @@ class _Calls:
         self.sink.close()
 
 
-async def _open(path: Path) -> socket.socket:
-    """Return the connection of a unit whose keeper waits for what it is to start.
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A unit whose keeper waits for what it is to start."""
+
+    connection: socket.socket
+    source: asyncio.StreamReader
+    sink: asyncio.StreamWriter
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the keeper is gone: one that waits sends nothing."""
+        try:
+            self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def close(self) -> None:
+        """Let it go."""
+        self.sink.close()
+
+
+async def _open(path: Path) -> _Waiting:
+    """Start a unit and return it once its keeper waits.
 
     Raises:
         OSError: nothing listens, the agent is not let in, the unit cannot start or is of another version of the agent.
     """
     connection = await asyncio.to_thread(_connect, path)
+    unit = _Waiting(connection, *await asyncio.open_unix_connection(sock=connection, limit=_STREAM_LIMIT))
     try:
-        said = await within(_introduction(connection), _START_S)
+        said = await within(_introduction(unit.source), _START_S)
         if said.get("prefix") != _PREFIX:
             raise OSError(
                 f"the agent runs from {_PREFIX} and the runner's unit from {said.get('prefix')!r}: start the agent anew"
             )
-        return connection
+        return unit
     except BaseException as error:
-        connection.close()
+        unit.close()
         if isinstance(error, asyncio.TimeoutError):
             raise OSError(f"{path}: nothing answered within {_START_S:.0f} s") from None
         if isinstance(error, (EOFError, ConnectionError, CorruptDataError)):
@@ -289,31 +310,10 @@ def _connect(path: Path) -> socket.socket:
     return connection
 
 
-async def _introduction(connection: socket.socket) -> dict[str, Any]:
-    """Return the frame with which a keeper begins, and read not a byte more."""
-    header_bytes, _ = decode_prefix(await _exactly(connection, PREFIX.size))
-    return decode_header(await _exactly(connection, header_bytes))
-
-
-async def _exactly(connection: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        chunk = await asyncio.get_running_loop().sock_recv(connection, count - len(data))
-        if not chunk:
-            raise EOFError
-        data += chunk
-    return data
-
-
-def _hung_up(connection: socket.socket) -> bool:
-    """Return whether the keeper is gone: one that waits sends nothing."""
-    try:
-        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
+async def _introduction(source: asyncio.StreamReader) -> dict[str, Any]:
+    """Return the frame with which a keeper begins."""
+    header_bytes, _ = decode_prefix(await source.readexactly(PREFIX.size))
+    return decode_header(await source.readexactly(header_bytes))
 
 
 class _Runner:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["is_locked", "try_lock"]
+__all__ = ["held_alone", "is_locked", "try_lock"]
+
+
+@contextlib.contextmanager
+def held_alone(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made where there is none; blocks until whoever holds it lets go or is gone."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def try_lock(descriptor: int) -> bool:

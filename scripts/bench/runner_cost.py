@@ -18,6 +18,7 @@ import statistics
 import struct
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,26 +122,27 @@ async def one(
         await child.wait()
 
 
-def show(name: str, logs: list[float]) -> float:
-    """Print the median of ratios with its interval, and return it."""
+def spread(values: list[float], digits: int, scale: Callable[[float], float] = float) -> str:
+    """Return the median with its interval, both through a function that rises."""
     from edgeloop_foundation.statistics import quantile_interval
 
-    interval = quantile_interval(sorted(logs), 0.5, 0.95)
-    middle = math.exp(statistics.median(logs))
-    ends = (
-        "too few for an interval"
-        if interval is None
-        else ", ".join(f"{math.exp(end):.4f}" for end in interval)
+    ends = quantile_interval(sorted(values), 0.5, 0.95)
+    interval = (
+        "too few for an interval" if ends is None else ", ".join(f"{scale(end):.{digits}f}" for end in ends)
     )
-    print(f"{name}: {middle:.4f} [{ends}] (95 %, {len(logs)} sequences)")
-    return middle
+    return f"{scale(statistics.median(values)):.{digits}f} [{interval}] (95 %, {len(values)} sequences)"
+
+
+def show(name: str, logs: list[float]) -> float:
+    """Print the median of ratios with its interval, and return it."""
+    print(f"{name}: {spread(logs, 4, math.exp)}")
+    return math.exp(statistics.median(logs))
 
 
 async def compare(state: Path, artifact: Path, sequences: int) -> bool:
     """Compare in the order ABBA."""
     from edgeloop_agent.runner_places import RunnerPlaces
     from edgeloop_foundation.ports.process import SystemProcesses
-    from edgeloop_foundation.statistics import quantile_interval
 
     places = {
         tier: RunnerPlaces(SystemProcesses(), tier, state, emulated=False) for tier in ("process", "systemd")
@@ -163,9 +165,7 @@ async def compare(state: Path, artifact: Path, sequences: int) -> bool:
     for name, seconds in (*came.items(), ("systemd where no unit stood ready", alone)):
         middle, worst = statistics.median(seconds) * 1e3, max(seconds) * 1e3
         print(f"until it has said how it is confined, {name}: {middle:.0f} ms (worst {worst:.0f})")
-    ends = quantile_interval(sorted(later), 0.5, 0.95)
-    interval = "too few for an interval" if ends is None else f"{ends[0]:.1f}, {ends[1]:.1f}"
-    print(f"later than a plain process, in pairs: {statistics.median(later):.1f} ms [{interval}] (95 %)")
+    print(f"later than a plain process, in pairs, ms: {spread(later, 1)}")
     return ratio <= 1.01 and statistics.median(later) <= 10.0
 
 

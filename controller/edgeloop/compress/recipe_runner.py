@@ -10,18 +10,17 @@ both are undone when it was too much.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_foundation.errors import EdgeloopError, InternalError, InvalidInputError, UnsupportedError
+from edgeloop_foundation.locks import held_alone
 
 from edgeloop.compress.compare import answers, nonfinite, unrelated
 from edgeloop.compress.describe import describe
@@ -163,32 +162,12 @@ class RecipeRunner:
         shutil.rmtree(slot, ignore_errors=True)
         return None
 
-    def _unfinished(self, slot: Path) -> Path:
-        """Return where a pass keeps what it would go on from after an interruption."""
-        return self.directory / "unfinished" / slot.name
-
-    @contextlib.contextmanager
-    def _alone(self, slot: Path) -> Iterator[None]:
+    def _alone(self, slot: Path) -> contextlib.AbstractContextManager[None]:
         """Be the only one at a stage, in any process; who wants it too waits until it is there or its maker is gone."""
-        unfinished = self._unfinished(slot)
-        while True:
-            with contextlib.suppress(FileNotFoundError):
-                unfinished.mkdir(parents=True, exist_ok=True)
-                held = os.open(unfinished, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    fcntl.flock(held, fcntl.LOCK_EX)
-                    # The one before removes it at its end: that lock would be nobody else's.
-                    if os.path.samestat(os.fstat(held), unfinished.stat()):
-                        break
-                    os.close(held)
-                except FileNotFoundError:
-                    os.close(held)
-                    raise
-        try:
-            yield
-        finally:
-            _drop_empty(unfinished)
-            os.close(held)
+        # Beside the stages, and never removed: an empty file each.
+        locks = self.directory.with_name("stage-locks")
+        locks.mkdir(parents=True, exist_ok=True)
+        return held_alone(locks / slot.name)
 
     def _apply(
         self,
@@ -199,7 +178,8 @@ class RecipeRunner:
         original: Path | None,
     ) -> tuple[str, list[str]]:
         """Run one pass into its slot; return why it must be undone, or an empty string, and its notes."""
-        unfinished = self._unfinished(slot)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        unfinished = self.directory / "unfinished" / slot.name
         with tempfile.TemporaryDirectory(prefix="stage-", dir=self.directory) as name:
             made = Path(name) / "made"
             work = Path(name) / "work"
@@ -294,21 +274,16 @@ class _Climb:
             return
         done = (*self.now.done, _Done(spec=spec, fingerprint=step.fingerprint()))
         slot = self._runner.directory / self._runner._key(self._source.description, done)
-        found, reason = self._resumed(slot), ""
-        if found is None:
-            with self._runner._alone(slot):
-                # Somebody else may have made it meanwhile.
-                found = self._resumed(slot)
-                if found is None:
-                    reason, said = self._runner._apply(
-                        step, self.now, slot, self._reference, self._source.module
-                    )
-                    self.notes += said
-                    found = None if reason else self._runner._resume(slot, self._source.description)
-                else:
-                    stage = replace(stage, state=StageState.RESUMED)
-        else:
-            stage = replace(stage, state=StageState.RESUMED)
+        reason = ""
+        with self._runner._alone(slot):
+            found = self._runner._resume(slot, self._source.description)
+            if found is None:
+                reason, said = self._runner._apply(step, self.now, slot, self._reference, self._source.module)
+                self.notes += said
+                found = None if reason else self._runner._resume(slot, self._source.description)
+            else:
+                stage = replace(stage, state=StageState.RESUMED)
+                self.notes += json.loads((slot / _RECORD).read_text())["notes"]
         if reason or found is None:
             self._undo(stage, reason or "its checkpoint is gone")
             if self.now is not self._good and not step.provisional:
@@ -326,13 +301,6 @@ class _Climb:
         self._take_judge(step)
         if not step.provisional:
             self._confirm()
-
-    def _resumed(self, slot: Path) -> ModelDescription | None:
-        """Return the description of a stage that is there, whose notes are taken over; None when it is not."""
-        found = self._runner._resume(slot, self._source.description)
-        if found is not None:
-            self.notes += json.loads((slot / _RECORD).read_text())["notes"]
-        return found
 
     def end(self) -> None:
         """Judge what a provisional last stage left."""
@@ -395,15 +363,9 @@ def _module_digest(directory: Path) -> str:
 
 
 def _forget(unfinished: Path) -> None:
-    """Drop what an interrupted pass would have gone on from."""
-    for path in unfinished.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _drop_empty(unfinished: Path) -> None:
-    """Drop the directory where nothing is to be gone on from, and that of all such when it was the last."""
+    """Drop what an interrupted pass would have gone on from, and the directory of such when it was the last."""
+    shutil.rmtree(unfinished, ignore_errors=True)
     with contextlib.suppress(OSError):
-        unfinished.rmdir()
         unfinished.parent.rmdir()
 
 

@@ -8,17 +8,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeloop_foundation.errors import CorruptDataError
+from edgeloop_foundation.locks import held_alone
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, make_durable_directory, write_durably
 
 __all__ = ["AuditLog", "AuditState"]
@@ -83,7 +83,7 @@ class AuditLog:
             OSError: it cannot be written; the line is not there.
         """
         make_durable_directory(self._fs, self._path.parent)
-        with self._alone():
+        with held_alone(self._path):
             if not self._fs.exists(self._path):
                 self._fs.create(self._path).close()
             chain, anchor = self._read()
@@ -130,15 +130,6 @@ class AuditLog:
             if isinstance(entry, dict):
                 found.append(entry)
         return tuple(found)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _content(self) -> bytes:
         return self._fs.read(self._path) if self._fs.exists(self._path) else b""

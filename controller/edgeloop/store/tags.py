@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgeloop_foundation.errors import CorruptDataError, InvalidInputError, NotFoundError
+from edgeloop_foundation.locks import held_alone
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem, write_durably
 
 __all__ = ["TagStore", "check_tag"]
@@ -91,12 +90,7 @@ class TagStore:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[dict[str, str]]:
         self._fs.make_directory(self._directory)
-        # The lock is the kernel's and holds nothing that has to survive.
-        lock = os.open(self._directory / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with held_alone(self._directory / "lock"):
             tags = self.all()
             yield tags
             write_durably(self._fs, self._path, json.dumps(tags, sort_keys=True).encode())
-        finally:
-            os.close(lock)

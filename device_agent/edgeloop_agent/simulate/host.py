@@ -24,7 +24,7 @@ from edgeloop_protocol.convert import from_json
 
 from edgeloop_agent.daemon import DISK_THREADS, execute_job
 from edgeloop_agent.listen import UnixListener
-from edgeloop_agent.memory import give_back_memory, keep_memory
+from edgeloop_agent.memory import keep_memory
 from edgeloop_agent.server import StateLock
 from edgeloop_agent.simulate.life import BoardLife
 
@@ -61,7 +61,6 @@ async def serve(options: argparse.Namespace) -> None:
             zip(boards, lives, strict=True),
             lambda pair: pair[1].start(UnixListener(path=Path(pair[0].socket))),
         )
-        give_back_memory()
         keep_memory()
         sys.stdout.write(f"ready {len(lives)} boards\n")
         sys.stdout.flush()

@@ -311,8 +311,7 @@ async def test_a_keeper_that_is_killed_takes_the_runner_with_it(unit: RunnerUnit
 async def test_anything_but_the_runner_is_refused(
     unit: RunnerUnit, request_: dict[str, object], why: str
 ) -> None:
-    connection = await unit._connection()
-    calls = await _Calls.make(connection, {"options": [], "environment": {}, **request_})
+    calls = await _Calls.make(await unit._waiting(), {"options": [], "environment": {}, **request_})
     with pytest.raises(OSError, match=re.escape(why)):
         await calls.started()
 
