@@ -23,15 +23,12 @@ from edgeloop_agent.tried_once import TriedOnce
 
 __all__ = ["Enclosure", "innermost", "outer_namespaces", "status_within"]
 
-_NAMES = ("mnt", "net", "pid", "user")
-_SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/opt", "/sys")
-_FILES = (
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/localtime",
-    "/etc/nv_tegra_release",
-)
+_NAMES = ("ipc", "mnt", "net", "pid", "user")
+_SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/opt")
+# Each takes time, as does each file system that others are mounted as below /sys.
+_MACHINE = ("/sys/devices", "/sys/firmware/devicetree")
+_LISTS_ACCELERATORS = ("/sys/bus", "/sys/class", "/sys/dev", "/sys/module")
+_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/nv_tegra_release")
 _SHELL_SIGNALS = 128
 _TRY_S = 20.0
 _LOG_CHARACTERS = 200
@@ -134,19 +131,31 @@ class Enclosure:
             *(() if serves else ("--unshare-net", "--die-with-parent")),
             *("--unshare-cgroup-try", "--tmpfs", "/"),
         ]
-        own = dict.fromkeys((sys.prefix, sys.base_prefix, *(path for path in sys.path if path)))
-        for path in (*_SYSTEM, *_FILES, *(LOOKED_UP if serves else ()), *own):
-            words += _seen_as_it_is(Path(path))
+        accelerators = [device for pattern in ACCELERATORS for device in sorted(Path("/dev").glob(pattern))]
+        seen = (
+            *(*_SYSTEM, *_MACHINE, *_FILES),
+            *(_LISTS_ACCELERATORS if accelerators else ()),
+            *(LOOKED_UP if serves else ()),
+            *(sys.prefix, sys.base_prefix, *(path for path in sys.path if path)),
+        )
+        for path in _topmost(map(Path, seen)):
+            words += _seen_as_it_is(path)
         words += ["--proc", "/proc", "--dev", "/dev"]
-        for pattern in ACCELERATORS:
-            for device in sorted(Path("/dev").glob(pattern)):
-                words += ["--dev-bind", str(device), str(device)]
+        for device in accelerators:
+            words += ["--dev-bind", str(device), str(device)]
         for path in readable:
             words += ["--ro-bind", str(path), str(path)]
         cache = os.environ.get("EDGELOOP_ENGINE_CACHE")
         for path in (*writable, *((Path(cache),) if cache else ())):
             words += ["--bind", str(path), str(path)]
         return (*words, "--remount-ro", "/", "--", *argv)
+
+
+def _topmost(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths without those that are below another directory of them, which shows them."""
+    found = list(dict.fromkeys(paths))
+    directories = {path for path in found if not path.is_symlink()}
+    return [path for path in found if directories.isdisjoint(path.parents)]
 
 
 def _seen_as_it_is(path: Path) -> list[str]:

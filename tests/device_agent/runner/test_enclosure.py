@@ -64,15 +64,22 @@ async def test_a_runner_that_was_taken_over_finds_nothing_there(
         f"lambda: open({str(tmp_path / 'secret')!r}), lambda: open({str(told_outside)!r}, 'w'), "
         "lambda: open('/etc/passwd'), lambda: os.fork(), lambda: subprocess.run(['/bin/true']), "
         "lambda: socket.create_connection(('127.0.0.1', 9)), lambda: os.mkdir('/usr/escaped'), "
-        "lambda: os.listdir('/proc/1/fd')"
+        "lambda: os.listdir('/proc/1/fd'), lambda: os.listdir('/sys/fs')"
     )
     run, _ = await outcome_of(enclosed, workshop.mlp())
     assert (run.outcome, run.failure_kind) == (Outcome.DEVICE_ERROR, FailureKind.RUNNER_CRASHED)
     assert "exit status 9" in run.failure_reason
     told = run.log_tail.split()
-    assert len(told) == 8
+    assert len(told) == 9
     assert "escaped" not in told
     assert not told_outside.exists()
+
+
+async def test_nothing_is_shown_twice(tmp_path: Path) -> None:
+    words = Enclosure(SystemProcesses()).wrap(("true",), readable=(), writable=(tmp_path,))
+    shown = [Path(words[at + 1]) for at, word in enumerate(words) if word == "--ro-bind"]
+    assert Path("/usr") in shown
+    assert not [path for path in shown if any(other in path.parents for other in shown)]
 
 
 WITHOUT_LANDLOCK = """

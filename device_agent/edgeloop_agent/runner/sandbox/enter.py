@@ -71,16 +71,22 @@ class Confinement:
     @property
     def counts_own_tasks(self) -> bool:
         """Whether its tasks are counted apart from the agent's: own user namespace, or another account."""
-        return self._made_own_users or self._account["own_account"]
+        return self._has_own_users or self._account["own_account"]
 
     @property
-    def _made_own_users(self) -> bool:
-        return _USERS.readlink() != self._users
+    def _has_own_users(self) -> bool:
+        return _USERS.readlink() != self._users or _has_left(self._bounds, "user")
 
     @property
-    def _is_in_unit(self) -> bool:
-        """Whether it was started where network and account are its own, and no further namespace may be made."""
-        return self._account["own_account"] and _has_left(self._bounds, "net")
+    def _lacks_namespaces(self) -> bool:
+        """Whether it was not started in those that it would make.
+
+        Within bubblewrap they are there; in the unit network and account are its own, and no further one may be made.
+        """
+        if self._account["own_account"]:
+            return not _has_left(self._bounds, "net")
+        kinds = ("ipc", "user") if self._bounds.listens else ("ipc", "net", "user")
+        return not all(_has_left(self._bounds, kind) for kind in kinds)
 
     def begin(self) -> None:
         """Leave the machine's users and files behind; this process must have one thread."""
@@ -88,8 +94,8 @@ class Confinement:
         if architecture is None:
             self._problems.append("no table of system calls for this processor")
         elif self._wants("unprivileged"):
-            own_network = not bounds.listens
-            if not self._is_in_unit:
+            if self._lacks_namespaces:
+                own_network = not bounds.listens
                 self._try("namespaces", lambda: enter_namespaces(architecture, own_network=own_network))
             self._try("capabilities", lambda: drop_capabilities(architecture))
             self._try("Landlock", lambda: _guard_files(architecture, bounds, self._accelerators))
@@ -111,7 +117,7 @@ class Confinement:
         layers["own_network"] = _NETWORK.readlink() != self._network or _has_left(bounds, "net")
         layers["own_files"] = bounds.enclosed and _has_left(bounds, "mnt")
         layers["own_processes"] = bounds.enclosed and _has_left(bounds, "pid")
-        layers["own_users"] = self._made_own_users or _has_left(bounds, "user")
+        layers["own_users"] = self._has_own_users
         layers |= self._account
         if bounds.lacking:
             self._problems.append(bounds.lacking)
