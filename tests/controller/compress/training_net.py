@@ -205,3 +205,33 @@ class Difference(nn.Module):
 def one_tensor_twice():
     example = torch.ones(2, 3)
     return Difference(), (example, example)
+
+
+class OtherwiseWhenExported(nn.Module):
+    """Asks whether it is being traced, as code for several back ends does, and then takes what it once saw."""
+
+    def __init__(self, factor, seen):
+        super().__init__()
+        self.factor, self.seen = factor, seen
+
+    def forward(self, x):
+        return 0 * x + self.factor * self.seen if torch.compiler.is_compiling() else 3 * x
+
+
+def other_factor_when_exported():
+    example = torch.ones(2, 3)
+    return OtherwiseWhenExported(2, example), example
+
+
+def constant_when_exported():
+    example = torch.ones(2, 3)
+    return OtherwiseWhenExported(3, example), example
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + torch.rand_like(x)
+
+
+def noisy():
+    return Noisy(), torch.ones(2, 3)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from edgeloop.compress.passes.base import Pass, PassContext
 from edgeloop.compress.training.base import HAS_MODULE, within
-from edgeloop.compress.training.module import OPSET, export_onnx, load_trainable
+from edgeloop.compress.training.export import OPSET, export_onnx
+from edgeloop.compress.training.module import load_trainable
 from edgeloop.domain.model import ModelDescription
 
 __all__ = ["ExportModule", "Settings"]

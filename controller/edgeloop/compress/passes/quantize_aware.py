@@ -17,7 +17,8 @@ from edgeloop_foundation.errors import MissingDependencyError, UnsupportedError
 from edgeloop.compress.passes.base import Ensures, PassContext
 from edgeloop.compress.passes.conditions import NOT_QUANTIZED
 from edgeloop.compress.training.base import HAS_DATA, HAS_MODULE, TrainingPass, TrainingSettings, within
-from edgeloop.compress.training.module import Trainable, export_failure, export_onnx
+from edgeloop.compress.training.export import export_failure, export_onnx
+from edgeloop.compress.training.module import Trainable
 
 __all__ = ["QuantizeAware", "Settings"]
 
@@ -55,7 +56,7 @@ class QuantizeAware(TrainingPass[Settings]):
     ensures = Ensures(precision="int8")
 
     def _write(self, made: Trainable, target: Path) -> None:
-        export_onnx(made, target)
+        export_onnx(made, target, is_quantized=True)
 
     def _transform(self, given: Trainable, context: PassContext, note: Callable[[str], None]) -> Trainable:
         tools = _library()

@@ -12,7 +12,8 @@ from edgeloop_foundation.errors import InvalidInputError, NotFoundError
 
 from edgeloop.compress.functions import called
 from edgeloop.compress.sources.base import Source
-from edgeloop.compress.training.module import as_trainable, export_onnx, module_beside, save_trainable
+from edgeloop.compress.training.export import export_onnx
+from edgeloop.compress.training.module import as_trainable, module_beside, save_trainable
 
 __all__ = ["PythonObject"]
 

@@ -17,16 +17,10 @@ from edgeloop.compress.functions import code_digest
 from edgeloop.compress.passes.base import Condition, Pass, PassContext
 from edgeloop.compress.passes.settings import one_of
 from edgeloop.compress.training.data import TrainingData, load_held, load_training_data
+from edgeloop.compress.training.export import export_onnx, name_outputs
 from edgeloop.compress.training.judge import Judge, first_output, load_loss
 from edgeloop.compress.training.loop import Plan, Task, fit, torch_threads
-from edgeloop.compress.training.module import (
-    Trainable,
-    export_onnx,
-    load_trainable,
-    module_beside,
-    name_outputs,
-    save_trainable,
-)
+from edgeloop.compress.training.module import Trainable, load_trainable, module_beside, save_trainable
 from edgeloop.domain.model import ModelDescription
 
 __all__ = ["HAS_DATA", "HAS_MODULE", "ModulePass", "TrainingPass", "TrainingSettings", "plain_loss", "within"]

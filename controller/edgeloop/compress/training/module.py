@@ -6,8 +6,6 @@ file holds code: what is read is tensors and names.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,31 +13,20 @@ from typing import Any
 from edgeloop_foundation.errors import InvalidInputError, MissingDependencyError, UnsupportedError
 
 from edgeloop.compress.functions import called, install_advice
-from edgeloop.compress.quiet import quiet
 
 __all__ = [
     "MODULE_FILE",
-    "OPSET",
     "Trainable",
     "as_trainable",
     "build_trainable",
-    "export_failure",
-    "export_onnx",
     "load_trainable",
     "module_beside",
-    "name_outputs",
     "save_trainable",
     "torch_of",
 ]
 
 MODULE_FILE = "module.pt"
 """Name of the trainable form beside a stage's ONNX file."""
-
-_USER_CODE = re.compile(r'File "([^"]+)", line (\d+), in (\w+)\n\s+(.+)')
-"""How torch names the line of the user's that it could not follow."""
-
-OPSET = 20
-"""Operator set of an export unless another is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,91 +167,3 @@ def _resize(layer: Any, name: str, torch: Any) -> None:
             f"layer {name!r} ({type(layer).__name__}) was given another size, which only convolutions, "
             "linear layers and norms can take."
         )
-
-
-def export_onnx(trainable: Trainable, target: Path, opset: int = OPSET) -> None:
-    """Write the module as ONNX; the first axis is free where all tensor inputs agree on it.
-
-    Raises:
-        InvalidInputError: torch cannot export it.
-    """
-    import torch
-
-    arguments = trainable.example
-    axes = tuple({0: "batch"} if isinstance(a, torch.Tensor) and a.dim() else None for a in arguments)
-    lengths = {a.shape[0] for a in arguments if isinstance(a, torch.Tensor) and a.dim()}
-    with quiet():
-        try:
-            _export(trainable.net, arguments, target, axes if len(lengths) == 1 else None, opset)
-        except Exception as first:  # torch raises a family of its own; a fixed batch is the one retry
-            try:
-                _export(trainable.net, arguments, target, None, opset)
-            except Exception as error:
-                raise InvalidInputError(
-                    f"torch cannot export what {trainable.spec} returned: {export_failure(error)}.",
-                    next_step="Write that place of forward without branches on data and with operators of ONNX.",
-                ) from first
-    _strip(target)
-
-
-def export_failure(error: BaseException) -> str:
-    """Return in one line what torch's exporter stumbled over: its first reason, and the place in the user's code."""
-    reasons = [error]
-    while reasons[-1].__cause__ is not None:
-        reasons.append(reasons[-1].__cause__)
-    said = str(reasons[-1]).strip().splitlines() or [type(reasons[-1]).__name__]
-    places = [found for one in reversed(reasons) for found in _USER_CODE.findall(str(one))]
-    where = ""
-    if places:
-        name, line, function, code = places[-1]
-        where = f" ({Path(name).name}, line {line}, in {function}: {code.strip()[:80]})"
-    return said[0].strip().rstrip(".")[:200] + where
-
-
-def name_outputs(path: Path, names: Sequence[str]) -> None:
-    """Give the outputs of an ONNX file these names, in order; left as it is where there are more or fewer."""
-    from edgeloop.compress.graph import graphs_in, load_model, save_model
-
-    model = load_model(path)
-    now = [output.name for output in model.graph.output]
-    if now == list(names) or len(now) != len(names):
-        return
-    given = dict(zip(now, names, strict=True))
-    # What has such a name within the network makes room for it.
-    given |= {name: f"{name}_within" for name in names if name not in given}
-    for graph in graphs_in(model):
-        for node in graph.node:
-            node.input[:] = [given.get(name, name) for name in node.input]
-            node.output[:] = [given.get(name, name) for name in node.output]
-        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-            value.name = given.get(value.name, value.name)
-    save_model(model, path)
-
-
-def _strip(path: Path) -> None:
-    """Take off what torch writes beside the graph: stack traces with the paths of this machine, some kB a file."""
-    from edgeloop.compress.graph import graphs_in, load_model, save_model
-
-    model = load_model(path)
-    del model.metadata_props[:]
-    for graph in graphs_in(model):
-        del graph.metadata_props[:]
-        for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-            del part.metadata_props[:]
-            part.doc_string = ""
-    save_model(model, path)
-
-
-def _export(net: Any, arguments: tuple[Any, ...], target: Path, axes: Any, opset: int) -> None:
-    import torch
-
-    torch.onnx.export(
-        net,
-        arguments,
-        str(target),
-        dynamo=True,
-        dynamic_shapes=axes,
-        opset_version=opset,
-        external_data=False,
-        verbose=False,
-    )

@@ -8,13 +8,8 @@ from edgeloop.compress.passes import make_pass
 from edgeloop.compress.passes.base import PassContext
 from edgeloop.compress.passes.distill import feature_loss, response_loss
 from edgeloop.compress.runtime import open_session
-from edgeloop.compress.training.module import (
-    build_trainable,
-    export_onnx,
-    load_trainable,
-    module_beside,
-    save_trainable,
-)
+from edgeloop.compress.training.export import export_onnx
+from edgeloop.compress.training.module import build_trainable, load_trainable, module_beside, save_trainable
 from edgeloop.domain.recipe import PassSpec
 from edgeloop_foundation.errors import InvalidInputError
 
