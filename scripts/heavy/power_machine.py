@@ -32,9 +32,11 @@ _INIT = """#!/bin/sh
 mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys
 for path in $(cat /modules); do insmod /mod/$path || echo "no module $path"; done
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=512000 host /newroot || exec sh
+mount --bind /newroot /host
 mount -t tmpfs run /newroot/run; mount -t tmpfs home /newroot/home
 mount --bind /newroot$WORK /newroot/srv
 mount -t tmpfs tmp /newroot/tmp; mount -t tmpfs media /newroot/media
+for path in $SHOWN; do mkdir -p /newroot$path; mount --bind /host$path /newroot$path; done
 mount --bind /dev /newroot/dev; mount --bind /proc /newroot/proc; mount --bind /sys /newroot/sys
 mkdir -p /dev/shm; mount -t tmpfs shm /newroot/dev/shm
 ip link set lo up
@@ -71,7 +73,7 @@ def build_kernel(keep: Path) -> None:
     version = next((work / "x/lib/modules").iterdir()).name
     subprocess.run(["depmod", "-b", work / "x", version], check=True)
     first = work / "initramfs"
-    for name in ("bin", "dev", "proc", "sys", "newroot", "mod"):
+    for name in ("bin", "dev", "proc", "sys", "newroot", "host", "mod"):
         (first / name).mkdir(parents=True)
     shutil.copy("/usr/bin/busybox", first / "bin/busybox")
     (first / "bin/sh").symlink_to("busybox")
@@ -149,6 +151,8 @@ class Machine:
             "WORK": str(self._work),
             "TREE": str(tree),
             "PYTHON": sys.executable,
+            # They may well be below what is covered.
+            "SHOWN": " ".join(map(str, dict.fromkeys((tree, sys.prefix, sys.base_prefix)))),
             "ROLE": role,
             "SOURCES": sources,
         }
