@@ -147,7 +147,7 @@ class UploadHome(Protocol):
 class Upload:
     """One open upload; its methods block on the disk and belong in a thread.
 
-    One at a time, but for ``commit``, which may run beside ``append``.
+    One at a time, but for ``commit`` and ``hash_all``, each of which may run beside ``append_all``.
     """
 
     def __init__(self, store: UploadHome, name: UploadName) -> None:
@@ -217,7 +217,8 @@ class Upload:
             InvalidInputError: more bytes than declared; the upload is dropped.
             BusyError: the disk is full; what was committed stays.
         """
-        self.append(data)
+        self.append_all((data,))
+        self.hash_all((data,))
         if self.commit_due:
             self.commit()
 
@@ -226,8 +227,20 @@ class Upload:
         """Whether 4 MiB have come since the last sync."""
         return self._written - self._committed >= COMMIT_BYTES
 
-    def append(self, data: bytes | memoryview) -> None:
-        """Append ``data`` without a sync, for a caller that syncs beside it; raises what ``write`` raises."""
+    def append_all(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Append one piece after the other, for a caller that hashes and syncs them beside it.
+
+        Raises what ``write`` raises.
+        """
+        for data in pieces:
+            self._append(data)
+
+    def hash_all(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Hash what ``append_all`` is given, in the same order: meanwhile the disk is waited for."""
+        for data in pieces:
+            self._hash.update(data)
+
+    def _append(self, data: bytes | memoryview) -> None:
         if self._written + len(data) > self.name.size_bytes:
             self.discard()
             raise InvalidInputError(
@@ -239,13 +252,7 @@ class Upload:
         except OSError as error:
             self.close()
             raise disk_error(error, self._store.root) from error
-        self._hash.update(data)
         self._written += len(data)
-
-    def append_all(self, pieces: Iterable[bytes | memoryview]) -> None:
-        """Append one piece after the other."""
-        for data in pieces:
-            self.append(data)
 
     def commit(self) -> int:
         """Sync what was written and return how much that is; more may be appended meanwhile, and is not counted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import uuid
 from pathlib import Path
 
@@ -107,6 +108,18 @@ def test_how_far_an_upload_under_way_is_safe_is_told_while_the_store_is_busy(sto
     assert store.committed_while_open(UploadName(uuid=name.uuid, digest="0" * 64, size_bytes=4)) is None
     upload.suspend()
     assert store.committed_while_open(name) is None
+
+
+def test_what_the_disk_is_slow_to_take_is_hashed_meanwhile(store: ContentStore) -> None:
+    pieces = (b"the disk ", b"takes its ", b"time")
+    upload = begin(store, name_of(b"".join(pieces)))
+    appending = threading.Thread(target=upload.append_all, args=(pieces,))
+    with upload._writing:  # held by a write under way
+        appending.start()
+        upload.hash_all(pieces)
+        assert upload.written_bytes == 0
+    appending.join()
+    assert upload.finish() == len(b"".join(pieces))
 
 
 def test_an_upload_goes_on_after_a_restart(store: ContentStore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Collection
+from functools import partial
 
 import grpc
 from edgeloop_foundation.errors import InvalidInputError, NotFoundError, StateError
@@ -118,7 +119,7 @@ async def _receive(
     first: WriteFrame,
     rest: AsyncIterator[WriteFrame],
 ) -> int:
-    """Write one stream of requests: those before go to the disk, and older ones are synced, meanwhile."""
+    """Write one stream of requests: those before are hashed and go to the disk, older ones are synced, meanwhile."""
     request, received = first, upload.written_bytes
     writing, syncing = _Step(), _Step()
     waiting: list[memoryview] = []
@@ -134,14 +135,14 @@ async def _receive(
                 if upload.commit_due:
                     await syncing.done()
                     syncing.start(upload.commit)
-                writing.start(upload.append_all, waiting)
+                writing.start(partial(upload.append_all, waiting), partial(upload.hash_all, waiting))
                 waiting = []
             if request.finish_write or (following := await anext(rest, None)) is None:
                 break
             request = following
         await writing.done()
         if waiting:
-            writing.start(upload.append_all, waiting)
+            writing.start(partial(upload.append_all, waiting), partial(upload.hash_all, waiting))
             await writing.done()
         await syncing.done()
         return await asyncio.to_thread(upload.finish if request.finish_write else upload.commit)
@@ -174,31 +175,34 @@ def add_byte_stream(servicer: ByteStreamService, server: grpc.aio.Server) -> Non
 
 
 class _Step:
-    """At most one piece of work in a thread."""
+    """Pieces of work that go on side by side, each in a thread."""
 
     def __init__(self) -> None:
-        self._future: asyncio.Future[object] | None = None
+        self._pieces: list[asyncio.Future[object]] = []
 
-    def start(self, work: Callable[..., object], *arguments: object) -> None:
-        self._future = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+    def start(self, *pieces: Callable[[], object]) -> None:
+        loop = asyncio.get_running_loop()
+        self._pieces = [loop.run_in_executor(None, piece) for piece in pieces]
 
     @property
     def busy(self) -> bool:
-        """Whether it still runs."""
-        return self._future is not None and not self._future.done()
+        """Whether one still runs."""
+        return not all(piece.done() for piece in self._pieces)
 
     async def done(self) -> None:
-        """Wait for it and raise what it raised."""
-        if self._future is not None:
-            # Shielded: a call that is cancelled must not let go of work that still runs.
-            await asyncio.shield(self._future)
-            self._future = None
+        """Wait for all and raise what the first that failed raised."""
+        await self.settle()
+        for piece in self._pieces:
+            piece.result()
+        self._pieces = []
 
     async def settle(self) -> None:
-        """Wait for it, whatever it raised."""
-        if self._future is not None:
-            await asyncio.wait({self._future})
-            self._future.exception()
+        """Wait for all, whatever they raised."""
+        if self._pieces:
+            # It cancels nothing: a call that is cancelled must not let go of work that still runs.
+            await asyncio.wait(self._pieces)
+        for piece in self._pieces:
+            piece.exception()
 
 
 def _check_order(request: WriteFrame, first: WriteFrame, received: int) -> None:
