@@ -113,6 +113,10 @@ class Quarantine:
             await self._note({digest: failure.reason}, frozenset())
 
     async def _note(self, bad: dict[str, str], good: Set[str]) -> None:
+        # Shielded: a caller that goes away must leave memory and disk at one.
+        await asyncio.shield(self._note_alone(bad, good))
+
+    async def _note_alone(self, bad: dict[str, str], good: Set[str]) -> None:
         async with self._changing:
             known = {digest: one for digest, one in self._known.items() if digest not in good}
             for digest, reason in bad.items():
@@ -143,6 +147,9 @@ class Quarantine:
         """
         if not prefix:
             raise InvalidInputError("an artifact is named by the beginning of its digest, or as 'all'.")
+        return await asyncio.shield(self._clear_alone(prefix))
+
+    async def _clear_alone(self, prefix: str) -> tuple[str, ...]:
         async with self._changing:
             gone = [digest for digest in self._known if prefix == "all" or digest.startswith(prefix)]
             if not gone:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from edgeloop_agent.telemetry.activity import Activity
 from edgeloop_agent.telemetry.options import TelemetryOptions
 from edgeloop_foundation.ports.clock import Clock, SystemClock
 from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
+from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
 from edgeloop_protocol.convert import to_canonical_json
 from edgeloop_protocol.types.artifact import Artifact, FileEntry
 from edgeloop_protocol.types.conditions import Conditions
@@ -207,3 +209,29 @@ async def served(
         grpc.aio.insecure_channel(address) as channel,
     ):
         yield agent, channel
+
+
+class SlowDisk(SimulatedFileSystem):
+    """A disk that can take its time over the files of one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._slow = directory
+        self.holds = threading.Event()
+        self._free = threading.Event()
+        self._free.set()
+
+    def hold(self) -> None:
+        """Let the next file that is created there wait."""
+        self._free.clear()
+
+    def let_go(self) -> None:
+        """Let it go on."""
+        self._free.set()
+
+    def create(self, path: Path) -> Any:
+        """Create a file, sooner or later."""
+        if path.parent == self._slow and not self._free.is_set():
+            self.holds.set()
+            self._free.wait(5)
+        return super().create(path)

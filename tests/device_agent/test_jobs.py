@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from edgeloop_protocol.types.run import FailureKind, Memory, Outcome, Run
 from edgeloop_protocol.types.trial import JobSpec, Trial
 from edgeloop_protocol.v1 import run_pb2
 
-from .conftest import QuietBoard, ScriptedExecute, digest, make_artifact, make_spec, until
+from .conftest import QuietBoard, ScriptedExecute, SlowDisk, digest, make_artifact, make_spec, until
 
 ROOT = Path("/state")
 
@@ -109,34 +108,9 @@ class Device:
         return [row.run for row in self.spool.fetch(0)]
 
 
-class SlowDisk(SimulatedFileSystem):
-    """A disk that can take its time over the files of the jobs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.holds = threading.Event()
-        self._free = threading.Event()
-        self._free.set()
-
-    def hold(self) -> None:
-        """Let the next write to a job's file wait."""
-        self._free.clear()
-
-    def let_go(self) -> None:
-        """Let it go on."""
-        self._free.set()
-
-    def create(self, path: Path) -> Any:
-        """Create a file, sooner or later."""
-        if path.parent == ROOT / "jobs" and not self._free.is_set():
-            self.holds.set()
-            self._free.wait(5)
-        return super().create(path)
-
-
 @pytest.fixture
 def disk() -> SlowDisk:
-    return SlowDisk()
+    return SlowDisk(ROOT / "jobs")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from edgeloop_foundation.ports.fs import FileSystem, OsFileSystem
 from edgeloop_foundation.ports.simulated_clock import SimulatedClock
 from edgeloop_foundation.ports.simulated_fs import SimulatedFileSystem
 from edgeloop_protocol.types.run import FailureKind, Outcome
+
+from .conftest import SlowDisk, until
 
 ROOT = Path("/state/quarantine")
 CRASH = RunnerFailure(Outcome.DEVICE_ERROR, FailureKind.RUNNER_CRASHED, "the runner died (SIGSEGV).")
@@ -43,6 +46,24 @@ async def test_two_strikes_in_a_row_and_it_is_opened_no_more_also_after_a_restar
     with pytest.raises(StateError, match="--clear"):
         third.check(digest(1))
     third.check(digest(2))
+
+
+async def test_what_a_client_that_goes_away_cleared_is_cleared_here_too() -> None:
+    disk = SlowDisk(ROOT)
+    kept = opened(disk)
+    for _ in range(2):
+        await kept.note_probe(digest(1), CRASH)
+    disk.hold()
+    clearing = asyncio.create_task(kept.clear("all"))
+    await until(disk.holds.is_set)
+    clearing.cancel()
+    disk.let_go()
+    with pytest.raises(asyncio.CancelledError):
+        await clearing
+    # Whoever comes next waits for it, and does not write beside it.
+    await kept.note_probe(digest(2), CRASH)
+    assert [one.digest for one in kept.listing()] == [digest(2)]
+    assert opened(disk).listing() == kept.listing()
 
 
 async def test_a_success_between_them_wipes_the_first() -> None:
