@@ -8,6 +8,7 @@ both without a word: what is in force is read back.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -190,6 +191,9 @@ def placement_of(
 
 
 def _module() -> Any:
+    # Without this package openvino does the same and tells its makers nothing; with it, importing alone writes to the
+    # user's home and reports.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except MemoryError:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,3 +117,24 @@ def test_a_feed_that_lacks_an_input_is_refused(open_model: Any, make_model: Any)
     with pytest.raises(RunnerFailure, match="nothing is given for s") as caught:
         model.executor()({"x": x})
     assert model.explain(caught.value) is caught.value
+
+
+def test_it_leaves_nothing_in_the_home_of_the_user_and_reports_to_nobody(tmp_path: Path) -> None:
+    code = """
+        import sys
+        from edgeloop_agent.runner.runtimes.openvino import _module
+        print(_module().__version__, *(name for name in sys.modules if name.startswith("openvino_telemetry.")))
+    """
+    # Where continuous integration is recognised it keeps silent by itself.
+    without = {
+        name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=without | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(done.stdout.split()) == 1
+    assert list(tmp_path.rglob("*")) == []
