@@ -45,6 +45,7 @@ _DRIFT_ALLOWED = 0.02
 _CONFIDENCE = 0.95
 _DISPUTE_NS = 1_000_000
 _DISPUTE_FRACTION = 0.05
+_WAY_FRACTION = 0.02
 
 
 def batch_count(batch_s: float, inference_ns: float, count_max: int = BATCH_COUNT_MAX) -> int:
@@ -164,10 +165,18 @@ class StopRule:
         self._looked_at_count = count
         return self.narrow(pooled, finished_rounds, count)
 
-    def next_count(self, inference_ns: float, block_elapsed_ns: int) -> int:
-        """Return the size of the next batch, within what is left of the budget; at least one."""
+    def next_count(self, inference_ns: float, block_elapsed_ns: int, way_s: float = 0.0) -> int:
+        """Return the size of the next batch, within what is left of the budget; at least one.
+
+        Args:
+            inference_ns: what one inference takes.
+            block_elapsed_ns: what of the budget is spent.
+            way_s: of a batch, the way to the runner and back. Where that is more than 2 % of a batch, as on a very
+                slow board, batches are longer, until five of them fill the budget.
+        """
         left_s = self.block_budget_s - block_elapsed_ns / NS_PER_S
-        return batch_count(min(self._benchmark.batch_s, max(left_s, 0.0)), inference_ns)
+        batch_s = max(self._benchmark.batch_s, min(way_s / _WAY_FRACTION, self.block_budget_s / WINDOWS))
+        return batch_count(min(batch_s, max(left_s, 0.0)), inference_ns)
 
 
 def steady_state(blocks: Sequence[Sequence[int]]) -> SteadyState:
@@ -223,6 +232,14 @@ class ClockCheck:
         """Take in how long one batch took for each."""
         if agent_ns > 0:
             self._batches.append((abs(agent_ns - runner_ns) / agent_ns, runner_ns, agent_ns))
+
+    @property
+    def way_s(self) -> float:
+        """What each batch of the process took the agent longer, at the least: the way to the runner and back.
+
+        Nothing is forgiven for it, since a runner may lie about it: batches are made so long that it hardly counts.
+        """
+        return max(0, min((agent - runner for _, runner, agent in self._batches), default=0)) / NS_PER_S
 
     def end_process(self) -> None:
         """Judge one process: a difference beyond max(1 ms, 5 %) disputes the whole run."""

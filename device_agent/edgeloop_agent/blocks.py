@@ -102,7 +102,8 @@ async def _steady(
     await watcher.begin()
     await meter.begin()
     while not rule.block_done(record.pooled_ns, elapsed_ns, batches, block.round + 1, record.sample_count):
-        samples = await infer(record, use, rule.next_count(inference_ns, elapsed_ns))
+        count = rule.next_count(inference_ns, elapsed_ns, record.clock_check.way_s)
+        samples = await infer(record, use, count)
         block.samples.extend(samples)
         elapsed_ns += sum(samples)
         batches += 1

@@ -120,6 +120,29 @@ def test_a_block_stops_at_its_budget_however_uncertain() -> None:
     assert rule.next_count(10 * MS, 2000 * MS) == 1
 
 
+@pytest.mark.parametrize(("way_ms", "count"), [(0, 10), (2, 10), (3, 15), (4, 20), (50, 20)])
+def test_a_long_way_to_the_runner_makes_batches_longer_until_five_fill_the_budget(
+    way_ms: int, count: int
+) -> None:
+    rule = StopRule(Benchmark(rounds=5, steady_s_max=5.0, batch_s=0.1))
+    assert rule.next_count(10 * MS, 0, way_ms / 1000) == count
+
+
+def test_the_way_is_what_every_batch_takes_longer_and_is_not_forgiven() -> None:
+    check = ClockCheck()
+    assert check.way_s == 0.0
+    for runner_ns, agent_ns in ((30 * MS, 36 * MS), (100 * MS, 108 * MS), (200 * MS, 205 * MS)):
+        check.add(runner_ns, agent_ns)
+    assert check.way_s == pytest.approx(0.005)
+    check.add(200 * MS, 199 * MS)
+    assert check.way_s == 0.0
+    # Had it been taken off, this clock would pass.
+    for _ in range(9):
+        check.add(100 * MS, 110 * MS)
+    check.end_process()
+    assert (check.disputed, check.way_s) == (True, 0.0)
+
+
 def test_a_slow_model_gets_up_to_four_budgets_for_its_least_count() -> None:
     rule = StopRule(Benchmark(rounds=5, steady_s_max=5.0, sample_count_min=130))
     slow = [80 * MS] * 13
